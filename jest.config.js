@@ -1,4 +1,3 @@
-/** @type {import('@swc/jest').Options} */
 const swc = {
   jsc: { parser: { syntax: 'typescript' }, target: 'es2022' },
   module: { type: 'es6' },

@@ -1,0 +1,173 @@
+import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse } from 'node:http';
+import { SseProxyError, toSseProxyError } from './errors.js';
+import { setForwarded } from './headers.js';
+import { acceptsEventStream } from './media-type.js';
+import { type BodyCapture, captureBody, ReplayedBody, type RequestBody } from './request-body.js';
+import { UpstreamResponse } from './upstream-response.js';
+
+/** What an attempt reports. After `failed` nothing else is reported. */
+export interface AttemptHandlers {
+  /** The request is about to be sent to this origin. */
+  sending(target: string): void;
+  /** A 1xx response. */
+  information(info: InformationEvent): void;
+  /** The final response's head; `source` is its body, paused. Not called with `selfHandleResponse`. */
+  head(response: UpstreamResponse, source: IncomingMessage): void;
+  /** `notify` calls the user's `on.error` listeners and resolves when the last of them has settled. */
+  failed(error: SseProxyError, notify: () => Promise<void>): void;
+}
+
+/** One request to the upstream. */
+export class Attempt {
+  /** Express's own, which user callbacks are handed. */
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  /** What http-proxy-middleware writes into: Express's own response where the user handles it. */
+  readonly response: UpstreamResponse | ServerResponse;
+  readonly #handlers: AttemptHandlers;
+  #request: ClientRequest | undefined;
+  #capture: BodyCapture | undefined;
+  #bytesReadBefore = 0;
+  #timedOut = false;
+  #headReceived = false;
+  #started = false;
+  #over = false;
+
+  /**
+   * @param body what to send
+   * @param freshConnection whether pooled connections are to be left alone
+   * @param selfHandled whether the user answers the client (`selfHandleResponse`)
+   */
+  constructor(
+    req: IncomingMessage,
+    res: ServerResponse,
+    handlers: AttemptHandlers,
+    readonly body: RequestBody,
+    readonly freshConnection: boolean,
+    selfHandled: boolean,
+  ) {
+    this.req = req;
+    this.res = res;
+    this.#handlers = handlers;
+    this.response = selfHandled ? res : new UpstreamResponse(res, (source) => this.#onBody(source));
+  }
+
+  /** The body that was sent, where a pooled connection turned out to be dead before a byte of the response came. */
+  bodyForFreshConnection(): ReplayedBody | undefined {
+    const request = this.#request;
+    if (request === undefined || !request.reusedSocket || this.#headReceived || this.#timedOut) return undefined;
+    if (request.socket !== null && request.socket.bytesRead > this.#bytesReadBefore) return undefined;
+    return this.body instanceof ReplayedBody ? this.body : this.#capture?.take();
+  }
+
+  /** Ends the upstream request, whatever has become of it. Nothing is reported any more. */
+  abort(): void {
+    this.#over = true;
+    this.#capture?.stop();
+    if (this.response instanceof UpstreamResponse) this.response.destroy();
+    // After a redirect this is not the request that httpxy would abort.
+    this.#request?.destroy();
+  }
+
+  /** The client has the whole response. */
+  complete(): void {
+    this.#over = true;
+    if (this.response instanceof UpstreamResponse) this.response.end();
+  }
+
+  fail(error: unknown, notify: () => Promise<void> = async () => {}): void {
+    if (this.#over) return;
+    const failure = this.#timedOut
+      ? new SseProxyError('UPSTREAM_TIMEOUT', { cause: error })
+      : toSseProxyError(error, this.#headReceived);
+    this.#over = true;
+    this.#handlers.failed(failure, notify);
+  }
+
+  /** httpxy's `start`: the last moment before the upstream request is made. Throws to say that none is to be made. */
+  onStart(target: unknown): void {
+    // The client may have left, or a hook may have answered it, while `router` and `pathRewrite` were at work.
+    if (this.res.destroyed || this.res.writableEnded) this.#over = true;
+    if (this.#over) throw new SseProxyError('PROXY_FAILED');
+    this.#started = true;
+    this.#handlers.sending(originOf(target));
+  }
+
+  /** http-proxy-middleware's `next(error)`: it could not even start. */
+  onRejected(error: unknown): void {
+    const known = this.#started || error instanceof SseProxyError;
+    this.fail(known ? error : new SseProxyError('TARGET_MISSING', { cause: error }));
+  }
+
+  /** httpxy's `proxyReq`: the upstream request has its socket, and its head is still to be written. */
+  onRequest(request: ClientRequest, xfwd: boolean): void {
+    const redirected = this.#request !== undefined;
+    this.#request = request;
+    this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
+    this.#guard(request);
+    if (!redirected) this.#frameBody(request);
+    if (!request.hasHeader('transfer-encoding')) {
+      request.setHeader('connection', request.shouldKeepAlive ? 'keep-alive' : 'close');
+    }
+    if (acceptsEventStream(this.req.headers.accept)) request.setHeader('accept-encoding', 'identity');
+    if (xfwd) setForwarded(request, this.req);
+    request.once('timeout', () => {
+      this.#timedOut = true;
+    });
+    request.on('information', (info) => {
+      if (!this.#over) this.#handlers.information(info);
+    });
+    // A 101 that nobody asked for: without a listener Node drops the connection and tells nobody.
+    request.once('upgrade', (_response, socket) => {
+      socket.destroy();
+      this.fail(new SseProxyError('UPSTREAM_INVALID_RESPONSE'));
+    });
+  }
+
+  /** After the user's `proxyReq` listeners: none of them has written the body. */
+  requireBody(): void {
+    if (this.body === 'lost') this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
+  }
+
+  /** httpxy's `proxyRes`. */
+  onResponse(): void {
+    this.#headReceived = true;
+    this.#capture?.stop();
+  }
+
+  #onBody(source: IncomingMessage): void {
+    if (!this.#over) this.#handlers.head(this.response as UpstreamResponse, source);
+  }
+
+  #frameBody(request: ClientRequest): void {
+    const { body } = this;
+    if (body === 'stream' && request.reusedSocket) this.#capture = captureBody(this.req);
+    if (!(body instanceof ReplayedBody)) return;
+    request.removeHeader('transfer-encoding');
+    if (body.bytes.length > 0) request.setHeader('content-length', body.bytes.length);
+    if (!body.encoded) request.removeHeader('content-encoding');
+    if (body.contentType !== undefined) request.setHeader('content-type', body.contentType);
+  }
+
+  /** What httpxy throws inside its own listeners (a malformed Location, say) would end the process. */
+  #guard(request: ClientRequest): void {
+    const emit = request.emit;
+    request.emit = (...args: Parameters<typeof emit>) => {
+      try {
+        return emit.apply(request, args);
+      } catch (error) {
+        this.fail(new SseProxyError('UPSTREAM_INVALID_RESPONSE', { cause: error }));
+        request.destroy();
+        return true;
+      }
+    };
+  }
+}
+
+function originOf(target: unknown): string {
+  if (target instanceof URL) return target.origin;
+  const { protocol = 'http:', host, hostname, port, socketPath } = (target ?? {}) as Record<string, string | undefined>;
+  if (socketPath !== undefined) return 'unix:';
+  const name = hostname ?? host ?? 'localhost';
+  return `${protocol.replace(/:?$/, ':')}//${name}${port === undefined || name.endsWith(`:${port}`) ? '' : `:${port}`}`;
+}

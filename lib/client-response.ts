@@ -1,0 +1,209 @@
+import {
+  type IncomingMessage,
+  type InformationEvent,
+  type ServerResponse,
+  STATUS_CODES,
+  validateHeaderValue,
+} from 'node:http';
+import { type Http2ServerResponse, constants as http2 } from 'node:http2';
+import { Socket } from 'node:net';
+import type { HeaderFields, ResponseHead } from './types.js';
+
+/** How long a client may take to read what was already written before a truncated response is cut. Milliseconds. */
+const LINGER = 5_000;
+
+/** Express's response: the only place that writes to it. */
+export class ClientResponse {
+  readonly #req: IncomingMessage;
+  readonly #res: ServerResponse;
+  readonly #http2: Http2ServerResponse | undefined;
+  readonly #app: HeaderFields;
+  #flush: (() => void) | undefined;
+  #headFlushed = false;
+
+  constructor(req: IncomingMessage, res: ServerResponse) {
+    this.#req = req;
+    this.#res = res;
+    this.#http2 = req.httpVersionMajor >= 2 ? (res as unknown as Http2ServerResponse) : undefined;
+    this.#app = { ...(res.getHeaders() as HeaderFields) };
+    if (this.#http2 === undefined) req.socket.setNoDelay(true);
+  }
+
+  /** What the app had set on the response before the proxy. */
+  get appHeaders(): Readonly<HeaderFields> {
+    return this.#app;
+  }
+
+  get headersSent(): boolean {
+    return this.#res.headersSent;
+  }
+
+  /** Nothing can reach the client any more: it has left, or it has the whole response. */
+  get gone(): boolean {
+    return this.#res.writableEnded || this.#req.socket.destroyed || (this.#http2 ?? this.#res).destroyed === true;
+  }
+
+  /** The status that the client was sent. */
+  get statusCode(): number | undefined {
+    return this.#res.headersSent ? this.#res.statusCode : undefined;
+  }
+
+  /** Everything was handed to the operating system. */
+  get finished(): boolean {
+    if (this.#http2 === undefined) return this.#res.writableFinished;
+    // Its own `finish` is emitted for streams that were reset, too.
+    const { stream } = this.#http2;
+    return stream === undefined || (stream.writableFinished && stream.rstCode === http2.NGHTTP2_NO_ERROR);
+  }
+
+  /** Calls back once: when the response was sent and its connection is done with it, or when the client is gone. */
+  onceClosed(callback: () => void): void {
+    const { socket } = this.#req;
+    const closed = (): void => {
+      this.#res.removeListener('close', closed);
+      socket.removeListener('close', closed);
+      callback();
+    };
+    this.#res.once('close', closed);
+    if (this.#req.socket.destroyed) process.nextTick(closed);
+    // A pipelined response that waits for its turn is not told that its connection has closed.
+    if (this.#http2 === undefined && this.#res.socket === null) socket.once('close', closed);
+  }
+
+  /** Passes 103 (Early Hints) on; HTTP/1.0 does not know it. */
+  inform({ statusCode, headers }: InformationEvent): void {
+    if (statusCode !== 103 || headers.link === undefined || this.#req.httpVersion === '1.0') return;
+    if (this.#res.headersSent || this.#res.destroyed) return;
+    this.#res.writeEarlyHints(headers as Record<string, string | string[]>);
+  }
+
+  /**
+   * Makes the head the response's, whole: what is not in it goes. It leaves at the end of this tick, together with the
+   * body where that is already there: one write, one packet.
+   *
+   * @throws {RangeError} for a status code that is not one of a final response
+   */
+  commit(head: ResponseHead, options: { eventStream: boolean; nameOf: (key: string) => string }): void {
+    const res = this.#res;
+    const { statusCode, statusMessage } = head;
+    if (!Number.isInteger(statusCode) || statusCode < 200 || statusCode > 999) {
+      throw new RangeError(`The status code of a response must be 200 to 999, got ${statusCode}`);
+    }
+    this.#replaceHeaders(head.headers, options.nameOf);
+    res.statusCode = statusCode;
+    if (this.#http2 === undefined)
+      res.statusMessage = isValue(statusMessage) ? statusMessage : (STATUS_CODES[statusCode] ?? '');
+    res.writeHead(statusCode);
+
+    const { flush } = res as { flush?: () => void };
+    if (options.eventStream && typeof flush === 'function') this.#flush = () => flush.call(res);
+    // After the tick in which the body starts to flow.
+    queueMicrotask(() => this.#flushHead());
+  }
+
+  /** Takes back what a head that could not be sent has left on the response. */
+  reset(): void {
+    this.#replaceHeaders(this.#app, (key) => key);
+  }
+
+  #replaceHeaders(headers: HeaderFields, nameOf: (key: string) => string): void {
+    const res = this.#res;
+    for (const name of res.getHeaderNames()) {
+      if (headers[name] === undefined) res.removeHeader(name);
+    }
+    for (const [key, value] of Object.entries(headers)) {
+      if (value === undefined || res.getHeader(key) === value) continue;
+      try {
+        res.setHeader(nameOf(key), value);
+      } catch {
+        // Characters that HTTP forbids: the field is left out, the response is not lost for it.
+        res.removeHeader(key);
+      }
+    }
+  }
+
+  #flushHead(): void {
+    if (this.#headFlushed || this.#res.destroyed) return;
+    this.#headFlushed = true;
+    this.#res.flushHeaders();
+    this.#flush?.();
+  }
+
+  /** Returns `false` where the client should be waited for: see {@link onceDrained}. */
+  write(chunk: Uint8Array): boolean {
+    this.#headFlushed = true;
+    const more = this.#res.write(chunk);
+    this.#flush?.();
+    return more;
+  }
+
+  onceDrained(callback: () => void): void {
+    this.#res.once('drain', callback);
+  }
+
+  /** The whole body was written. */
+  end(rawTrailers: readonly string[]): void {
+    if (rawTrailers.length > 0) this.#setTrailers(rawTrailers);
+    this.#res.end();
+  }
+
+  #setTrailers(raw: readonly string[]): void {
+    const trailers: Record<string, string> = Object.create(null);
+    for (let i = 0; i + 1 < raw.length; i += 2) {
+      const [name = '', value = ''] = raw.slice(i, i + 2);
+      const key = this.#http2 === undefined ? name : name.toLowerCase();
+      if (isValue(value)) trailers[key] = trailers[key] === undefined ? value : `${trailers[key]}, ${value}`;
+    }
+    this.#res.addTrailers(trailers);
+  }
+
+  /** Sends a whole response of the proxy's own. */
+  respond(head: ResponseHead, body: string): void {
+    this.commit(head, { eventStream: false, nameOf: (key) => key });
+    this.#headFlushed = true;
+    this.#res.end(body);
+  }
+
+  /**
+   * Ends a response that is not complete, so that nobody can take it for a whole one. What was written is still delivered
+   * to a client that reads.
+   */
+  truncate(): void {
+    const res = this.#res;
+    if (res.destroyed || res.writableFinished) return;
+    this.#flushHead();
+    if (this.#http2 !== undefined) {
+      this.#http2.stream.close(http2.NGHTTP2_INTERNAL_ERROR);
+      return;
+    }
+    const { socket } = this.#req;
+    // A pipelined response whose turn has not come has written nothing.
+    if (res.socket === null) {
+      res.destroy();
+      return;
+    }
+    const linger = setTimeout(() => socket.destroy(), LINGER);
+    socket.once('close', () => clearTimeout(linger));
+    // Called when all that was written before has left.
+    socket.write('', () => {
+      // The end of the connection ends such a body (RFC 9112 6.3, rule 8): only a reset tells that it was cut.
+      const closeDelimited = !res.chunkedEncoding && !res.hasHeader('content-length');
+      if (closeDelimited && isPlainTcp(socket)) socket.resetAndDestroy();
+      else socket.destroy();
+    });
+  }
+}
+
+function isValue(value: string): boolean {
+  try {
+    validateHeaderValue('value', value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A TLS socket cannot be reset; it ends without its closing alert, which is a sign of its own. */
+function isPlainTcp(socket: Socket): boolean {
+  return Object.getPrototypeOf(socket) === Socket.prototype;
+}

@@ -1,0 +1,80 @@
+/**
+ * Why an exchange failed. Stable: safe to switch on, and sent to the client as `error.code`.
+ */
+export type SseProxyErrorCode = keyof typeof FAILURES;
+
+/** The HTTP status and the public message of each code. The messages name no host, path or credential. */
+const FAILURES = {
+  UPSTREAM_UNREACHABLE: [502, 'The upstream could not be reached.'],
+  UPSTREAM_TLS_FAILED: [502, 'A secure connection to the upstream could not be established.'],
+  UPSTREAM_CLOSED: [502, 'The upstream closed the connection before it answered.'],
+  UPSTREAM_INVALID_RESPONSE: [502, 'The upstream sent a response that is not valid HTTP.'],
+  UPSTREAM_TRUNCATED: [502, 'The upstream closed the connection before its response was complete.'],
+  UPSTREAM_TIMEOUT: [504, 'The upstream did not answer in time.'],
+  TARGET_MISSING: [500, 'The proxy has no target for this request.'],
+  REQUEST_BODY_CONSUMED: [
+    500,
+    'The request body was read before the proxy and cannot be sent again. ' +
+      'Mount the proxy before whatever reads the body, or keep the bytes in `req.rawBody`.',
+  ],
+  HOOK_FAILED: [500, 'A hook of the proxy failed.'],
+  PROXY_FAILED: [500, 'The proxy could not forward the request.'],
+} as const satisfies Record<string, readonly [status: number, message: string]>;
+
+export interface SseProxyErrorOptions {
+  /** What made it fail; kept for logs, never sent to the client. */
+  cause?: unknown;
+  /** Replaces the code's own HTTP status. */
+  statusCode?: number;
+}
+
+/**
+ * A failed exchange. `status`, `statusCode` and `expose` are what Express's error handling reads (the conventions of
+ * `http-errors`); the message is fixed per code and safe to show, the details are in `cause`.
+ */
+export class SseProxyError extends Error {
+  override readonly name = 'SseProxyError';
+  readonly code: SseProxyErrorCode;
+  readonly statusCode: number;
+  readonly expose = true;
+
+  constructor(code: SseProxyErrorCode, options: SseProxyErrorOptions = {}) {
+    const [statusCode, message] = FAILURES[code];
+    super(message, 'cause' in options ? { cause: options.cause } : undefined);
+    this.code = code;
+    this.statusCode = options.statusCode ?? statusCode;
+  }
+
+  /** The same as `statusCode`. */
+  get status(): number {
+    return this.statusCode;
+  }
+}
+
+const UNREACHABLE = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EAI_FAIL',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EADDRNOTAVAIL',
+  'ENOENT', // a Unix socket that is not there
+]);
+const TLS_CODE = /^(ERR_TLS_|ERR_SSL_|EPROTO$|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH)/;
+
+/** Names a failure of the upstream connection from Node's error codes; `headReceived` tells a cut answer from none. */
+export function toSseProxyError(error: unknown, headReceived: boolean): SseProxyError {
+  if (error instanceof SseProxyError) return error;
+  return new SseProxyError(headReceived ? 'UPSTREAM_TRUNCATED' : codeOf(error), { cause: error });
+}
+
+function codeOf(error: unknown): SseProxyErrorCode {
+  const code = String((error as NodeJS.ErrnoException | undefined)?.code ?? '');
+  if (UNREACHABLE.has(code)) return 'UPSTREAM_UNREACHABLE';
+  if (code === 'ETIMEDOUT') return 'UPSTREAM_TIMEOUT';
+  if (code === 'ECONNRESET' || code === 'EPIPE') return 'UPSTREAM_CLOSED';
+  if (code.startsWith('HPE_')) return 'UPSTREAM_INVALID_RESPONSE';
+  if (TLS_CODE.test(code)) return 'UPSTREAM_TLS_FAILED';
+  return 'PROXY_FAILED';
+}

@@ -1,0 +1,252 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Readable, Transform } from 'node:stream';
+import { Attempt, type AttemptHandlers } from './attempt.js';
+import { ClientResponse } from './client-response.js';
+import { decoderFor } from './content-coding.js';
+import { SseProxyError } from './errors.js';
+import { applyResponsePasses } from './headers.js';
+import { isEventStreamType } from './media-type.js';
+import type { Config } from './options.js';
+import { type RequestBody, requestBody } from './request-body.js';
+import type { Exchange, Outcome, ResponseHead, StreamSummary } from './types.js';
+import type { Upstream } from './upstream.js';
+import type { UpstreamResponse } from './upstream-response.js';
+
+type Next = (error?: unknown) => void;
+
+/** One client request, from its arrival to its one ending. */
+export class ProxyExchange implements Exchange {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  attempts = 0;
+  target: string | undefined;
+
+  readonly #config: Config;
+  readonly #upstream: Upstream;
+  readonly #client: ClientResponse;
+  readonly #next: Next | undefined;
+  readonly #url: string | undefined;
+  readonly #startedAt = performance.now();
+  #attempt: Attempt | undefined;
+  #decoder: Transform | undefined;
+  #source: IncomingMessage | undefined;
+  #onEnd: (() => void) | undefined;
+  #notify: (() => Promise<void>) | undefined;
+  #failure: SseProxyError | undefined;
+  #bytes = 0;
+  #headersAt: number | undefined;
+  #firstByteAt: number | undefined;
+
+  constructor(config: Config, upstream: Upstream, req: IncomingMessage, res: ServerResponse, next: Next | undefined) {
+    this.#config = config;
+    this.#upstream = upstream;
+    this.req = req;
+    this.res = res;
+    this.#next = next;
+    this.#client = new ClientResponse(req, res);
+    // `pathRewrite` changes it, and every attempt starts from what came in.
+    this.#url = req.url;
+  }
+
+  /** Starts; `false` where `pathFilter` says that the request is not the proxy's, and nothing was begun. */
+  start(onEnd: () => void): boolean {
+    const { buffer } = this.#config.hpm;
+    if (!this.#send(buffer === undefined ? requestBody(this.req) : 'stream', false)) return false;
+    this.#onEnd = onEnd;
+    this.#client.onceClosed(() => this.#end());
+    return true;
+  }
+
+  #send(body: RequestBody, freshConnection: boolean): boolean {
+    this.req.url = this.#url;
+    const handlers: AttemptHandlers = {
+      sending: (target) => {
+        this.attempts += 1;
+        this.target = target;
+      },
+      information: (info) => this.#client.inform(info),
+      head: (response, source) => this.#onHead(response, source),
+      failed: (error, notify) => this.#onFailure(error, notify),
+    };
+    const selfHandled = this.#config.hpm.selfHandleResponse === true;
+    this.#attempt = new Attempt(this.req, this.res, handlers, body, freshConnection, selfHandled);
+    return this.#upstream.send(this.#attempt);
+  }
+
+  // --- the response -------------------------------------------------------------------------------------------------
+
+  #onHead(response: UpstreamResponse, source: IncomingMessage): void {
+    this.#headersAt = this.#elapsed();
+    try {
+      // A hook of the user's has sent a head of its own: only the body is left to pass on.
+      if (!this.#client.headersSent) this.#commit(response, response.head(source));
+    } catch (cause) {
+      this.#attempt?.fail(cause instanceof SseProxyError ? cause : hookFailed(cause));
+      return;
+    }
+    this.#relay(this.#decoder === undefined ? source : source.pipe(this.#decoder), source);
+  }
+
+  #commit(response: UpstreamResponse, head: ResponseHead): void {
+    const { method, httpVersion } = this.req;
+    const { statusCode, headers } = head;
+    if (statusCode < 200) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
+    const eventStream = this.#config.isEventStream?.(head) ?? isEventStreamType(single(headers['content-type']));
+    if (eventStream && method !== 'HEAD') this.#decoder = decoderFor(this.req, single(headers['content-encoding']));
+    applyResponsePasses(headers, {
+      method,
+      httpVersion,
+      statusCode,
+      eventStream,
+      decoded: this.#decoder !== undefined,
+      app: this.#client.appHeaders,
+    });
+    this.#config.rewriteHeaders?.(head, this);
+    this.#client.commit(head, { eventStream, nameOf: (key) => response.nameOf(key) });
+  }
+
+  /** Chunk by chunk, each in the tick in which it came; the client's pace is the upstream's. */
+  #relay(body: Readable, source: IncomingMessage): void {
+    const client = this.#client;
+    this.#source = source;
+    body.on('data', (chunk: Buffer) => {
+      this.#firstByteAt ??= this.#elapsed();
+      this.#bytes += chunk.length;
+      if (client.write(chunk)) return;
+      body.pause();
+      client.onceDrained(() => body.resume());
+    });
+    body.once('end', () => {
+      if (this.#failure !== undefined) return;
+      client.end(source.rawTrailers);
+      this.#attempt?.complete();
+    });
+    this.#decoder?.once('error', (cause) => this.#attempt?.fail(new SseProxyError('UPSTREAM_TRUNCATED', { cause })));
+  }
+
+  // --- failures -----------------------------------------------------------------------------------------------------
+
+  #onFailure(error: SseProxyError, notify: () => Promise<void>): void {
+    // RFC 9112 9.3.1: the upstream had closed an idle connection just when the request was sent on it.
+    const body = error.code === 'UPSTREAM_CLOSED' ? this.#attempt?.bodyForFreshConnection() : undefined;
+    if (body !== undefined && !this.#client.gone) {
+      this.#attempt?.abort();
+      this.#send(body, true);
+      return;
+    }
+    this.#failure = error;
+    if (this.#client.headersSent) {
+      // What came in the same read as the failure is not to be lost.
+      while (this.#source?.destroyed === false && this.#source.read() !== null);
+      this.#client.truncate();
+      // Not before the end: a listener that ends the response would make it look whole.
+      this.#notify = notify;
+    } else {
+      // The rest of an upload that nobody wants any more must not block the connection.
+      this.req.resume();
+      notify()
+        .then(() => this.#answer(error))
+        .catch(() => this.res.destroy());
+    }
+    this.#attempt?.abort();
+  }
+
+  /** Unless a listener of `on.error` has answered. */
+  #answer(error: SseProxyError): void {
+    if (this.#client.headersSent || this.#client.gone) return;
+    this.#client.reset();
+    if (this.#config.onError === 'next' && this.#next !== undefined) {
+      this.#next(error);
+      return;
+    }
+    const { message, code, statusCode } = error;
+    const body = JSON.stringify({ error: { message, type: 'proxy_error', code } });
+    const makeHead = (): ResponseHead => ({
+      statusCode,
+      statusMessage: '',
+      headers: {
+        ...this.#client.appHeaders,
+        'cache-control': 'no-store',
+        'content-type': 'application/json; charset=utf-8',
+        'content-length': String(Buffer.byteLength(body)),
+        // The request may have been served: another try may be billed again.
+        ...(code === 'UPSTREAM_TIMEOUT' && { 'x-should-retry': 'false' }),
+      },
+    });
+    const head = makeHead();
+    try {
+      this.#config.rewriteHeaders?.(head, this);
+      this.#client.respond(head, body);
+    } catch {
+      // Most likely it is this hook that is answered for.
+      if (!this.#client.headersSent) this.#client.respond(makeHead(), body);
+    }
+  }
+
+  // --- the one ending -----------------------------------------------------------------------------------------------
+
+  /** The client has got its response, or has gone. */
+  #end(): void {
+    this.#attempt?.abort();
+    void this.#notify?.();
+    this.#decoder?.destroy();
+    this.#onEnd?.();
+    const { onFinish, hpm } = this.#config;
+    if (onFinish === undefined) return;
+    const failed = (error: unknown): void => hpm.logger?.error('[express-sse-proxy] onFinish failed: %o', error);
+    try {
+      const result: unknown = onFinish(this.#summary(), this);
+      if (result instanceof Promise) result.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  #summary(): StreamSummary {
+    const { statusCode } = this.#client;
+    return {
+      outcome: this.#outcome(),
+      ...(statusCode !== undefined && { statusCode }),
+      attempts: this.attempts,
+      ...(this.target !== undefined && { target: this.target }),
+      bytes: this.#bytes,
+      timings: {
+        ...(this.#headersAt !== undefined && { headers: this.#headersAt }),
+        ...(this.#firstByteAt !== undefined && { firstByte: this.#firstByteAt }),
+        total: this.#elapsed(),
+      },
+      ...(this.#failure !== undefined && { error: this.#failure }),
+    };
+  }
+
+  #outcome(): Outcome {
+    switch (this.#failure?.code) {
+      case undefined:
+        return this.#client.finished ? 'completed' : 'client-closed';
+      case 'UPSTREAM_TIMEOUT':
+        return 'timeout';
+      case 'UPSTREAM_TRUNCATED':
+        return 'upstream-truncated';
+      case 'HOOK_FAILED':
+      case 'REQUEST_BODY_CONSUMED':
+      case 'TARGET_MISSING':
+      case 'PROXY_FAILED':
+        return 'failed';
+      default:
+        return 'upstream-error';
+    }
+  }
+
+  #elapsed(): number {
+    return performance.now() - this.#startedAt;
+  }
+}
+
+/** A hook that looks at the response failed, so it is the response that cannot be given: 502. */
+function hookFailed(cause: unknown): SseProxyError {
+  return new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 });
+}
+
+function single(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value;
+}

@@ -1,0 +1,182 @@
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { TLSSocket } from 'node:tls';
+import vary from 'vary';
+import type { HeaderFields } from './types.js';
+
+/** RFC 9110 7.6.1 and, beyond it, the fields that concern a single connection by common practice. */
+const HOP_BY_HOP = [
+  'connection',
+  'proxy-connection',
+  'keep-alive',
+  'te',
+  'upgrade',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'trailer',
+];
+
+/** Fields that say how to read the message. A Connection field that names one of them is mistaken or an attack. */
+const NEVER_NOMINATED = new Set(['content-length', 'content-type', 'content-encoding', 'host', 'transfer-encoding']);
+
+/** The field names that a Connection field lists, in lower case. */
+function nominatedBy(connection: string | string[] | undefined): string[] {
+  return String(connection ?? '')
+    .split(',')
+    .map((token) => token.trim().toLowerCase())
+    .filter((name) => name !== '' && !NEVER_NOMINATED.has(name));
+}
+
+// --- requests -------------------------------------------------------------------------------------------------------
+
+/**
+ * Takes away from a request, in place, what must not travel upstream. `Transfer-Encoding` stays, since Node frames the
+ * upstream request by it. `Expect` goes too: Node has already answered it with 100 (Continue).
+ */
+export function removeRequestHopByHop(req: IncomingMessage): void {
+  const { headers } = req;
+  for (const name of nominatedBy(headers.connection)) {
+    // What the app has put there, credentials above all, is not the client's to strip.
+    if (sentByClient(req, name)) delete headers[name];
+  }
+  for (const name of HOP_BY_HOP) delete headers[name];
+  delete headers.expect;
+}
+
+function sentByClient(req: IncomingMessage, name: string): boolean {
+  const lines = req.headersDistinct[name];
+  const value = String(req.headers[name]);
+  return lines !== undefined && (lines[0] === value || lines.join(', ') === value || lines.join('; ') === value);
+}
+
+/** Sets the `X-Forwarded-*` fields of an upstream request: the peer is appended, the others are added where absent. */
+export function setForwarded(upstreamRequest: ClientRequest, req: IncomingMessage): void {
+  const { headers, socket } = req;
+  const encrypted = (socket as Partial<TLSSocket>).encrypted === true;
+  const host = first(headers[':authority']) ?? headers.host ?? '';
+  const path = [headers['x-forwarded-for'], socket.remoteAddress].flat().filter(Boolean);
+  upstreamRequest.setHeader('x-forwarded-for', path.join(', '));
+  const added = {
+    'x-forwarded-port': /:(\d+)$/.exec(host)?.[1] ?? (encrypted ? '443' : '80'),
+    'x-forwarded-proto': encrypted ? 'https' : 'http',
+    'x-forwarded-host': host,
+  };
+  for (const [name, value] of Object.entries(added)) {
+    if (headers[name] === undefined) upstreamRequest.setHeader(name, value);
+  }
+}
+
+function first(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value;
+}
+
+// --- responses ------------------------------------------------------------------------------------------------------
+
+/** What the passes over a response's head are told. */
+export interface HeadContext {
+  /** The request that is answered. */
+  method: string | undefined;
+  httpVersion: string;
+  statusCode: number;
+  eventStream: boolean;
+  /** The body's Content-Encoding has been undone. */
+  decoded: boolean;
+  /** What the app had set on the response before the proxy. */
+  app: Readonly<IncomingHttpHeaders | NodeJS.Dict<number | string | string[]>>;
+}
+
+type HeadPass = (headers: HeaderFields, context: HeadContext) => void;
+
+/** Every change that the proxy makes to the fields of an upstream response, in this order. */
+const responsePasses: readonly HeadPass[] = [
+  removeHopByHop,
+  removeImpossibleLength,
+  describeDecodedBody,
+  keepAppHeaders,
+  keepEventStreamUntouched,
+];
+
+/** Turns the upstream's header fields into those that the client is to get, in place. */
+export function applyResponsePasses(headers: HeaderFields, context: HeadContext): void {
+  for (const pass of responsePasses) pass(headers, context);
+}
+
+function removeHopByHop(headers: HeaderFields, { method, httpVersion, statusCode }: HeadContext): void {
+  // Node sends trailers in a chunked body only, and throws on a Trailer field without one.
+  const mayHaveTrailers =
+    headers['transfer-encoding'] !== undefined &&
+    httpVersion === '1.1' &&
+    method !== 'HEAD' &&
+    statusCode !== 204 &&
+    statusCode !== 304;
+  const { trailer } = headers;
+  for (const name of nominatedBy(headers.connection)) delete headers[name];
+  for (const name of HOP_BY_HOP) delete headers[name];
+  delete headers['transfer-encoding'];
+  if (trailer !== undefined && mayHaveTrailers) headers.trailer = trailer;
+}
+
+/** RFC 9110 8.6: a 204 has no Content-Length. */
+function removeImpossibleLength(headers: HeaderFields, { statusCode }: HeadContext): void {
+  if (statusCode === 204) delete headers['content-length'];
+}
+
+function describeDecodedBody(headers: HeaderFields, { decoded }: HeadContext): void {
+  if (!decoded) return;
+  delete headers['content-encoding'];
+  delete headers['content-length'];
+  headers.vary = appendVary(headers.vary, 'Accept-Encoding');
+}
+
+/**
+ * Fields that describe this one response: the upstream's replace the app's. Any other field that the app has set, such as
+ * CORS and helmet's, stays as the app has set it.
+ */
+const DESCRIBES_RESPONSE = new Set([
+  'accept-ranges',
+  'age',
+  'allow',
+  'content-disposition',
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-location',
+  'content-range',
+  'content-type',
+  'date',
+  'etag',
+  'last-modified',
+  'location',
+  'retry-after',
+  'trailer',
+  'www-authenticate',
+]);
+
+/** An app's own value of these would misdescribe the upstream's body. */
+const NEVER_FROM_APP = new Set(['content-length', 'content-encoding', 'transfer-encoding', 'trailer', 'etag']);
+
+function keepAppHeaders(headers: HeaderFields, { app }: HeadContext): void {
+  for (const [name, value] of Object.entries(app)) {
+    if (value === undefined || NEVER_FROM_APP.has(name)) continue;
+    const own = Array.isArray(value) ? value : String(value);
+    const upstream = headers[name];
+    if (upstream === undefined) headers[name] = own;
+    else if (name === 'set-cookie') headers[name] = [own, upstream].flat();
+    else if (name === 'vary') headers[name] = appendVary(own, upstream);
+    else if (!DESCRIBES_RESPONSE.has(name)) headers[name] = own;
+  }
+}
+
+function appendVary(present: string | string[] | undefined, added: string | string[]): string {
+  return vary.append([present ?? []].flat().join(', '), [added].flat().join(', '));
+}
+
+/** Tells compression middleware and buffering proxies (nginx) to leave an event stream alone. */
+function keepEventStreamUntouched(headers: HeaderFields, { eventStream }: HeadContext): void {
+  if (!eventStream) return;
+  const directives = [headers['cache-control'] ?? []].flat().join(', ');
+  // In lower case even if it is there in another: `compression` up to 1.8.1 matches case-sensitively.
+  if (!/(?:^|,)\s*no-transform\s*(?:,|$)/.test(directives)) {
+    headers['cache-control'] = directives === '' ? 'no-transform' : `${directives}, no-transform`;
+  }
+  headers['x-accel-buffering'] = 'no';
+}

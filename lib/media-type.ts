@@ -1,0 +1,28 @@
+import { MIMEType } from 'node:util';
+
+const EVENT_STREAM_TYPES = new Set([
+  'text/event-stream',
+  'application/x-ndjson',
+  'application/jsonl',
+  'application/stream+json',
+]);
+
+/** Parses by the WHATWG rules, which forgive malformed parameters; `undefined` where there is no type to be had. */
+export function parseMediaType(contentType: string | undefined): MIMEType | undefined {
+  if (contentType === undefined) return undefined;
+  try {
+    return new MIMEType(contentType);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether a Content-Type says that the body is a stream of events, in any letter case and with any parameters. */
+export function isEventStreamType(contentType: string | undefined): boolean {
+  return EVENT_STREAM_TYPES.has(parseMediaType(contentType)?.essence ?? '');
+}
+
+/** Whether a request's Accept field names a stream of events. A wildcard does not: every client sends one. */
+export function acceptsEventStream(accept: string | undefined): boolean {
+  return accept?.split(',').some(isEventStreamType) ?? false;
+}

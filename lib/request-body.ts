@@ -1,0 +1,108 @@
+import type { IncomingMessage } from 'node:http';
+import qs from 'qs';
+import { parseMediaType } from './media-type.js';
+
+/** A request body that is sent from memory, since the request's own stream has been read already. */
+export class ReplayedBody {
+  constructor(
+    readonly bytes: Buffer,
+    /** The bytes are still in the request's Content-Encoding. */
+    readonly encoded: boolean,
+    /** Where the bytes are not in the charset that the request names. */
+    readonly contentType?: string,
+  ) {}
+}
+
+/** What is sent upstream: the request's own stream, bytes in its place, or nothing, since the body is lost. */
+export type RequestBody = 'stream' | ReplayedBody | 'lost';
+
+/** What body parsers leave on a request. */
+type ParsedRequest = IncomingMessage & { body?: unknown; rawBody?: unknown };
+
+/** Finds the body of a request that middleware in front of the proxy may have read. */
+export function requestBody(req: ParsedRequest): RequestBody {
+  if (!req.readableDidRead || !hasBody(req)) return 'stream';
+  const { rawBody, body } = req;
+  if (typeof rawBody === 'string' || rawBody instanceof Uint8Array) return fromBytes(req, Buffer.from(rawBody));
+  if (body instanceof Uint8Array) return fromBytes(req, Buffer.from(body));
+  const text = body !== undefined && req.readableEnded ? serialize(req, body) : undefined;
+  return text === undefined ? 'lost' : fromText(req, text);
+}
+
+/** RFC 9112 6.3: a request has a body where it has one of these two fields; HTTP/2 says so with its END_STREAM flag. */
+function hasBody(req: IncomingMessage): boolean {
+  const { 'content-length': length, 'transfer-encoding': coding } = req.headers;
+  if (length !== undefined) return length !== '0';
+  if (coding !== undefined) return true;
+  const { stream } = req as { stream?: { endAfterHeaders?: boolean } };
+  return stream !== undefined && stream.endAfterHeaders !== true;
+}
+
+/** Parsers hand over what they have inflated, others the bytes as they came: the length tells which. */
+function fromBytes(req: IncomingMessage, bytes: Buffer): ReplayedBody {
+  return new ReplayedBody(bytes, req.headers['content-length'] === String(bytes.length));
+}
+
+function fromText(req: IncomingMessage, text: string): ReplayedBody {
+  const bytes = Buffer.from(text);
+  const type = parseMediaType(req.headers['content-type']);
+  const charset = type?.params.get('charset');
+  if (type === undefined || charset == null || /^utf-?8$/i.test(charset)) return new ReplayedBody(bytes, false);
+  type.params.set('charset', 'utf-8');
+  return new ReplayedBody(bytes, false, String(type));
+}
+
+/** The inverse of `express.json()`, `urlencoded()` and `text()`; `undefined` for what no parser of theirs has made. */
+function serialize(req: IncomingMessage, body: unknown): string | undefined {
+  const type = parseMediaType(req.headers['content-type'])?.essence ?? '';
+  if (/^application\/(.+\+)?json$/.test(type)) {
+    return typeof body === 'string' && isJson(body) ? body : JSON.stringify(body);
+  }
+  if (typeof body === 'string') return body;
+  if (type === 'application/x-www-form-urlencoded') return qs.stringify(body, { arrayFormat: 'repeat' });
+  return undefined;
+}
+
+/** A string for a JSON body is the text itself (`express.text`), or a parsed JSON string (`express.json`, not strict). */
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Request bodies up to this size can be sent once more when a pooled connection turns out to be dead. */
+const CAPTURE_LIMIT = 256 * 1024;
+
+/** Keeps a copy of a request body while it streams upstream, so that a small one can be sent again. */
+export interface BodyCapture {
+  /** The whole body; `undefined` where it is too large, or has not come in whole. */
+  take(): ReplayedBody | undefined;
+  /** Stops copying and forgets what was copied. */
+  stop(): void;
+}
+
+/** Starts to copy. The request must be piped elsewhere in the same tick: this makes it flow. */
+export function captureBody(req: IncomingMessage): BodyCapture {
+  let chunks: Buffer[] | undefined = [];
+  let size = 0;
+  const onData = (chunk: Buffer): void => {
+    size += chunk.length;
+    chunks?.push(chunk);
+    if (size > CAPTURE_LIMIT) stop();
+  };
+  const stop = (): void => {
+    req.removeListener('data', onData);
+    chunks = undefined;
+  };
+  req.on('data', onData);
+  return {
+    take() {
+      const whole = chunks !== undefined && req.complete && req.readableLength === 0;
+      return whole ? new ReplayedBody(Buffer.concat(chunks ?? []), true) : undefined;
+    },
+    stop,
+  };
+}

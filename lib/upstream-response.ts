@@ -1,0 +1,97 @@
+import { type IncomingMessage, type ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http';
+import { Writable } from 'node:stream';
+import type { HeaderFields, ResponseHead } from './types.js';
+
+type HeaderValue = number | string | readonly string[];
+
+/**
+ * What http-proxy-middleware is given instead of Express's response: the head of the upstream's response is collected
+ * here, after httpxy's own passes (cookie and host rewriting, letter case), and its body is never written here: when httpxy
+ * pipes it in, the source is taken out again and handed over.
+ *
+ * httpxy aborts the upstream request when this closes before it has finished.
+ */
+export class UpstreamResponse extends Writable {
+  /** httpxy sets both from the upstream's status line. */
+  statusCode = 200;
+  statusMessage = '';
+
+  /** By lower-case name: the name as it was set, and the value. */
+  readonly #fields = new Map<string, [name: string, value: string | string[]]>();
+  readonly #client: ServerResponse;
+
+  /**
+   * @param client Express's response: a hook may answer the request itself, and httpxy must see that it did
+   * @param onBody called once, when the head is complete, with the upstream's response as the source of the body
+   */
+  constructor(client: ServerResponse, onBody: (source: IncomingMessage) => void) {
+    super();
+    this.#client = client;
+    this.once('pipe', (source: IncomingMessage) => {
+      source.unpipe(this);
+      onBody(source);
+    });
+  }
+
+  get headersSent(): boolean {
+    return this.#client.headersSent;
+  }
+
+  /** httpxy pipes nothing into a response that has ended, or that nobody waits for any more. */
+  get finished(): boolean {
+    return this.#client.writableEnded || this.destroyed;
+  }
+
+  /** @throws {TypeError} for characters that HTTP forbids, which httpxy takes for "leave this field out". */
+  setHeader(name: string, value: HeaderValue): this {
+    validateHeaderName(name);
+    const given = typeof value === 'object' ? [...value] : String(value);
+    for (const line of [given].flat()) validateHeaderValue(name, line);
+    this.#fields.set(name.toLowerCase(), [name, given]);
+    return this;
+  }
+
+  getHeader(name: string): string | string[] | undefined {
+    return this.#fields.get(name.toLowerCase())?.[1];
+  }
+
+  getHeaders(): HeaderFields {
+    const headers: HeaderFields = Object.create(null);
+    for (const [key, [, value]] of this.#fields) headers[key] = value;
+    return headers;
+  }
+
+  hasHeader(name: string): boolean {
+    return this.#fields.has(name.toLowerCase());
+  }
+
+  removeHeader(name: string): void {
+    this.#fields.delete(name.toLowerCase());
+  }
+
+  writeHead(statusCode: number): this {
+    this.statusCode = statusCode;
+    return this;
+  }
+
+  /** The head as the upstream meant it: fields that came in several lines are several lines again. */
+  head(source: IncomingMessage): ResponseHead {
+    const headers = this.getHeaders();
+    if (source.rawHeaders.length > 2 * this.#fields.size) {
+      for (const [name, lines] of Object.entries(source.headersDistinct)) {
+        if (lines !== undefined && lines.length > 1 && headers[name] === lines.join(', ')) headers[name] = lines;
+      }
+    }
+    return { statusCode: this.statusCode, statusMessage: this.statusMessage, headers };
+  }
+
+  /** The letter case in which a field was set (`preserveHeaderKeyCase`). */
+  nameOf(key: string): string {
+    return this.#fields.get(key)?.[0] ?? key;
+  }
+
+  /** Nothing is written here: see `onBody`. */
+  override _write(_chunk: unknown, _encoding: string, callback: (error?: Error | null) => void): void {
+    callback();
+  }
+}

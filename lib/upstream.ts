@@ -1,0 +1,183 @@
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import { Duplex, Readable } from 'node:stream';
+import {
+  createProxyMiddleware,
+  loggerPlugin,
+  type Options,
+  type Plugin,
+  proxyEventsPlugin,
+  type RequestHandler,
+} from 'http-proxy-middleware';
+import { UpstreamAgent } from './agent.js';
+import type { Attempt } from './attempt.js';
+import { SseProxyError } from './errors.js';
+import { removeRequestHopByHop, setForwarded } from './headers.js';
+import type { Config } from './options.js';
+import { ReplayedBody } from './request-body.js';
+
+type ProxyServer = Parameters<Plugin>[0];
+
+export interface Upstream {
+  /** Starts an attempt; `false` where `pathFilter` says that the request is not the proxy's. */
+  send(attempt: Attempt): boolean;
+  upgrade: RequestHandler['upgrade'];
+  /** Closes the pooled connections. */
+  close(): void;
+}
+
+/** http-proxy-middleware, told to write into what we own and to hand the user's callbacks what they expect. */
+export function createUpstream(config: Config): Upstream {
+  const { hpm } = config;
+  const pool = new UpstreamAgent();
+  /** By what http-proxy-middleware was given as the response. */
+  const attempts = new WeakMap<object, Attempt>();
+  const { plugins = [], ejectPlugins = false, router, pathRewrite, logger } = hpm;
+  const rewritePath = typeof pathRewrite === 'function' ? pathRewrite : pathRewriter(pathRewrite ?? {});
+
+  const middleware = createProxyMiddleware({
+    changeOrigin: true,
+    agent: pool,
+    ...hpm,
+    // Ours appends the peer, httpxy's lets the client hide it.
+    xfwd: false,
+    // Its error response is not wanted, and it writes into streams; what the others are good for is below.
+    ejectPlugins: true,
+    plugins: [
+      (server) => intercept(server, attempts, config),
+      ...(ejectPlugins ? [] : [proxyEventsPlugin as Plugin]),
+      ...(ejectPlugins || logger === undefined ? [] : [loggerPlugin as Plugin]),
+      ...plugins.map(
+        (plugin): Plugin =>
+          (server) =>
+            plugin(server, hpm as Options),
+      ),
+    ],
+    ...(typeof router === 'function' && {
+      router: (req: IncomingMessage, res: ServerResponse | undefined, options: Options) =>
+        hook(() => router(req, realResponse(res), options)),
+    }),
+    // Runs for every request, after `router`, with the options of this one request.
+    pathRewrite: async (path, req, res, options) => {
+      const attempt = attempts.get(res ?? {});
+      if (attempt !== undefined && options !== undefined) {
+        removeRequestHopByHop(req);
+        if (attempt.body instanceof ReplayedBody) setBuffer(options, attempt.body.bytes);
+        if (attempt.freshConnection) options.agent = false;
+      }
+      return hook(() => rewritePath(path, req, realResponse(res), options));
+    },
+  });
+
+  function realResponse(res: ServerResponse | undefined): ServerResponse | undefined {
+    return attempts.get(res ?? {})?.res ?? res;
+  }
+
+  return {
+    send(attempt) {
+      let isOurs = true;
+      attempts.set(attempt.response, attempt);
+      // Settles when the response closes; failures come as events, or through this `next`.
+      void middleware(attempt.req, attempt.response as ServerResponse, (error) => {
+        if (error === undefined) isOurs = false;
+        else attempt.onRejected(error);
+      });
+      return isOurs;
+    },
+    upgrade: middleware.upgrade,
+    close: () => pool.destroy(),
+  };
+}
+
+/** A table of `pathRewrite`, as http-proxy-middleware reads it: the first pattern that matches. */
+function pathRewriter(table: Record<string, string>): (path: string, ...rest: unknown[]) => string {
+  const rules = Object.entries(table).map(([pattern, replacement]) => ({ pattern: new RegExp(pattern), replacement }));
+  return (path) => {
+    const rule = rules.find(({ pattern }) => pattern.test(path));
+    return rule === undefined ? path : path.replace(rule.pattern, rule.replacement);
+  };
+}
+
+/** Has httpxy send these chunks, and not the client's request stream. */
+function setBuffer(options: Options, ...chunks: Buffer[]): void {
+  options.buffer = Readable.from(chunks);
+}
+
+/** Runs a user callback; what it throws or rejects with is `HOOK_FAILED`. */
+async function hook<T>(callback: () => T | Promise<T>): Promise<T> {
+  try {
+    return await callback();
+  } catch (cause) {
+    throw new SseProxyError('HOOK_FAILED', { cause });
+  }
+}
+
+/**
+ * Replaces the `emit` of httpxy's server: every listener, of `on` as well as of plugins, is handed Express's own response,
+ * and one that throws or rejects ends its exchange instead of the process.
+ */
+function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, config: Config): void {
+  // With a listener there, httpxy reports failures at once, by this event.
+  server.on('error', () => {});
+
+  const emit = (event: string, ...args: unknown[]): boolean => {
+    const attempt = findAttempt(attempts, args);
+    if (attempt === undefined) emitUpgradeEvent(event, args);
+    else emitAttemptEvent(attempt, event, args);
+    return true;
+  };
+  server.emit = emit as typeof server.emit;
+
+  function emitAttemptEvent(attempt: Attempt, event: string, args: unknown[]): void {
+    const given = args.map((arg) => (arg === attempt.response ? attempt.res : arg));
+    if (event === 'error') {
+      attempt.fail(args[0], () => callListeners(event, given));
+      return;
+    }
+    if (event === 'start') attempt.onStart(args[2]);
+    if (event === 'proxyReq') attempt.onRequest(args[0] as ClientRequest, config.hpm.xfwd === true);
+    if (event === 'proxyRes') attempt.onResponse();
+    if (event === 'econnreset') attempt.fail(args[0]);
+    void callListeners(event, given, (cause) => attempt.fail(new SseProxyError('HOOK_FAILED', { cause })));
+    if (event !== 'proxyReq') return;
+    // `fixRequestBody`, or a listener like it, may have written the body: it is not to be sent twice.
+    if ((args[0] as ClientRequest).headersSent) setBuffer(args[3] as Options);
+    else attempt.requireBody();
+  }
+
+  function emitUpgradeEvent(event: string, args: unknown[]): void {
+    if (event === 'proxyReqWs' && config.hpm.xfwd) {
+      setForwarded(args[0] as ClientRequest, args[1] as IncomingMessage);
+    }
+    void callListeners(event, args, () => {
+      for (const arg of args) if (arg instanceof Duplex) arg.destroy();
+    });
+    // Nobody else answers a handshake that failed.
+    if (event === 'error' && config.hpm.on?.error === undefined) (args[2] as Duplex | undefined)?.destroy();
+  }
+
+  /** Resolves when the last listener has settled. */
+  async function callListeners(event: string, args: unknown[], onFailure?: (cause: unknown) => void): Promise<void> {
+    const failed = (cause: unknown): void => {
+      config.hpm.logger?.error('[express-sse-proxy] a listener of "%s" failed: %o', event, cause);
+      onFailure?.(cause);
+    };
+    const pending: Promise<void>[] = [];
+    for (const listener of server.rawListeners(event as 'error')) {
+      try {
+        const result: unknown = Reflect.apply(listener, server, args);
+        if (result instanceof Promise) pending.push(result.catch(failed));
+      } catch (cause) {
+        failed(cause);
+      }
+    }
+    await Promise.all(pending);
+  }
+}
+
+function findAttempt(attempts: WeakMap<object, Attempt>, args: unknown[]): Attempt | undefined {
+  for (const arg of args) {
+    const attempt = typeof arg === 'object' && arg !== null ? attempts.get(arg) : undefined;
+    if (attempt !== undefined) return attempt;
+  }
+  return undefined;
+}
