@@ -13,6 +13,8 @@ export interface AttemptHandlers {
   information(info: InformationEvent): void;
   /** The final response's head; `source` is its body, paused. Not called with `selfHandleResponse`. */
   head(response: UpstreamResponse, source: IncomingMessage): void;
+  /** There is no response to wait for: the request was only to be forwarded (`forward` without a target). */
+  empty(): void;
   /** `notify` calls the user's `on.error` listeners and resolves when the last of them has settled. */
   failed(error: SseProxyError, notify: () => Promise<void>): void;
 }
@@ -49,7 +51,13 @@ export class Attempt {
     this.req = req;
     this.res = res;
     this.#handlers = handlers;
-    this.response = selfHandled ? res : new UpstreamResponse(res, (source) => this.#onBody(source));
+    this.response = selfHandled
+      ? res
+      : new UpstreamResponse(
+          res,
+          (source) => this.#onBody(source),
+          () => this.#onEmpty(),
+        );
   }
 
   /** The body that was sent, where a pooled connection turned out to be dead before a byte of the response came. */
@@ -137,6 +145,10 @@ export class Attempt {
 
   #onBody(source: IncomingMessage): void {
     if (!this.#over) this.#handlers.head(this.response as UpstreamResponse, source);
+  }
+
+  #onEmpty(): void {
+    if (!this.#over) this.#handlers.empty();
   }
 
   #frameBody(request: ClientRequest): void {

@@ -26,7 +26,6 @@ export class ClientResponse {
     this.#res = res;
     this.#http2 = req.httpVersionMajor >= 2 ? (res as unknown as Http2ServerResponse) : undefined;
     this.#app = { ...(res.getHeaders() as HeaderFields) };
-    if (this.#http2 === undefined) req.socket.setNoDelay(true);
   }
 
   /** What the app had set on the response before the proxy. */
@@ -74,7 +73,11 @@ export class ClientResponse {
   inform({ statusCode, headers }: InformationEvent): void {
     if (statusCode !== 103 || headers.link === undefined || this.#req.httpVersion === '1.0') return;
     if (this.#res.headersSent || this.#res.destroyed) return;
-    this.#res.writeEarlyHints(headers as Record<string, string | string[]>);
+    try {
+      this.#res.writeEarlyHints(headers as Record<string, string | string[]>);
+    } catch {
+      // A Link field that Node cannot read. It was only a hint.
+    }
   }
 
   /**
@@ -93,6 +96,7 @@ export class ClientResponse {
     res.statusCode = statusCode;
     if (this.#http2 === undefined)
       res.statusMessage = isValue(statusMessage) ? statusMessage : (STATUS_CODES[statusCode] ?? '');
+    if (this.#http2 === undefined) this.#req.socket.setNoDelay(true);
     res.writeHead(statusCode);
 
     const { flush } = res as { flush?: () => void };

@@ -66,6 +66,7 @@ export class ProxyExchange implements Exchange {
       },
       information: (info) => this.#client.inform(info),
       head: (response, source) => this.#onHead(response, source),
+      empty: () => this.#respond({ statusCode: 200, statusMessage: '', headers: { 'content-length': '0' } }, ''),
       failed: (error, notify) => this.#onFailure(error, notify),
     };
     const selfHandled = this.#config.hpm.selfHandleResponse === true;
@@ -160,21 +161,28 @@ export class ProxyExchange implements Exchange {
       return;
     }
     const { message, code, statusCode } = error;
-    const body = JSON.stringify({ error: { message, type: 'proxy_error', code } });
-    const makeHead = (): ResponseHead => ({
+    const head = {
       statusCode,
       statusMessage: '',
       headers: {
-        ...this.#client.appHeaders,
         'cache-control': 'no-store',
         'content-type': 'application/json; charset=utf-8',
-        'content-length': String(Buffer.byteLength(body)),
         // The request may have been served: another try may be billed again.
         ...(code === 'UPSTREAM_TIMEOUT' && { 'x-should-retry': 'false' }),
       },
+    };
+    this.#respond(head, JSON.stringify({ error: { message, type: 'proxy_error', code } }));
+  }
+
+  /** A response of the proxy's own. */
+  #respond({ statusCode, statusMessage, headers }: ResponseHead, body: string): void {
+    const makeHead = (): ResponseHead => ({
+      statusCode,
+      statusMessage,
+      headers: { ...this.#client.appHeaders, ...headers, 'content-length': String(Buffer.byteLength(body)) },
     });
-    const head = makeHead();
     try {
+      const head = makeHead();
       this.#config.rewriteHeaders?.(head, this);
       this.#client.respond(head, body);
     } catch {
@@ -191,9 +199,9 @@ export class ProxyExchange implements Exchange {
     void this.#notify?.();
     this.#decoder?.destroy();
     this.#onEnd?.();
-    const { onFinish, hpm } = this.#config;
+    const { onFinish, logError } = this.#config;
     if (onFinish === undefined) return;
-    const failed = (error: unknown): void => hpm.logger?.error('[express-sse-proxy] onFinish failed: %o', error);
+    const failed = (error: unknown): void => logError('onFinish failed: %o', error);
     try {
       const result: unknown = onFinish(this.#summary(), this);
       if (result instanceof Promise) result.catch(failed);

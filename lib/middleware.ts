@@ -21,7 +21,6 @@ export function createSseProxy<
   let active = 0;
 
   function sseProxy(req: IncomingMessage, res: ServerResponse, next?: (error?: unknown) => void): Promise<void> {
-    closeWith(req);
     const exchange = new ProxyExchange(config, upstream, req, res, next);
     return new Promise((resolve) => {
       const isOurs = exchange.start(() => {
@@ -30,6 +29,7 @@ export function createSseProxy<
       });
       if (isOurs) {
         active += 1;
+        closeWith(req);
         return;
       }
       resolve();

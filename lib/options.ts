@@ -10,6 +10,8 @@ export interface Config {
   readonly rewriteHeaders: SseProxyOptions['rewriteHeaders'];
   readonly onFinish: SseProxyOptions['onFinish'];
   readonly onError: 'respond' | 'next';
+  /** To the user's `logger`; never throws. */
+  readonly logError: (message: string, ...values: unknown[]) => void;
 }
 
 interface Check {
@@ -125,7 +127,14 @@ export function resolveOptions(options: SseProxyOptions): Config {
     );
   }
   const { isEventStream, rewriteHeaders, onFinish, onError = 'respond', ...hpm } = options;
-  return Object.freeze({ hpm: Object.freeze(hpm), isEventStream, rewriteHeaders, onFinish, onError });
+  const logError: Config['logError'] = (message, ...values) => {
+    try {
+      hpm.logger?.error(`[express-sse-proxy] ${message}`, ...values);
+    } catch {
+      // There is nobody left to tell.
+    }
+  };
+  return Object.freeze({ hpm: Object.freeze(hpm), isEventStream, rewriteHeaders, onFinish, onError, logError });
 }
 
 function checkOption(name: string, value: unknown): void {

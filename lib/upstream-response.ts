@@ -23,11 +23,14 @@ export class UpstreamResponse extends Writable {
   /**
    * @param client Express's response: a hook may answer the request itself, and httpxy must see that it did
    * @param onBody called once, when the head is complete, with the upstream's response as the source of the body
+   * @param onEmpty called instead where httpxy ends the response by itself: a request that was only to be forwarded
    */
-  constructor(client: ServerResponse, onBody: (source: IncomingMessage) => void) {
+  constructor(client: ServerResponse, onBody: (source: IncomingMessage) => void, onEmpty: () => void) {
     super();
     this.#client = client;
+    this.once('finish', onEmpty);
     this.once('pipe', (source: IncomingMessage) => {
+      this.removeListener('finish', onEmpty);
       source.unpipe(this);
       onBody(source);
     });

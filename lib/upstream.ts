@@ -158,7 +158,7 @@ function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, conf
   /** Resolves when the last listener has settled. */
   async function callListeners(event: string, args: unknown[], onFailure?: (cause: unknown) => void): Promise<void> {
     const failed = (cause: unknown): void => {
-      config.hpm.logger?.error('[express-sse-proxy] a listener of "%s" failed: %o', event, cause);
+      config.logError('a listener of "%s" failed: %o', event, cause);
       onFailure?.(cause);
     };
     const pending: Promise<void>[] = [];
