@@ -1,4 +1,5 @@
 import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse } from 'node:http';
+import { PassThrough, type Readable } from 'node:stream';
 import { SseProxyError, toSseProxyError } from './errors.js';
 import { setForwarded } from './headers.js';
 import { acceptsEventStream } from './media-type.js';
@@ -30,6 +31,7 @@ export class Attempt {
   #request: ClientRequest | undefined;
   #capture: BodyCapture | undefined;
   #bytesReadBefore = 0;
+  #held: PassThrough | undefined;
   #timedOut = false;
   #headReceived = false;
   #started = false;
@@ -44,7 +46,8 @@ export class Attempt {
     req: IncomingMessage,
     res: ServerResponse,
     handlers: AttemptHandlers,
-    readonly body: RequestBody,
+    /** What is sent; a hook may have put a stream of its own in its place before that. */
+    public body: RequestBody,
     readonly freshConnection: boolean,
     selfHandled: boolean,
   ) {
@@ -60,6 +63,10 @@ export class Attempt {
         );
   }
 
+  get isOver(): boolean {
+    return this.#over;
+  }
+
   /** The body that was sent, where a pooled connection turned out to be dead before a byte of the response came. */
   bodyForFreshConnection(): ReplayedBody | undefined {
     const request = this.#request;
@@ -73,8 +80,12 @@ export class Attempt {
     this.#over = true;
     this.#capture?.stop();
     if (this.response instanceof UpstreamResponse) this.response.destroy();
+    this.#held?.destroy();
+    if (this.#request === undefined) return;
+    // By hand, since httpxy's pipe stops the flow when it notices, and the rest of an upload must go on to flow.
+    this.req.unpipe(this.#held ?? this.#request);
     // After a redirect this is not the request that httpxy would abort.
-    this.#request?.destroy();
+    this.#request.destroy();
   }
 
   /** The client has the whole response. */
@@ -84,12 +95,23 @@ export class Attempt {
   }
 
   fail(error: unknown, notify: () => Promise<void> = async () => {}): void {
+    // A hook that has answered the request is respected, whatever follows.
+    if (this.res.writableEnded) this.#over = true;
     if (this.#over) return;
     const failure = this.#timedOut
       ? new SseProxyError('UPSTREAM_TIMEOUT', { cause: error })
       : toSseProxyError(error, this.#headReceived);
     this.#over = true;
     this.#handlers.failed(failure, notify);
+  }
+
+  /**
+   * A stand-in for the body, which flows only when the upstream request is there: httpxy pipes the body to the target of
+   * `forward` earlier, and what has flowed by then would not reach the upstream.
+   */
+  holdBody(): Readable {
+    this.#held = new PassThrough();
+    return this.#held;
   }
 
   /** httpxy's `start`: the last moment before the upstream request is made. Throws to say that none is to be made. */
@@ -113,7 +135,10 @@ export class Attempt {
     this.#request = request;
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
     this.#guard(request);
-    if (!redirected) this.#frameBody(request);
+    // After a redirect, where httpxy sends the body again.
+    if (!redirected || request.hasHeader('content-length') || request.hasHeader('transfer-encoding')) {
+      this.#frameBody(request);
+    }
     if (!request.hasHeader('transfer-encoding')) {
       request.setHeader('connection', request.shouldKeepAlive ? 'keep-alive' : 'close');
     }
@@ -132,14 +157,17 @@ export class Attempt {
     });
   }
 
-  /** After the user's `proxyReq` listeners: none of them has written the body. */
-  requireBody(): void {
-    if (this.body === 'lost') this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
+  /** After the user's `proxyReq` listeners: if the body is lost, one of them must have written it. */
+  requireBody(request: ClientRequest): void {
+    if (this.body === 'lost' && !request.headersSent) this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
+    if (this.#over) request.destroy();
   }
 
   /** httpxy's `proxyRes`. */
-  onResponse(): void {
+  onResponse(response: IncomingMessage): void {
     this.#headReceived = true;
+    // httpxy overwrites it before it copies the head.
+    if (this.response instanceof UpstreamResponse) this.response.connection = response.headers.connection;
     this.#capture?.stop();
   }
 
@@ -153,6 +181,7 @@ export class Attempt {
 
   #frameBody(request: ClientRequest): void {
     const { body } = this;
+    if (this.#held !== undefined) (body instanceof ReplayedBody ? body.toStream() : this.req).pipe(this.#held);
     if (body === 'stream' && request.reusedSocket) this.#capture = captureBody(this.req);
     if (!(body instanceof ReplayedBody)) return;
     request.removeHeader('transfer-encoding');
@@ -180,6 +209,7 @@ function originOf(target: unknown): string {
   if (target instanceof URL) return target.origin;
   const { protocol = 'http:', host, hostname, port, socketPath } = (target ?? {}) as Record<string, string | undefined>;
   if (socketPath !== undefined) return 'unix:';
-  const name = hostname ?? host ?? 'localhost';
+  // http-proxy-middleware takes the brackets of an IPv6 address away.
+  const name = hostname?.includes(':') ? `[${hostname}]` : (hostname ?? host ?? 'localhost');
   return `${protocol.replace(/:?$/, ':')}//${name}${port === undefined || name.endsWith(`:${port}`) ? '' : `:${port}`}`;
 }

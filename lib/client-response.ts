@@ -7,6 +7,7 @@ import {
 } from 'node:http';
 import { type Http2ServerResponse, constants as http2 } from 'node:http2';
 import { Socket } from 'node:net';
+import { removeConnectionFields, trailerFields } from './headers.js';
 import type { HeaderFields, ResponseHead } from './types.js';
 
 /** How long a client may take to read what was already written before a truncated response is cut. Milliseconds. */
@@ -17,20 +18,21 @@ export class ClientResponse {
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
   readonly #http2: Http2ServerResponse | undefined;
-  readonly #app: HeaderFields;
+  #app: HeaderFields | undefined;
   #flush: (() => void) | undefined;
   #headFlushed = false;
+  /** Middleware has put a `write` of its own in front, which may hold chunks back, and the head with them. */
+  #isWrapped = false;
 
   constructor(req: IncomingMessage, res: ServerResponse) {
     this.#req = req;
     this.#res = res;
     this.#http2 = req.httpVersionMajor >= 2 ? (res as unknown as Http2ServerResponse) : undefined;
-    this.#app = { ...(res.getHeaders() as HeaderFields) };
   }
 
-  /** What the app had set on the response before the proxy. */
+  /** What the app, and hooks such as `on.proxyRes`, had set on the response before a head was first put there. */
   get appHeaders(): Readonly<HeaderFields> {
-    return this.#app;
+    return this.#app ?? (this.#res.getHeaders() as HeaderFields);
   }
 
   get headersSent(): boolean {
@@ -58,7 +60,10 @@ export class ClientResponse {
   /** Calls back once: when the response was sent and its connection is done with it, or when the client is gone. */
   onceClosed(callback: () => void): void {
     const { socket } = this.#req;
+    let called = false;
     const closed = (): void => {
+      if (called) return;
+      called = true;
       this.#res.removeListener('close', closed);
       socket.removeListener('close', closed);
       callback();
@@ -73,8 +78,17 @@ export class ClientResponse {
   inform({ statusCode, headers }: InformationEvent): void {
     if (statusCode !== 103 || headers.link === undefined || this.#req.httpVersion === '1.0') return;
     if (this.#res.headersSent || this.#res.destroyed) return;
+    const fields = { ...headers };
+    removeConnectionFields(fields);
     try {
-      this.#res.writeEarlyHints(headers as Record<string, string | string[]>);
+      // Node wants one link per element.
+      this.#res.writeEarlyHints({
+        ...fields,
+        link: [headers.link]
+          .flat()
+          .join(', ')
+          .split(/,\s*(?=<)/),
+      } as Record<string, string | string[]>);
     } catch {
       // A Link field that Node cannot read. It was only a hint.
     }
@@ -92,6 +106,7 @@ export class ClientResponse {
     if (!Number.isInteger(statusCode) || statusCode < 200 || statusCode > 999) {
       throw new RangeError(`The status code of a response must be 200 to 999, got ${statusCode}`);
     }
+    this.#app ??= { ...(res.getHeaders() as HeaderFields) };
     this.#replaceHeaders(head.headers, options.nameOf);
     res.statusCode = statusCode;
     if (this.#http2 === undefined)
@@ -99,6 +114,7 @@ export class ClientResponse {
     if (this.#http2 === undefined) this.#req.socket.setNoDelay(true);
     res.writeHead(statusCode);
 
+    this.#isWrapped = Object.hasOwn(res, 'write');
     const { flush } = res as { flush?: () => void };
     if (options.eventStream && typeof flush === 'function') this.#flush = () => flush.call(res);
     // After the tick in which the body starts to flow.
@@ -107,7 +123,10 @@ export class ClientResponse {
 
   /** Takes back what a head that could not be sent has left on the response. */
   reset(): void {
+    if (this.#app === undefined) return;
     this.#replaceHeaders(this.#app, (key) => key);
+    this.#res.statusCode = 200;
+    if (this.#http2 === undefined) this.#res.statusMessage = '';
   }
 
   #replaceHeaders(headers: HeaderFields, nameOf: (key: string) => string): void {
@@ -133,32 +152,33 @@ export class ClientResponse {
     this.#flush?.();
   }
 
-  /** Returns `false` where the client should be waited for: see {@link onceDrained}. */
+  /** Returns `false` where the client should be waited for: see {@link onDrain}. */
   write(chunk: Uint8Array): boolean {
-    this.#headFlushed = true;
+    // A hook has ended the response.
+    if (this.#res.writableEnded) return true;
+    if (!this.#isWrapped) this.#headFlushed = true;
     const more = this.#res.write(chunk);
     this.#flush?.();
     return more;
   }
 
-  onceDrained(callback: () => void): void {
-    this.#res.once('drain', callback);
+  /** Calls back whenever the client can take more. */
+  onDrain(callback: () => void): void {
+    // Once for all: `compression` moves the listener to a stream of its own, from where `once` would not remove it.
+    this.#res.on('drain', callback);
   }
 
   /** The whole body was written. */
   end(rawTrailers: readonly string[]): void {
-    if (rawTrailers.length > 0) this.#setTrailers(rawTrailers);
-    this.#res.end();
-  }
-
-  #setTrailers(raw: readonly string[]): void {
-    const trailers: Record<string, string> = Object.create(null);
-    for (let i = 0; i + 1 < raw.length; i += 2) {
-      const [name = '', value = ''] = raw.slice(i, i + 2);
-      const key = this.#http2 === undefined ? name : name.toLowerCase();
-      if (isValue(value)) trailers[key] = trailers[key] === undefined ? value : `${trailers[key]}, ${value}`;
+    if (this.#res.writableEnded) return;
+    if (rawTrailers.length > 0) {
+      try {
+        this.#res.addTrailers(trailerFields(rawTrailers));
+      } catch {
+        // Characters that HTTP forbids: the body is whole without them.
+      }
     }
-    this.#res.addTrailers(trailers);
+    this.#res.end();
   }
 
   /** Sends a whole response of the proxy's own. */

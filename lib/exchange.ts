@@ -5,6 +5,7 @@ import { ClientResponse } from './client-response.js';
 import { decoderFor } from './content-coding.js';
 import { SseProxyError } from './errors.js';
 import { applyResponsePasses } from './headers.js';
+import { isPromiseLike, onRejection } from './hooks.js';
 import { isEventStreamType } from './media-type.js';
 import type { Config } from './options.js';
 import { type RequestBody, requestBody } from './request-body.js';
@@ -92,8 +93,9 @@ export class ProxyExchange implements Exchange {
     const { method, httpVersion } = this.req;
     const { statusCode, headers } = head;
     if (statusCode < 200) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
-    const eventStream = this.#config.isEventStream?.(head) ?? isEventStreamType(single(headers['content-type']));
-    if (eventStream && method !== 'HEAD') this.#decoder = decoderFor(this.req, single(headers['content-encoding']));
+    const eventStream = this.#isEventStream(head);
+    const hasBody = method !== 'HEAD' && statusCode !== 204 && statusCode !== 304;
+    if (eventStream && hasBody) this.#decoder = decoderFor(this.req, single(headers['content-encoding']));
     applyResponsePasses(headers, {
       method,
       httpVersion,
@@ -102,8 +104,25 @@ export class ProxyExchange implements Exchange {
       decoded: this.#decoder !== undefined,
       app: this.#client.appHeaders,
     });
-    this.#config.rewriteHeaders?.(head, this);
+    this.#rewrite(head);
     this.#client.commit(head, { eventStream, nameOf: (key) => response.nameOf(key) });
+  }
+
+  #isEventStream(head: ResponseHead): boolean {
+    const { isEventStream } = this.#config;
+    if (isEventStream === undefined) return isEventStreamType(single(head.headers['content-type']));
+    const result: unknown = isEventStream(head);
+    this.#failOnRejection(result);
+    return result === true;
+  }
+
+  #rewrite(head: ResponseHead): void {
+    this.#failOnRejection(this.#config.rewriteHeaders?.(head, this));
+  }
+
+  /** Neither hook is meant to be async. One that is must not end the process when it fails. */
+  #failOnRejection(result: unknown): void {
+    if (isPromiseLike(result)) void onRejection(result, (cause) => this.#attempt?.fail(hookFailed(cause)));
   }
 
   /** Chunk by chunk, each in the tick in which it came; the client's pace is the upstream's. */
@@ -113,10 +132,9 @@ export class ProxyExchange implements Exchange {
     body.on('data', (chunk: Buffer) => {
       this.#firstByteAt ??= this.#elapsed();
       this.#bytes += chunk.length;
-      if (client.write(chunk)) return;
-      body.pause();
-      client.onceDrained(() => body.resume());
+      if (!client.write(chunk)) body.pause();
     });
+    client.onDrain(() => body.resume());
     body.once('end', () => {
       if (this.#failure !== undefined) return;
       client.end(source.rawTrailers);
@@ -137,19 +155,27 @@ export class ProxyExchange implements Exchange {
     }
     this.#failure = error;
     if (this.#client.headersSent) {
-      // What came in the same read as the failure is not to be lost.
-      while (this.#source?.destroyed === false && this.#source.read() !== null);
+      this.#readRest();
       this.#client.truncate();
       // Not before the end: a listener that ends the response would make it look whole.
       this.#notify = notify;
     } else {
-      // The rest of an upload that nobody wants any more must not block the connection.
-      this.req.resume();
       notify()
         .then(() => this.#answer(error))
         .catch(() => this.res.destroy());
     }
     this.#attempt?.abort();
+    // The rest of an upload that nobody wants any more must not block the connection.
+    this.req.resume();
+  }
+
+  /** What came in the same read as a failure is not to be lost. */
+  #readRest(): void {
+    const source = this.#source;
+    if (source === undefined || source.destroyed) return;
+    // But bytes after the end of a message make it a broken one, and with all its bytes it would look whole.
+    if (source.complete && this.res.hasHeader('content-length')) return;
+    while (source.read() !== null);
   }
 
   /** Unless a listener of `on.error` has answered. */
@@ -183,7 +209,7 @@ export class ProxyExchange implements Exchange {
     });
     try {
       const head = makeHead();
-      this.#config.rewriteHeaders?.(head, this);
+      this.#rewrite(head);
       this.#client.respond(head, body);
     } catch {
       // Most likely it is this hook that is answered for.
@@ -204,7 +230,7 @@ export class ProxyExchange implements Exchange {
     const failed = (error: unknown): void => logError('onFinish failed: %o', error);
     try {
       const result: unknown = onFinish(this.#summary(), this);
-      if (result instanceof Promise) result.catch(failed);
+      if (isPromiseLike(result)) void onRejection(result, failed);
     } catch (error) {
       failed(error);
     }

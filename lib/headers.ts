@@ -32,7 +32,8 @@ function nominatedBy(connection: string | string[] | undefined): string[] {
  * Takes away from a request, in place, what must not travel upstream. `Transfer-Encoding` stays, since Node frames the
  * upstream request by it. `Expect` goes too: Node has already answered it with 100 (Continue).
  */
-export function removeRequestHopByHop(req: IncomingMessage): void {
+export function prepareRequestHeaders(req: IncomingMessage): void {
+  if (req.httpVersionMajor >= 2) translateFromHttp2(req);
   const { headers } = req;
   for (const name of nominatedBy(headers.connection)) {
     // What the app has put there, credentials above all, is not the client's to strip.
@@ -40,6 +41,22 @@ export function removeRequestHopByHop(req: IncomingMessage): void {
   }
   for (const name of HOP_BY_HOP) delete headers[name];
   delete headers.expect;
+}
+
+/** Shadows the header fields of an HTTP/2 request with those that it would have in HTTP/1.1 (RFC 9113 8.3.1). */
+function translateFromHttp2(req: IncomingMessage): void {
+  const headers: IncomingHttpHeaders = {};
+  for (const [name, value] of Object.entries(req.headers)) if (!name.startsWith(':')) headers[name] = value;
+  const authority = first(req.headers[':authority']);
+  if (authority !== undefined) headers.host = authority;
+  // HTTP/2 frames every body. In HTTP/1.1 one without a length would be taken for the next request.
+  if (headers['content-length'] === undefined && mayHaveBody(req)) headers['transfer-encoding'] = 'chunked';
+  Object.defineProperty(req, 'headers', { value: headers, configurable: true, writable: true });
+}
+
+function mayHaveBody(req: IncomingMessage): boolean {
+  const { stream } = req as { stream?: { endAfterHeaders?: boolean } };
+  return stream?.endAfterHeaders !== true;
 }
 
 function sentByClient(req: IncomingMessage, name: string): boolean {
@@ -52,7 +69,7 @@ function sentByClient(req: IncomingMessage, name: string): boolean {
 export function setForwarded(upstreamRequest: ClientRequest, req: IncomingMessage): void {
   const { headers, socket } = req;
   const encrypted = (socket as Partial<TLSSocket>).encrypted === true;
-  const host = first(headers[':authority']) ?? headers.host ?? '';
+  const host = headers.host ?? '';
   const path = [headers['x-forwarded-for'], socket.remoteAddress].flat().filter(Boolean);
   upstreamRequest.setHeader('x-forwarded-for', path.join(', '));
   const added = {
@@ -70,6 +87,35 @@ function first(value: string | string[] | undefined): string | undefined {
 }
 
 // --- responses ------------------------------------------------------------------------------------------------------
+
+/** Takes away what concerns the connection to the upstream only, in place. */
+export function removeConnectionFields(headers: IncomingHttpHeaders | HeaderFields): void {
+  for (const name of nominatedBy(headers.connection)) delete headers[name];
+  for (const name of HOP_BY_HOP) delete headers[name];
+  delete headers['transfer-encoding'];
+}
+
+/** RFC 9110 6.5.1: fields that frame or route a message do not belong behind it. */
+const NEVER_TRAILERS = new Set([
+  ...HOP_BY_HOP,
+  'transfer-encoding',
+  'content-length',
+  'content-type',
+  'host',
+  '__proto__',
+]);
+
+/** Trailers as they came, by lower-case name, without those that must not be there. */
+export function trailerFields(rawTrailers: readonly string[]): Record<string, string> {
+  const trailers: Record<string, string> = Object.create(null);
+  for (let i = 0; i + 1 < rawTrailers.length; i += 2) {
+    const name = String(rawTrailers[i]).toLowerCase();
+    const value = String(rawTrailers[i + 1]);
+    if (NEVER_TRAILERS.has(name)) continue;
+    trailers[name] = trailers[name] === undefined ? value : `${trailers[name]}, ${value}`;
+  }
+  return trailers;
+}
 
 /** What the passes over a response's head are told. */
 export interface HeadContext {
@@ -109,9 +155,7 @@ function removeHopByHop(headers: HeaderFields, { method, httpVersion, statusCode
     statusCode !== 204 &&
     statusCode !== 304;
   const { trailer } = headers;
-  for (const name of nominatedBy(headers.connection)) delete headers[name];
-  for (const name of HOP_BY_HOP) delete headers[name];
-  delete headers['transfer-encoding'];
+  removeConnectionFields(headers);
   if (trailer !== undefined && mayHaveTrailers) headers.trailer = trailer;
 }
 
@@ -167,7 +211,13 @@ function keepAppHeaders(headers: HeaderFields, { app }: HeadContext): void {
 }
 
 function appendVary(present: string | string[] | undefined, added: string | string[]): string {
-  return vary.append([present ?? []].flat().join(', '), [added].flat().join(', '));
+  const fields = [present ?? [], added].flat();
+  try {
+    return vary.append(fields.slice(0, -1).join(', '), fields.slice(-1).join());
+  } catch {
+    // One of them is malformed, as upstreams' may be.
+    return fields.filter((field) => field !== '').join(', ');
+  }
 }
 
 /** Tells compression middleware and buffering proxies (nginx) to leave an event stream alone. */

@@ -19,7 +19,9 @@ interface Check {
   is(value: unknown): boolean;
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
+const isObject = (value: unknown): value is Record<string, unknown> => {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+};
 const check = (expected: string, is: Check['is']): Check => ({ expected, is });
 
 const anything = check('anything', () => true);
@@ -28,7 +30,11 @@ const aString = check('a string', (value) => typeof value === 'string');
 const aFunction = check('a function', (value) => typeof value === 'function');
 const anObject = check('an object', isObject);
 const anArray = check('an array of functions', (value) => Array.isArray(value) && value.every(aFunction.is));
-const milliseconds = check('a number of milliseconds, 0 or more', (value) => typeof value === 'number' && value >= 0);
+const aStringOrNull = check('a string', (value) => typeof value === 'string' || value === null);
+const milliseconds = check(
+  'a number of milliseconds, 0 or more',
+  (value) => Number.isFinite(value) && Number(value) >= 0,
+);
 const aTarget = check('an absolute URL with http:, https:, ws: or wss:, or an object with host and port', (value) =>
   typeof value === 'string' || value instanceof URL
     ? URL.canParse(String(value)) && /^(https?|wss?):$/.test(new URL(value).protocol)
@@ -76,9 +82,9 @@ const HPM_OPTIONS = {
   changeOrigin: aBoolean,
   preserveHeaderKeyCase: aBoolean,
   auth: aString,
-  hostRewrite: aString,
+  hostRewrite: aStringOrNull,
   autoRewrite: aBoolean,
-  protocolRewrite: aString,
+  protocolRewrite: aStringOrNull,
   cookieDomainRewrite: aRewrite,
   cookiePathRewrite: aRewrite,
   headers: fields,
@@ -120,13 +126,21 @@ const RENAMED = new Map([
 export function resolveOptions(options: SseProxyOptions): Config {
   const given: unknown = options;
   if (!isObject(given)) throw new TypeError(`createSseProxy needs an object of options, got ${quote(given)}`);
-  for (const [name, value] of Object.entries(options)) checkOption(name, value);
+  // An option that is undefined is one that was not given: it must not replace a default.
+  const entries = Object.entries(given).filter(([, value]) => value !== undefined);
+  for (const [name, value] of entries) checkOption(name, value);
   if (options.target === undefined && options.router === undefined) {
     throw new TypeError(
       "createSseProxy needs `target` (or `router`), for example { target: 'https://api.openai.com' }",
     );
   }
-  const { isEventStream, rewriteHeaders, onFinish, onError = 'respond', ...hpm } = options;
+  const {
+    isEventStream,
+    rewriteHeaders,
+    onFinish,
+    onError = 'respond',
+    ...hpm
+  } = Object.fromEntries(entries) as SseProxyOptions;
   const logError: Config['logError'] = (message, ...values) => {
     try {
       hpm.logger?.error(`[express-sse-proxy] ${message}`, ...values);
@@ -139,7 +153,7 @@ export function resolveOptions(options: SseProxyOptions): Config {
 
 function checkOption(name: string, value: unknown): void {
   const found = CHECKS.get(name);
-  if (found?.is(value) || (found !== undefined && value === undefined)) return;
+  if (found?.is(value)) return;
   // `onError` is a function in http-proxy-middleware 2, and a word here.
   const renamed = found === undefined || typeof value === 'function' ? RENAMED.get(name) : undefined;
   const hint = renamed === undefined ? '' : `. It is called \`${renamed}\` since http-proxy-middleware 3`;
@@ -152,7 +166,11 @@ function suggestion(name: string): string {
   return close === undefined ? '' : `. Did you mean \`${close}\`?`;
 }
 
+/** Without what may be a credential: whatever is nested, and the user information of a URL. */
 function quote(value: unknown): string {
-  // Depth 0: a nested value may hold a credential.
-  return inspect(value, { depth: 0, breakLength: Number.POSITIVE_INFINITY, maxStringLength: 100 });
+  if (Array.isArray(value)) return 'an array';
+  if (typeof value === 'object' && value !== null) return 'an object';
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'string') return inspect(value.replace(/\/\/[^/]*@/, '//***@'), { maxStringLength: 100 });
+  return inspect(value);
 }

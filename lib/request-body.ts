@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
 import qs from 'qs';
 import { parseMediaType } from './media-type.js';
 
@@ -11,6 +12,10 @@ export class ReplayedBody {
     /** Where the bytes are not in the charset that the request names. */
     readonly contentType?: string,
   ) {}
+
+  toStream(): Readable {
+    return Readable.from([this.bytes]);
+  }
 }
 
 /** What is sent upstream: the request's own stream, bytes in its place, or nothing, since the body is lost. */
@@ -25,8 +30,14 @@ export function requestBody(req: ParsedRequest): RequestBody {
   const { rawBody, body } = req;
   if (typeof rawBody === 'string' || rawBody instanceof Uint8Array) return fromBytes(req, Buffer.from(rawBody));
   if (body instanceof Uint8Array) return fromBytes(req, Buffer.from(body));
-  const text = body !== undefined && req.readableEnded ? serialize(req, body) : undefined;
-  return text === undefined ? 'lost' : fromText(req, text);
+  if (body === undefined || !req.readableEnded) return 'lost';
+  try {
+    const text = serialize(req, body);
+    return text === undefined ? 'lost' : fromText(req, text);
+  } catch {
+    // What the app has put there cannot be written as JSON.
+    return 'lost';
+  }
 }
 
 /** RFC 9112 6.3: a request has a body where it has one of these two fields; HTTP/2 says so with its END_STREAM flag. */
@@ -56,21 +67,33 @@ function fromText(req: IncomingMessage, text: string): ReplayedBody {
 function serialize(req: IncomingMessage, body: unknown): string | undefined {
   const type = parseMediaType(req.headers['content-type'])?.essence ?? '';
   if (/^application\/(.+\+)?json$/.test(type)) {
-    return typeof body === 'string' && isJson(body) ? body : JSON.stringify(body);
+    return typeof body === 'string' && isJsonText(req, body) ? body : JSON.stringify(body);
   }
   if (typeof body === 'string') return body;
-  if (type === 'application/x-www-form-urlencoded') return qs.stringify(body, { arrayFormat: 'repeat' });
+  if (type === 'application/x-www-form-urlencoded' && typeof body === 'object' && body !== null)
+    return formEncode(body);
   return undefined;
 }
 
 /** A string for a JSON body is the text itself (`express.text`), or a parsed JSON string (`express.json`, not strict). */
-function isJson(text: string): boolean {
+function isJsonText(req: IncomingMessage, body: string): boolean {
+  const { 'content-length': length, 'content-encoding': coding } = req.headers;
+  if (length !== undefined && coding === undefined) return length === String(Buffer.byteLength(body));
   try {
-    JSON.parse(text);
+    JSON.parse(body);
     return true;
   } catch {
     return false;
   }
+}
+
+/** Lists of scalars were most likely repeated names; any other list can only have been written with indices. */
+function formEncode(body: object): string {
+  const pairs = Object.entries(body).map(([name, value]: [string, unknown]) => {
+    const repeated = Array.isArray(value) && value.length > 1 && value.every((item) => typeof item !== 'object');
+    return qs.stringify({ [name]: value }, { arrayFormat: repeated ? 'repeat' : 'indices' });
+  });
+  return pairs.filter((pair) => pair !== '').join('&');
 }
 
 /** Request bodies up to this size can be sent once more when a pooled connection turns out to be dead. */

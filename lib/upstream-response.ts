@@ -15,6 +15,8 @@ export class UpstreamResponse extends Writable {
   /** httpxy sets both from the upstream's status line. */
   statusCode = 200;
   statusMessage = '';
+  /** The upstream's own Connection field. */
+  connection: string | undefined;
 
   /** By lower-case name: the name as it was set, and the value. */
   readonly #fields = new Map<string, [name: string, value: string | string[]]>();
@@ -80,7 +82,10 @@ export class UpstreamResponse extends Writable {
   /** The head as the upstream meant it: fields that came in several lines are several lines again. */
   head(source: IncomingMessage): ResponseHead {
     const headers = this.getHeaders();
-    if (source.rawHeaders.length > 2 * this.#fields.size) {
+    if (this.connection !== undefined) headers.connection = this.connection;
+    // httpxy adds a Connection field where there was none.
+    const added = this.connection === undefined && this.hasHeader('connection') ? 1 : 0;
+    if (source.rawHeaders.length > 2 * (this.#fields.size - added)) {
       for (const [name, lines] of Object.entries(source.headersDistinct)) {
         if (lines !== undefined && lines.length > 1 && headers[name] === lines.join(', ')) headers[name] = lines;
       }

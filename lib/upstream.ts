@@ -1,5 +1,5 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
-import { Duplex, Readable } from 'node:stream';
+import { type Duplex, Readable, Stream } from 'node:stream';
 import {
   createProxyMiddleware,
   loggerPlugin,
@@ -11,7 +11,8 @@ import {
 import { UpstreamAgent } from './agent.js';
 import type { Attempt } from './attempt.js';
 import { SseProxyError } from './errors.js';
-import { removeRequestHopByHop, setForwarded } from './headers.js';
+import { prepareRequestHeaders, setForwarded } from './headers.js';
+import { isPromiseLike, onRejection } from './hooks.js';
 import type { Config } from './options.js';
 import { ReplayedBody } from './request-body.js';
 
@@ -31,13 +32,15 @@ export function createUpstream(config: Config): Upstream {
   const pool = new UpstreamAgent();
   /** By what http-proxy-middleware was given as the response. */
   const attempts = new WeakMap<object, Attempt>();
-  const { plugins = [], ejectPlugins = false, router, pathRewrite, logger } = hpm;
+  const { plugins = [], ejectPlugins = false, headers = {}, router, pathFilter, pathRewrite, logger } = hpm;
   const rewritePath = typeof pathRewrite === 'function' ? pathRewrite : pathRewriter(pathRewrite ?? {});
 
   const middleware = createProxyMiddleware({
     changeOrigin: true,
     agent: pool,
     ...hpm,
+    // httpxy forgets credentials at a redirect to another host only where their names are in lower case.
+    headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value])),
     // Ours appends the peer, httpxy's lets the client hide it.
     xfwd: false,
     // Its error response is not wanted, and it writes into streams; what the others are good for is below.
@@ -52,6 +55,14 @@ export function createUpstream(config: Config): Upstream {
             plugin(server, hpm as Options),
       ),
     ],
+    ...(typeof pathFilter === 'function' && {
+      pathFilter: (pathname: string, req: IncomingMessage) => {
+        const result: unknown = pathFilter(pathname, req);
+        // Not meant to be async, and truthy then; its failure must not end the process.
+        if (isPromiseLike(result)) void onRejection(result, (cause) => config.logError('pathFilter failed: %o', cause));
+        return Boolean(result);
+      },
+    }),
     ...(typeof router === 'function' && {
       router: (req: IncomingMessage, res: ServerResponse | undefined, options: Options) =>
         hook(() => router(req, realResponse(res), options)),
@@ -59,14 +70,25 @@ export function createUpstream(config: Config): Upstream {
     // Runs for every request, after `router`, with the options of this one request.
     pathRewrite: async (path, req, res, options) => {
       const attempt = attempts.get(res ?? {});
-      if (attempt !== undefined && options !== undefined) {
-        removeRequestHopByHop(req);
-        if (attempt.body instanceof ReplayedBody) setBuffer(options, attempt.body.bytes);
-        if (attempt.freshConnection) options.agent = false;
+      if (attempt === undefined) {
+        // Thrown here it has the socket with it, to be closed.
+        if (!options?.target) throw new SseProxyError('TARGET_MISSING');
+      } else if (options !== undefined) {
+        prepare(attempt, options);
       }
       return hook(() => rewritePath(path, req, realResponse(res), options));
     },
   });
+
+  function prepare(attempt: Attempt, options: Options): void {
+    prepareRequestHeaders(attempt.req);
+    // A user's agent may be the only way out.
+    if (attempt.freshConnection && hpm.agent === undefined) options.agent = false;
+    // `router` may have set a body of its own.
+    if (options.buffer !== undefined) attempt.body = 'stream';
+    else if (options.forward && options.target) options.buffer = attempt.holdBody();
+    else if (attempt.body instanceof ReplayedBody) options.buffer = attempt.body.toStream();
+  }
 
   function realResponse(res: ServerResponse | undefined): ServerResponse | undefined {
     return attempts.get(res ?? {})?.res ?? res;
@@ -95,11 +117,6 @@ function pathRewriter(table: Record<string, string>): (path: string, ...rest: un
     const rule = rules.find(({ pattern }) => pattern.test(path));
     return rule === undefined ? path : path.replace(rule.pattern, rule.replacement);
   };
-}
-
-/** Has httpxy send these chunks, and not the client's request stream. */
-function setBuffer(options: Options, ...chunks: Buffer[]): void {
-  options.buffer = Readable.from(chunks);
 }
 
 /** Runs a user callback; what it throws or rejects with is `HOOK_FAILED`. */
@@ -135,13 +152,14 @@ function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, conf
     }
     if (event === 'start') attempt.onStart(args[2]);
     if (event === 'proxyReq') attempt.onRequest(args[0] as ClientRequest, config.hpm.xfwd === true);
-    if (event === 'proxyRes') attempt.onResponse();
+    if (event === 'proxyRes') attempt.onResponse(args[0] as IncomingMessage);
     if (event === 'econnreset') attempt.fail(args[0]);
     void callListeners(event, given, (cause) => attempt.fail(new SseProxyError('HOOK_FAILED', { cause })));
     if (event !== 'proxyReq') return;
-    // `fixRequestBody`, or a listener like it, may have written the body: it is not to be sent twice.
-    if ((args[0] as ClientRequest).headersSent) setBuffer(args[3] as Options);
-    else attempt.requireBody();
+    const request = args[0] as ClientRequest;
+    attempt.requireBody(request);
+    // Nobody waits for it any more; or `fixRequestBody`, or a listener like it, has written the body already.
+    if (attempt.isOver || request.headersSent) (args[3] as Options).buffer = Readable.from([]);
   }
 
   function emitUpgradeEvent(event: string, args: unknown[]): void {
@@ -149,7 +167,7 @@ function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, conf
       setForwarded(args[0] as ClientRequest, args[1] as IncomingMessage);
     }
     void callListeners(event, args, () => {
-      for (const arg of args) if (arg instanceof Duplex) arg.destroy();
+      for (const arg of args) if (arg instanceof Stream) (arg as Partial<Duplex>).destroy?.();
     });
     // Nobody else answers a handshake that failed.
     if (event === 'error' && config.hpm.on?.error === undefined) (args[2] as Duplex | undefined)?.destroy();
@@ -165,7 +183,7 @@ function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, conf
     for (const listener of server.rawListeners(event as 'error')) {
       try {
         const result: unknown = Reflect.apply(listener, server, args);
-        if (result instanceof Promise) pending.push(result.catch(failed));
+        if (isPromiseLike(result)) pending.push(onRejection(result, failed));
       } catch (cause) {
         failed(cause);
       }
