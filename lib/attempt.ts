@@ -211,5 +211,5 @@ function originOf(target: unknown): string {
   if (socketPath !== undefined) return 'unix:';
   // http-proxy-middleware takes the brackets of an IPv6 address away.
   const name = hostname?.includes(':') ? `[${hostname}]` : (hostname ?? host ?? 'localhost');
-  return `${protocol.replace(/:?$/, ':')}//${name}${port === undefined || name.endsWith(`:${port}`) ? '' : `:${port}`}`;
+  return `${protocol.replace(/:?$/, ':')}//${name}${!port || name.endsWith(`:${port}`) ? '' : `:${port}`}`;
 }

@@ -1,25 +1,41 @@
 /**
+ * How an exchange ended:
+ * - `completed`: the upstream's whole response, whatever its status, was handed to the client's connection;
+ * - `client-closed`: the client left before that;
+ * - `upstream-truncated`: the upstream's response broke off after its head had been sent on;
+ * - `upstream-error`: no usable response came from the upstream (refused, reset, DNS, TLS, malformed);
+ * - `timeout`: a deadline passed;
+ * - `failed`: something on this side failed: a hook, a request body that was already consumed.
+ */
+export type Outcome = 'completed' | 'client-closed' | 'upstream-truncated' | 'upstream-error' | 'timeout' | 'failed';
+
+/**
  * Why an exchange failed. Stable: safe to switch on, and sent to the client as `error.code`.
  */
 export type SseProxyErrorCode = keyof typeof FAILURES;
 
-/** The HTTP status and the public message of each code. The messages name no host, path or credential. */
+/** The HTTP status, the outcome and the public message of each code. The messages name no host, path or credential. */
 const FAILURES = {
-  UPSTREAM_UNREACHABLE: [502, 'The upstream could not be reached.'],
-  UPSTREAM_TLS_FAILED: [502, 'A secure connection to the upstream could not be established.'],
-  UPSTREAM_CLOSED: [502, 'The upstream closed the connection before it answered.'],
-  UPSTREAM_INVALID_RESPONSE: [502, 'The upstream sent a response that is not valid HTTP.'],
-  UPSTREAM_TRUNCATED: [502, 'The upstream closed the connection before its response was complete.'],
-  UPSTREAM_TIMEOUT: [504, 'The upstream did not answer in time.'],
-  TARGET_MISSING: [500, 'The proxy has no target for this request.'],
+  UPSTREAM_UNREACHABLE: [502, 'upstream-error', 'The upstream could not be reached.'],
+  UPSTREAM_TLS_FAILED: [502, 'upstream-error', 'A secure connection to the upstream could not be established.'],
+  UPSTREAM_CLOSED: [502, 'upstream-error', 'The upstream closed the connection before it answered.'],
+  UPSTREAM_INVALID_RESPONSE: [502, 'upstream-error', 'The upstream sent a response that is not valid HTTP.'],
+  UPSTREAM_TRUNCATED: [
+    502,
+    'upstream-truncated',
+    'The upstream closed the connection before its response was complete.',
+  ],
+  UPSTREAM_TIMEOUT: [504, 'timeout', 'The upstream did not answer in time.'],
+  TARGET_MISSING: [500, 'failed', 'The proxy has no target for this request.'],
   REQUEST_BODY_CONSUMED: [
     500,
+    'failed',
     'The request body was read before the proxy and cannot be sent again. ' +
       'Mount the proxy before whatever reads the body, or keep the bytes in `req.rawBody`.',
   ],
-  HOOK_FAILED: [500, 'A hook of the proxy failed.'],
-  PROXY_FAILED: [500, 'The proxy could not forward the request.'],
-} as const satisfies Record<string, readonly [status: number, message: string]>;
+  HOOK_FAILED: [500, 'failed', 'A hook of the proxy failed.'],
+  PROXY_FAILED: [500, 'failed', 'The proxy could not forward the request.'],
+} as const satisfies Record<string, readonly [status: number, outcome: Outcome, message: string]>;
 
 export interface SseProxyErrorOptions {
   /** What made it fail; kept for logs, never sent to the client. */
@@ -39,7 +55,7 @@ export class SseProxyError extends Error {
   readonly expose = true;
 
   constructor(code: SseProxyErrorCode, options: SseProxyErrorOptions = {}) {
-    const [statusCode, message] = FAILURES[code];
+    const [statusCode, , message] = FAILURES[code];
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.code = code;
     this.statusCode = options.statusCode ?? statusCode;
@@ -49,6 +65,28 @@ export class SseProxyError extends Error {
   get status(): number {
     return this.statusCode;
   }
+}
+
+/** How an exchange ends that failed so. */
+export function outcomeOf({ code }: SseProxyError): Outcome {
+  return FAILURES[code][1];
+}
+
+/** The response to a client whose exchange failed before the head. */
+export function errorResponse({ message, code, statusCode }: SseProxyError) {
+  return {
+    head: {
+      statusCode,
+      statusMessage: '',
+      headers: {
+        'cache-control': 'no-store',
+        'content-type': 'application/json; charset=utf-8',
+        // The request may have been served: another try may be billed again.
+        ...(code === 'UPSTREAM_TIMEOUT' && { 'x-should-retry': 'false' }),
+      },
+    },
+    body: JSON.stringify({ error: { message, type: 'proxy_error', code } }),
+  };
 }
 
 const UNREACHABLE = new Set([

@@ -3,13 +3,13 @@ import type { Readable, Transform } from 'node:stream';
 import { Attempt, type AttemptHandlers } from './attempt.js';
 import { ClientResponse } from './client-response.js';
 import { decoderFor } from './content-coding.js';
-import { SseProxyError } from './errors.js';
+import { errorResponse, outcomeOf, SseProxyError } from './errors.js';
 import { applyResponsePasses } from './headers.js';
 import { isPromiseLike, onRejection } from './hooks.js';
 import { isEventStreamType } from './media-type.js';
 import type { Config } from './options.js';
 import { type RequestBody, requestBody } from './request-body.js';
-import type { Exchange, Outcome, ResponseHead, StreamSummary } from './types.js';
+import type { Exchange, ResponseHead, StreamSummary } from './types.js';
 import type { Upstream } from './upstream.js';
 import type { UpstreamResponse } from './upstream-response.js';
 
@@ -51,10 +51,11 @@ export class ProxyExchange implements Exchange {
 
   /** Starts; `false` where `pathFilter` says that the request is not the proxy's, and nothing was begun. */
   start(onEnd: () => void): boolean {
-    const { buffer } = this.#config.hpm;
+    const { buffer, timeout } = this.#config.hpm;
     if (!this.#send(buffer === undefined ? requestBody(this.req) : 'stream', false)) return false;
     this.#onEnd = onEnd;
     this.#client.onceClosed(() => this.#end());
+    if (timeout) this.res.setTimeout(timeout, () => this.res.destroy());
     return true;
   }
 
@@ -186,18 +187,8 @@ export class ProxyExchange implements Exchange {
       this.#next(error);
       return;
     }
-    const { message, code, statusCode } = error;
-    const head = {
-      statusCode,
-      statusMessage: '',
-      headers: {
-        'cache-control': 'no-store',
-        'content-type': 'application/json; charset=utf-8',
-        // The request may have been served: another try may be billed again.
-        ...(code === 'UPSTREAM_TIMEOUT' && { 'x-should-retry': 'false' }),
-      },
-    };
-    this.#respond(head, JSON.stringify({ error: { message, type: 'proxy_error', code } }));
+    const { head, body } = errorResponse(error);
+    this.#respond(head, body);
   }
 
   /** A response of the proxy's own. */
@@ -237,9 +228,10 @@ export class ProxyExchange implements Exchange {
   }
 
   #summary(): StreamSummary {
-    const { statusCode } = this.#client;
+    const { statusCode, finished } = this.#client;
+    const error = this.#failure;
     return {
-      outcome: this.#outcome(),
+      outcome: error === undefined ? (finished ? 'completed' : 'client-closed') : outcomeOf(error),
       ...(statusCode !== undefined && { statusCode }),
       attempts: this.attempts,
       ...(this.target !== undefined && { target: this.target }),
@@ -249,26 +241,8 @@ export class ProxyExchange implements Exchange {
         ...(this.#firstByteAt !== undefined && { firstByte: this.#firstByteAt }),
         total: this.#elapsed(),
       },
-      ...(this.#failure !== undefined && { error: this.#failure }),
+      ...(error !== undefined && { error }),
     };
-  }
-
-  #outcome(): Outcome {
-    switch (this.#failure?.code) {
-      case undefined:
-        return this.#client.finished ? 'completed' : 'client-closed';
-      case 'UPSTREAM_TIMEOUT':
-        return 'timeout';
-      case 'UPSTREAM_TRUNCATED':
-        return 'upstream-truncated';
-      case 'HOOK_FAILED':
-      case 'REQUEST_BODY_CONSUMED':
-      case 'TARGET_MISSING':
-      case 'PROXY_FAILED':
-        return 'failed';
-      default:
-        return 'upstream-error';
-    }
   }
 
   #elapsed(): number {

@@ -1,12 +1,11 @@
 // What http-proxy-middleware's users need beside the middleware, from the version that runs underneath.
 export type { Filter, OnProxyEvent, Options, Plugin, RequestHandler } from 'http-proxy-middleware';
 export { definePlugin, fixRequestBody, responseInterceptor } from 'http-proxy-middleware';
-export { SseProxyError, type SseProxyErrorCode } from './errors.js';
+export { type Outcome, SseProxyError, type SseProxyErrorCode } from './errors.js';
 export { createSseProxy } from './middleware.js';
 export type {
   Exchange,
   HeaderFields,
-  Outcome,
   ResponseHead,
   SseProxy,
   SseProxyOptions,

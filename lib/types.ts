@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Options, RequestHandler } from 'http-proxy-middleware';
-import type { SseProxyError } from './errors.js';
+import type { Outcome, SseProxyError } from './errors.js';
 
 /** Header fields by lower-case name; an array stands for one field line per element. */
 export type HeaderFields = Record<string, string | string[]>;
@@ -26,17 +26,6 @@ export interface Exchange<TReq = IncomingMessage, TRes = ServerResponse> {
   /** The origin of the last attempt's target, without credentials or path; `undefined` before the first. */
   readonly target: string | undefined;
 }
-
-/**
- * How an exchange ended:
- * - `completed`: the upstream's whole response, whatever its status, was handed to the client's connection;
- * - `client-closed`: the client left before that;
- * - `upstream-truncated`: the upstream's response broke off after its head had been sent on;
- * - `upstream-error`: no usable response came from the upstream (refused, reset, DNS, TLS, malformed);
- * - `timeout`: a deadline passed;
- * - `failed`: something on this side failed: a hook, a request body that was already consumed.
- */
-export type Outcome = 'completed' | 'client-closed' | 'upstream-truncated' | 'upstream-error' | 'timeout' | 'failed';
 
 /** The account of one exchange. */
 export interface StreamSummary {

@@ -43,6 +43,8 @@ export function createUpstream(config: Config): Upstream {
     headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value])),
     // Ours appends the peer, httpxy's lets the client hide it.
     xfwd: false,
+    // The exchange sees to it. httpxy adds a listener to the client's connection with each of its requests.
+    timeout: 0,
     // Its error response is not wanted, and it writes into streams; what the others are good for is below.
     ejectPlugins: true,
     plugins: [
