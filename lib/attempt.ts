@@ -1,5 +1,6 @@
 import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse } from 'node:http';
 import { PassThrough, type Readable } from 'node:stream';
+import type { Options } from 'http-proxy-middleware';
 import { SseProxyError, toSseProxyError } from './errors.js';
 import { setForwarded } from './headers.js';
 import { acceptsEventStream } from './media-type.js';
@@ -27,6 +28,8 @@ export class Attempt {
   readonly res: ServerResponse;
   /** What http-proxy-middleware writes into: Express's own response where the user handles it. */
   readonly response: UpstreamResponse | ServerResponse;
+  /** The target of `forward`, where the request is copied to: what becomes of the copy does not matter. */
+  mirror: unknown;
   readonly #handlers: AttemptHandlers;
   #request: ClientRequest | undefined;
   #capture: BodyCapture | undefined;
@@ -130,13 +133,17 @@ export class Attempt {
   }
 
   /** httpxy's `proxyReq`: the upstream request has its socket, and its head is still to be written. */
-  onRequest(request: ClientRequest, xfwd: boolean): void {
-    const redirected = this.#request !== undefined;
+  onRequest(request: ClientRequest, { xfwd, headers = {} }: Options): void {
+    const redirectedFrom = this.#request;
     this.#request = request;
+    if (redirectedFrom !== undefined && redirectedFrom.getHeader('host') !== request.getHeader('host')) {
+      // Credentials among them are for the target, and for nobody else.
+      for (const name of Object.keys(headers)) if (name.toLowerCase() !== 'host') request.removeHeader(name);
+    }
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
     this.#guard(request);
     // After a redirect, where httpxy sends the body again.
-    if (!redirected || request.hasHeader('content-length') || request.hasHeader('transfer-encoding')) {
+    if (redirectedFrom === undefined || request.hasHeader('content-length') || request.hasHeader('transfer-encoding')) {
       this.#frameBody(request);
     }
     if (!request.hasHeader('transfer-encoding')) {

@@ -29,7 +29,7 @@ export function createSseProxy<
       });
       if (isOurs) {
         active += 1;
-        closeWith(req);
+        follow(serverOf(req));
         return;
       }
       resolve();
@@ -38,18 +38,31 @@ export function createSseProxy<
     });
   }
 
-  /** The pool of upstream connections goes when the last server that uses the proxy has closed. */
-  function closeWith(req: IncomingMessage): void {
-    const { server } = req.socket as { server?: Server };
+  /** Takes the upgrades of a server that uses the proxy, and closes the upstream connections with the last such server. */
+  function follow(server: Server | undefined): void {
     if (server === undefined || servers.has(server)) return;
     servers.add(server);
+    if (config.hpm.ws) server.on('upgrade', upstream.upgrade);
     server.once('close', () => {
       servers.delete(server);
+      server.removeListener('upgrade', upstream.upgrade);
       if (servers.size === 0) upstream.close();
     });
   }
 
-  return Object.defineProperty(Object.assign(sseProxy, { upgrade: upstream.upgrade }), 'active', {
+  const upgrade: SseProxy['upgrade'] = (req, socket, head) => {
+    const server = serverOf(req);
+    // With `ws: true` its upgrades are taken already.
+    if (config.hpm.ws && server !== undefined && servers.has(server)) return;
+    upstream.upgrade(req, socket, head);
+  };
+
+  return Object.defineProperty(Object.assign(sseProxy, { upgrade }), 'active', {
     get: () => active,
   }) as unknown as SseProxy<TReq, TRes>;
+}
+
+/** The server that a request came in by; Node sets it on the connection, undocumented. */
+function serverOf(req: IncomingMessage): Server | undefined {
+  return (req.socket as { server?: Server }).server;
 }

@@ -49,9 +49,17 @@ function hasBody(req: IncomingMessage): boolean {
   return stream !== undefined && stream.endAfterHeaders !== true;
 }
 
-/** Parsers hand over what they have inflated, others the bytes as they came: the length tells which. */
+/** Parsers hand over what they have inflated, others the bytes as they came: the length tells which, or how they begin. */
 function fromBytes(req: IncomingMessage, bytes: Buffer): ReplayedBody {
-  return new ReplayedBody(bytes, req.headers['content-length'] === String(bytes.length));
+  const { 'content-length': length } = req.headers;
+  const encoded = length === undefined ? isCompressed(bytes) : length === String(bytes.length);
+  return new ReplayedBody(bytes, encoded);
+}
+
+/** RFC 1952 2.3.1 (gzip), RFC 8878 3.1.1 (zstd). The other codings have no signature. */
+function isCompressed(bytes: Buffer): boolean {
+  const start = bytes.toString('hex', 0, 4);
+  return start.startsWith('1f8b') || start === '28b52ffd';
 }
 
 function fromText(req: IncomingMessage, text: string): ReplayedBody {

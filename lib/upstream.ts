@@ -43,6 +43,8 @@ export function createUpstream(config: Config): Upstream {
     headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value])),
     // Ours appends the peer, httpxy's lets the client hide it.
     xfwd: false,
+    // The middleware sees to it. http-proxy-middleware does so only when its first request has ended: a stream may be long.
+    ws: false,
     // The exchange sees to it. httpxy adds a listener to the client's connection with each of its requests.
     timeout: 0,
     // Its error response is not wanted, and it writes into streams; what the others are good for is below.
@@ -86,6 +88,9 @@ export function createUpstream(config: Config): Upstream {
     prepareRequestHeaders(attempt.req);
     // A user's agent may be the only way out.
     if (attempt.freshConnection && hpm.agent === undefined) options.agent = false;
+    // httpxy makes a URL of a string, and names it in its errors.
+    if (typeof options.forward === 'string') options.forward = new URL(options.forward);
+    attempt.mirror = options.forward;
     // `router` may have set a body of its own.
     if (options.buffer !== undefined) attempt.body = 'stream';
     else if (options.forward && options.target) options.buffer = attempt.holdBody();
@@ -149,11 +154,12 @@ function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, conf
   function emitAttemptEvent(attempt: Attempt, event: string, args: unknown[]): void {
     const given = args.map((arg) => (arg === attempt.response ? attempt.res : arg));
     if (event === 'error') {
+      if (args[3] !== undefined && args[3] === attempt.mirror) return;
       attempt.fail(args[0], () => callListeners(event, given));
       return;
     }
     if (event === 'start') attempt.onStart(args[2]);
-    if (event === 'proxyReq') attempt.onRequest(args[0] as ClientRequest, config.hpm.xfwd === true);
+    if (event === 'proxyReq') attempt.onRequest(args[0] as ClientRequest, config.hpm);
     if (event === 'proxyRes') attempt.onResponse(args[0] as IncomingMessage);
     if (event === 'econnreset') attempt.fail(args[0]);
     void callListeners(event, given, (cause) => attempt.fail(new SseProxyError('HOOK_FAILED', { cause })));

@@ -1,0 +1,353 @@
+/**
+ * What this package relies on in Node, where the documentation says too little, or nothing.
+ */
+import { once } from 'node:events';
+import http, { type ClientRequest, type IncomingMessage, type RequestOptions, type ServerResponse } from 'node:http';
+import https from 'node:https';
+import net from 'node:net';
+import { Readable, Writable } from 'node:stream';
+import zlib from 'node:zlib';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import express from 'express';
+import { certificate, exchange, recorder, recording, secureUpstream } from '../support/reference.js';
+import { closeAll, listen, onCleanUp, rawUpstream, readAll, upstream } from '../support/servers.js';
+
+afterEach(closeAll);
+
+/** What `http.Agent` has and its types do not name. */
+interface Adding {
+  addRequest(request: ClientRequest, options: RequestOptions): void;
+}
+
+/** An object that is no `http.Agent`, for both protocols. */
+class DuckAgent {
+  readonly keepAlive = true;
+  readonly http = new http.Agent({ keepAlive: true });
+  readonly https = new https.Agent({ keepAlive: true });
+  readonly protocols: string[] = [];
+
+  addRequest(request: ClientRequest, options: RequestOptions): void {
+    this.protocols.push(request.protocol);
+    const agent: unknown = request.protocol === 'https:' ? this.https : this.http;
+    (agent as Adding).addRequest(request, options);
+  }
+
+  /** As Node declares it. */
+  get asAgent(): http.Agent {
+    return this as unknown as http.Agent;
+  }
+}
+
+function duckAgent(): DuckAgent {
+  const agent = new DuckAgent();
+  onCleanUp(() => {
+    agent.http.destroy();
+    agent.https.destroy();
+  });
+  return agent;
+}
+
+describe('agents', () => {
+  it('may be any object with addRequest; connections are kept, of both protocols', async () => {
+    const agent = duckAgent();
+    const plain = await recorder();
+    const secure = recording((_req, res) => res.end('ok'));
+    const { url } = await secureUpstream(secure.listener);
+    for (let i = 0; i < 2; i += 1) {
+      await exchange(plain.url, { agent: agent.asAgent });
+      const req = https.get(url, { agent: agent.asAgent, rejectUnauthorized: false });
+      const [response] = (await once(req, 'response')) as [IncomingMessage];
+      await readAll(response);
+    }
+    expect(agent.protocols).toEqual(['http:', 'https:', 'http:', 'https:']);
+    for (const received of [plain.received, secure.received]) {
+      expect(received).toHaveLength(2);
+      expect(received[1]?.clientPort).toBe(received[0]?.clientPort);
+      expect(received[0]?.headers.connection).toBe('keep-alive');
+    }
+  });
+
+  it('lets an https agent of ours verify: a certificate that nobody trusts is refused', async () => {
+    const agent = duckAgent();
+    const { url } = await secureUpstream((_req, res) => res.end());
+    const req = https.get(url, { agent: agent.asAgent });
+    const [error] = await once(req, 'error');
+    expect(error).toMatchObject({ code: 'DEPTH_ZERO_SELF_SIGNED_CERT' });
+  });
+
+  it('gives connections of one host with different trust to different requests', async () => {
+    const agent = duckAgent();
+    const { cert } = await certificate();
+    const { url } = await secureUpstream((_req, res) => res.end('ok'));
+    const trusting = https.get(url, { agent: agent.asAgent, ca: cert });
+    const [response] = (await once(trusting, 'response')) as [IncomingMessage];
+    await readAll(response);
+    const wary = https.get(url, { agent: agent.asAgent });
+    const [error] = await once(wary, 'error');
+    expect(error).toMatchObject({ code: 'DEPTH_ZERO_SELF_SIGNED_CERT' });
+  });
+
+  it('says in the socket event whether the socket was reused, and what it had read before', async () => {
+    const agent = duckAgent();
+    const { url } = await recorder();
+    const seen: unknown[] = [];
+    for (let i = 0; i < 2; i += 1) {
+      const req = http.get(url, { agent: agent.asAgent });
+      req.once('socket', (socket) => seen.push([req.reusedSocket, req.socket === socket, socket.bytesRead > 0]));
+      const [response] = (await once(req, 'response')) as [IncomingMessage];
+      await readAll(response);
+    }
+    expect(seen).toEqual([
+      [false, true, false],
+      [true, true, true],
+    ]);
+  });
+
+  it('frames a request without an agent for one connection', () => {
+    const req = http.request({ host: '127.0.0.1', port: 9, agent: false });
+    req.on('error', () => {});
+    expect(req.shouldKeepAlive).toBe(false);
+    req.destroy();
+  });
+});
+
+describe('an outgoing request', () => {
+  it('emits its events through request.emit, so that what a listener throws can be caught there', async () => {
+    const { url } = await upstream((_req, res) => res.end());
+    const req = http.get(url, { agent: false });
+    const thrown = new Promise<unknown>((resolve) => {
+      const emit = req.emit;
+      req.emit = (...args: Parameters<typeof emit>) => {
+        try {
+          return emit.apply(req, args);
+        } catch (error) {
+          resolve(error);
+          return true;
+        }
+      };
+    });
+    const failure = new Error('listener');
+    req.on('response', () => {
+      throw failure;
+    });
+    req.on('error', () => {});
+    expect(await thrown).toBe(failure);
+    req.destroy();
+  });
+
+  it('drops the connection without an error where nobody listens for an unasked 101, and tells those who do', async () => {
+    const { url } = await rawUpstream((socket) =>
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n'),
+    );
+    const deaf = http.get(url, { agent: false });
+    const heard: string[] = [];
+    deaf.on('error', () => heard.push('error')).on('response', () => heard.push('response'));
+    await once(deaf, 'close');
+    expect(heard).toEqual([]);
+
+    const listening = http.get(url, { agent: false });
+    const [response, socket] = (await once(listening, 'upgrade')) as [IncomingMessage, net.Socket];
+    expect(response.statusCode).toBe(101);
+    socket.destroy();
+  });
+
+  it('may lose Transfer-Encoding and gain Content-Length until its head is written', async () => {
+    const { url, received } = await recorder();
+    const req = http.request(url, { agent: false, method: 'POST', headers: { 'transfer-encoding': 'chunked' } });
+    await once(req, 'socket');
+    expect(req.headersSent).toBe(false);
+    req.removeHeader('transfer-encoding');
+    req.setHeader('content-length', 4);
+    req.end('body');
+    await once(req, 'response');
+    expect(received[0]).toMatchObject({ body: Buffer.from('body') });
+    expect(received[0]?.headers).toMatchObject({ 'content-length': '4' });
+    expect(received[0]?.headers).not.toHaveProperty('transfer-encoding');
+  });
+
+  it('emits timeout before whatever listeners of it do to the request', async () => {
+    const { url } = await upstream(() => {});
+    const req = http.get(url, { agent: false });
+    const order: string[] = [];
+    req.setTimeout(30, () => {
+      order.push('destroying');
+      req.destroy();
+    });
+    req.once('timeout', () => order.push('timeout'));
+    req.once('error', () => order.push('error'));
+    await new Promise((resolve) => req.once('close', resolve));
+    expect(order).toEqual(['destroying', 'timeout', 'error']);
+  });
+
+  it('throws for a Trailer field in a message that is not chunked', () => {
+    const req = http.request({ host: '127.0.0.1', port: 9, agent: false, headers: { trailer: 'x' } });
+    req.on('error', () => {});
+    expect(() => req.end()).toThrow(expect.objectContaining({ code: 'ERR_HTTP_TRAILER_INVALID' }));
+    req.destroy();
+  });
+});
+
+describe('an incoming message', () => {
+  /** What a listener finds in a request with this body. */
+  async function incoming(init: {
+    headers?: http.OutgoingHttpHeaders;
+    body?: string | Buffer;
+    method?: string;
+    app?: express.RequestHandler;
+  }): Promise<Pick<express.Request, 'headers' | 'headersDistinct' | 'readableDidRead' | 'readableEnded' | 'body'>> {
+    const { headers = {}, body, method = 'POST', app } = init;
+    return new Promise((resolve) => {
+      const server = express();
+      if (app !== undefined) server.use(app);
+      server.use((req, res) => {
+        const { headersDistinct, readableDidRead, readableEnded, body } = req;
+        resolve({ headers: req.headers, headersDistinct, readableDidRead, readableEnded, body });
+        res.end();
+      });
+      void listen(http.createServer(server)).then((port) => {
+        const req = http.request({ port, host: '127.0.0.1', agent: false, method, headers });
+        req.on('error', () => {}).end(body);
+      });
+    });
+  }
+
+  it('tells by readableDidRead that a parser has read it, and not otherwise', async () => {
+    const headers = { 'content-type': 'application/json' };
+    const parsed = await incoming({ headers, body: '{"a":1}', app: express.json() });
+    expect(parsed).toMatchObject({ readableDidRead: true, readableEnded: true, body: { a: 1 } });
+    const unread = await incoming({ headers: { 'content-type': 'text/plain' }, body: 'text', app: express.json() });
+    expect(unread.readableDidRead).toBe(false);
+  });
+
+  it('has every line of a repeated field in headersDistinct', async () => {
+    const req = await incoming({ method: 'GET', headers: { 'x-a': ['1', '2'], 'x-b': '3' } });
+    expect(req.headersDistinct['x-a']).toEqual(['1', '2']);
+    expect(req.headersDistinct['x-b']).toEqual(['3']);
+    expect(req.headers['x-a']).toBe('1, 2');
+  });
+
+  it('has had its Expect answered when the listener is called', async () => {
+    const port = await listen(
+      http.createServer((req, res) => {
+        void readAll(req).then((body) => res.end(`${req.headers.expect} ${body}`));
+      }),
+    );
+    const req = http.request({
+      port,
+      host: '127.0.0.1',
+      agent: false,
+      method: 'POST',
+      headers: { expect: '100-continue' },
+    });
+    req.flushHeaders();
+    await once(req, 'continue');
+    req.end('body');
+    const [response] = (await once(req, 'response')) as [IncomingMessage];
+    expect((await readAll(response)).toString()).toBe('100-continue body');
+  });
+
+  it('is no upgrade where the server does not listen for upgrades', async () => {
+    const port = await listen(http.createServer((_req, res) => res.end('plain')));
+    const { body } = await exchange(`http://127.0.0.1:${port}`, {
+      headers: { connection: 'upgrade', upgrade: 'websocket' },
+    });
+    expect(body).toBe('plain');
+  });
+
+  it('has the trailers of its body when it has ended, in rawTrailers', async () => {
+    const { url } = await upstream((_req, res) => {
+      res.writeHead(200, { trailer: 'X-Sum' });
+      res.write('body');
+      res.addTrailers({ 'X-Sum': '1' });
+      res.end();
+    });
+    const req = http.get(url, { agent: false });
+    const [response] = (await once(req, 'response')) as [IncomingMessage];
+    await readAll(response);
+    expect(response.rawTrailers).toEqual(['X-Sum', '1']);
+  });
+});
+
+describe('an outgoing response', () => {
+  it('throws for a status below 100 and for control bytes in the reason, before anything is sent', async () => {
+    const port = await listen(
+      http.createServer((_req, res) => {
+        expect(() => res.writeHead(0)).toThrow(expect.objectContaining({ code: 'ERR_HTTP_INVALID_STATUS_CODE' }));
+        expect(() => res.writeHead(200, 'O\x01K')).toThrow(expect.objectContaining({ code: 'ERR_INVALID_CHAR' }));
+        expect(res.headersSent).toBe(false);
+        res.writeHead(200, 'OK').end('sent');
+      }),
+    );
+    expect((await exchange(`http://127.0.0.1:${port}`)).body).toBe('sent');
+  });
+
+  it('does not send its head with writeHead, and does with flushHeaders', async () => {
+    let response: ServerResponse | undefined;
+    const port = await listen(
+      http.createServer((_req, res) => {
+        response = res;
+        res.writeHead(200);
+        expect(res.socket?.bytesWritten).toBe(0);
+        res.flushHeaders();
+        expect(res.socket?.bytesWritten).toBeGreaterThan(0);
+      }),
+    );
+    const req = http.get({ port, host: '127.0.0.1', agent: false });
+    const [head] = (await once(req, 'response')) as [IncomingMessage];
+    expect(head.statusCode).toBe(200);
+    response?.end();
+    await readAll(head);
+  });
+
+  it('has no socket while an earlier pipelined one has its turn', async () => {
+    const sockets: boolean[] = [];
+    const responses: ServerResponse[] = [];
+    const server = http.createServer((_req, res) => {
+      sockets.push(res.socket === null);
+      responses.push(res);
+      if (responses.length === 2) for (const response of responses) response.end();
+    });
+    const port = await listen(server);
+    const client = net.connect(port, '127.0.0.1');
+    client.write('GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    client.resume();
+    await once(client, 'close');
+    expect(sockets).toEqual([false, true]);
+  });
+
+  it('has a socket that can reset its connection', async () => {
+    const port = await listen(http.createServer((_req, res) => res.socket?.resetAndDestroy()));
+    const [error] = await once(http.get({ port, host: '127.0.0.1', agent: false }), 'error');
+    expect(error).toMatchObject({ code: 'ECONNRESET' });
+  });
+});
+
+describe('streams', () => {
+  it('flow after pipe() even where the destination took them out in its pipe event', async () => {
+    const source = Readable.from([Buffer.from('a'), Buffer.from('b')]);
+    const sink = new Writable({ write: (_chunk, _encoding, callback) => callback() });
+    const chunks: string[] = [];
+    sink.once('pipe', (piped: Readable) => {
+      piped.unpipe(sink);
+      piped.on('data', (chunk: Buffer) => chunks.push(chunk.toString()));
+    });
+    source.pipe(sink);
+    await once(source, 'end');
+    expect(chunks).toEqual(['a', 'b']);
+    expect(sink.writableEnded).toBe(false);
+  });
+
+  it('decode gzip as it comes, flush by flush', async () => {
+    const gzip = zlib.createGzip();
+    const gunzip = zlib.createGunzip();
+    gzip.pipe(gunzip);
+    for (const text of ['one', 'two']) {
+      gzip.write(text);
+      gzip.flush();
+      const [chunk] = (await once(gunzip, 'data')) as [Buffer];
+      expect(chunk.toString()).toBe(text);
+    }
+    gzip.destroy();
+    gunzip.destroy();
+  });
+});
