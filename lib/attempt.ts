@@ -170,6 +170,14 @@ export class Attempt {
     if (this.#over) request.destroy();
   }
 
+  /** The head leaves with the first bytes of the body where they are there already, and otherwise does not wait for them. */
+  flushHead(request: ClientRequest): void {
+    // After the tick in which the body starts to flow.
+    queueMicrotask(() => {
+      if (!request.headersSent && !request.destroyed) request.flushHeaders();
+    });
+  }
+
   /** httpxy's `proxyRes`. */
   onResponse(response: IncomingMessage): void {
     this.#headReceived = true;

@@ -69,7 +69,7 @@ export class ClientResponse {
       callback();
     };
     this.#res.once('close', closed);
-    if (this.#req.socket.destroyed) process.nextTick(closed);
+    if (this.#res.closed || this.#req.socket.destroyed) process.nextTick(closed);
     // A pipelined response that waits for its turn is not told that its connection has closed.
     if (this.#http2 === undefined && this.#res.socket === null) socket.once('close', closed);
   }

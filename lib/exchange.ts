@@ -112,18 +112,11 @@ export class ProxyExchange implements Exchange {
   #isEventStream(head: ResponseHead): boolean {
     const { isEventStream } = this.#config;
     if (isEventStream === undefined) return isEventStreamType(single(head.headers['content-type']));
-    const result: unknown = isEventStream(head);
-    this.#failOnRejection(result);
-    return result === true;
+    return Boolean(mustBeSync('isEventStream', isEventStream(head)));
   }
 
   #rewrite(head: ResponseHead): void {
-    this.#failOnRejection(this.#config.rewriteHeaders?.(head, this));
-  }
-
-  /** Neither hook is meant to be async. One that is must not end the process when it fails. */
-  #failOnRejection(result: unknown): void {
-    if (isPromiseLike(result)) void onRejection(result, (cause) => this.#attempt?.fail(hookFailed(cause)));
+    mustBeSync('rewriteHeaders', this.#config.rewriteHeaders?.(head, this));
   }
 
   /** Chunk by chunk, each in the tick in which it came; the client's pace is the upstream's. */
@@ -136,12 +129,17 @@ export class ProxyExchange implements Exchange {
       if (!client.write(chunk)) body.pause();
     });
     client.onDrain(() => body.resume());
-    body.once('end', () => {
+    const finish = (): void => {
       if (this.#failure !== undefined) return;
       client.end(source.rawTrailers);
       this.#attempt?.complete();
+    };
+    body.once('end', finish);
+    this.#decoder?.once('error', (cause) => {
+      // No bytes at all are no broken coding.
+      if (source.readableEnded && !source.readableDidRead) finish();
+      else this.#attempt?.fail(new SseProxyError('UPSTREAM_TRUNCATED', { cause }));
     });
-    this.#decoder?.once('error', (cause) => this.#attempt?.fail(new SseProxyError('UPSTREAM_TRUNCATED', { cause })));
   }
 
   // --- failures -----------------------------------------------------------------------------------------------------
@@ -184,6 +182,7 @@ export class ProxyExchange implements Exchange {
     if (this.#client.headersSent || this.#client.gone) return;
     this.#client.reset();
     if (this.#config.onError === 'next' && this.#next !== undefined) {
+      this.req.url = this.#url;
       this.#next(error);
       return;
     }
@@ -253,6 +252,13 @@ export class ProxyExchange implements Exchange {
 /** A hook that looks at the response failed, so it is the response that cannot be given: 502. */
 function hookFailed(cause: unknown): SseProxyError {
   return new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 });
+}
+
+/** The head does not wait for a promise: what it would change would be lost, and what it threw as well. */
+function mustBeSync(name: string, result: unknown): unknown {
+  if (!isPromiseLike(result)) return result;
+  void onRejection(result, () => {});
+  throw new TypeError(`\`${name}\` must be synchronous, but has returned a promise`);
 }
 
 function single(value: string | string[] | undefined): string | undefined {

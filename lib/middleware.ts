@@ -42,6 +42,9 @@ export function createSseProxy<
   function follow(server: Server | undefined): void {
     if (server === undefined || servers.has(server)) return;
     servers.add(server);
+    // One listener of ours and one of http-proxy-middleware's: an app with many proxies is no leak.
+    const limit = server.getMaxListeners();
+    if (limit > 0) server.setMaxListeners(limit + 2);
     if (config.hpm.ws) server.on('upgrade', upstream.upgrade);
     server.once('close', () => {
       servers.delete(server);

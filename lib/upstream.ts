@@ -168,6 +168,7 @@ function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, conf
     attempt.requireBody(request);
     // Nobody waits for it any more; or `fixRequestBody`, or a listener like it, has written the body already.
     if (attempt.isOver || request.headersSent) (args[3] as Options).buffer = Readable.from([]);
+    else attempt.flushHead(request);
   }
 
   function emitUpgradeEvent(event: string, args: unknown[]): void {
