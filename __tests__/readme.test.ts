@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import supertest from 'supertest';
+import { SseProxyError, type SseProxyErrorCode } from '../lib/index.js';
+import { closeAll, proxyApp, upstream } from './support/servers.js';
+
+afterEach(closeAll);
+
+const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+
+/** The rows of the table below this header, each as its cells. */
+function table(header: string): string[][] {
+  const start = readme.indexOf(`${header}\n`);
+  if (start < 0) throw new Error(`The README has no table ${header}`);
+  const [, , ...rows] = readme.slice(start).split('\n\n', 1)[0]?.split('\n') ?? [];
+  return rows.map((row) =>
+    row
+      .split(/(?<!\\)\|/)
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+}
+
+describe('the README', () => {
+  it('has every error code, with its status', () => {
+    const source = readFileSync(new URL('../lib/errors.ts', import.meta.url), 'utf8');
+    const known = [...source.matchAll(/^ {2}([A-Z_]+): \[/gm)].map(([, code]) => code);
+    const rows = table('| `code` | status | |');
+    expect(rows.map(([code]) => code?.replaceAll('`', ''))).toEqual(known);
+    for (const [code, statuses] of rows) {
+      const { statusCode } = new SseProxyError(code?.replaceAll('`', '') as SseProxyErrorCode);
+      if (statuses !== '') expect(statuses?.split(', ')).toContain(String(statusCode));
+    }
+  });
+
+  it('has every outcome', () => {
+    const outcomes = table('| what happened | the client sees | `summary.outcome` |').map(([, , outcome]) => outcome);
+    expect(new Set(outcomes)).toEqual(
+      new Set(
+        ['completed', 'client-closed', 'upstream-error', 'timeout', 'upstream-truncated', 'failed'].map(
+          (o) => `\`${o}\``,
+        ),
+      ),
+    );
+  });
+
+  it('shows a rewriteHeaders that does what it says', async () => {
+    const { url } = await upstream((_req, res) => res.setHeader('openai-organization', 'org').end('ok'));
+    const proxy = await proxyApp({
+      target: url,
+      rewriteHeaders(head) {
+        delete head.headers['openai-organization'];
+        head.headers['x-served-by'] = 'my-gateway';
+      },
+    });
+    const { headers } = await supertest(proxy.app).get('/').expect(200, 'ok').expect('x-served-by', 'my-gateway');
+    expect(headers).not.toHaveProperty('openai-organization');
+  });
+
+  it('shows the body of an error as it is sent', async () => {
+    const { url, server } = await upstream(() => {});
+    server.close();
+    const proxy = await proxyApp({ target: url });
+    await supertest(proxy.app)
+      .get('/')
+      .expect(502)
+      .expect('content-type', 'application/json; charset=utf-8')
+      .expect({
+        error: {
+          message: 'The upstream could not be reached.',
+          type: 'proxy_error',
+          code: 'UPSTREAM_UNREACHABLE',
+        },
+      });
+  });
+});
