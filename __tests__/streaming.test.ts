@@ -282,6 +282,19 @@ describe('any other body', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', bytes: 20 });
   });
 
+  it('is asked for before the first byte of the request body', async () => {
+    const arrived = signal<ServerResponse>();
+    const { url } = await upstream((_req, res) => arrived.resolve(res));
+    const proxy = await proxyApp({ target: url });
+    const req = http.request(proxy.url, { method: 'POST', agent: false });
+    req.flushHeaders();
+    (await arrived.promise).end('no body needed');
+    const [response] = (await once(req, 'response')) as [IncomingMessage];
+    expect((await readAll(response)).toString()).toBe('no body needed');
+    req.on('error', () => {});
+    req.destroy();
+  });
+
   it('streams up while it streams down', async () => {
     const { url } = await upstream((req, res) => {
       res.writeHead(200, { 'content-type': 'text/plain' });

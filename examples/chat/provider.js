@@ -18,7 +18,7 @@ import { replyTo } from './replies.js';
  * - `die-mid-stream`: the connection is reset after half of the tokens
  * - `error-in-stream`: after half of the tokens an error event, and the end of the body
  */
-export const BEHAVIOURS = Object.freeze(['error-429', 'error-500', 'slow-head', 'die-mid-stream', 'error-in-stream']);
+const BEHAVIOURS = Object.freeze(['error-429', 'error-500', 'slow-head', 'die-mid-stream', 'error-in-stream']);
 
 /** @typedef {{ provider: string, tokens: number, total: number }} Stopped `tokens` of `total` had been written */
 
@@ -37,7 +37,7 @@ export const BEHAVIOURS = Object.freeze(['error-429', 'error-500', 'slow-head', 
  * @param {StandInOptions} [options]
  * @returns {import('express').Router}
  */
-export function createStandIn(options = {}) {
+function createStandIn(options = {}) {
   const router = express.Router();
   router.use(express.json({ limit: '20mb' }));
   router.post('/v1/chat/completions', (req, res) => answer(openai, req, res, options));

@@ -1,0 +1,91 @@
+import { describe, expect, it } from '@jest/globals';
+import { SseProxyError, type SseProxyErrorCode, toSseProxyError } from '../../lib/errors.js';
+
+const STATUS: Record<SseProxyErrorCode, number> = {
+  UPSTREAM_UNREACHABLE: 502,
+  UPSTREAM_TLS_FAILED: 502,
+  UPSTREAM_CLOSED: 502,
+  UPSTREAM_INVALID_RESPONSE: 502,
+  UPSTREAM_TRUNCATED: 502,
+  UPSTREAM_TIMEOUT: 504,
+  TARGET_MISSING: 500,
+  REQUEST_BODY_CONSUMED: 500,
+  HOOK_FAILED: 500,
+  PROXY_FAILED: 500,
+};
+const codes = Object.entries(STATUS) as [SseProxyErrorCode, number][];
+
+/** As Node makes them: a message that names host and port, and a code. */
+function nodeError(code: string): Error {
+  return Object.assign(new Error(`connect ${code} secret.internal:8080`), { code, address: 'secret.internal' });
+}
+
+describe('SseProxyError', () => {
+  it.each(codes)('%s has the status %d, under both of the names that Express reads', (code, status) => {
+    const error = new SseProxyError(code);
+    expect(error).toBeInstanceOf(Error);
+    expect(error).toMatchObject({ name: 'SseProxyError', code, status, statusCode: status, expose: true });
+    expect(error.message).toMatch(/^[A-Z].*\.$/);
+  });
+
+  it('keeps the cause, and does not show it', () => {
+    const cause = nodeError('ECONNREFUSED');
+    const error = new SseProxyError('UPSTREAM_UNREACHABLE', { cause });
+    expect(error.cause).toBe(cause);
+    expect(`${error.message} ${String(error)} ${JSON.stringify(error)}`).not.toContain('secret');
+  });
+
+  it('has no cause where none was given', () => {
+    expect('cause' in new SseProxyError('HOOK_FAILED')).toBe(false);
+  });
+
+  it('takes another status', () => {
+    expect(new SseProxyError('HOOK_FAILED', { statusCode: 502 })).toMatchObject({ status: 502, statusCode: 502 });
+  });
+});
+
+describe('a failure of the connection', () => {
+  it.each([
+    ['ECONNREFUSED', 'UPSTREAM_UNREACHABLE'],
+    ['ENOTFOUND', 'UPSTREAM_UNREACHABLE'],
+    ['EAI_AGAIN', 'UPSTREAM_UNREACHABLE'],
+    ['EHOSTUNREACH', 'UPSTREAM_UNREACHABLE'],
+    ['ENETUNREACH', 'UPSTREAM_UNREACHABLE'],
+    ['ENOENT', 'UPSTREAM_UNREACHABLE'],
+    ['EACCES', 'UPSTREAM_UNREACHABLE'],
+    ['ETIMEDOUT', 'UPSTREAM_TIMEOUT'],
+    ['ECONNRESET', 'UPSTREAM_CLOSED'],
+    ['EPIPE', 'UPSTREAM_CLOSED'],
+    ['HPE_INVALID_CONSTANT', 'UPSTREAM_INVALID_RESPONSE'],
+    ['HPE_HEADER_OVERFLOW', 'UPSTREAM_INVALID_RESPONSE'],
+    ['CERT_HAS_EXPIRED', 'UPSTREAM_TLS_FAILED'],
+    ['DEPTH_ZERO_SELF_SIGNED_CERT', 'UPSTREAM_TLS_FAILED'],
+    ['SELF_SIGNED_CERT_IN_CHAIN', 'UPSTREAM_TLS_FAILED'],
+    ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UPSTREAM_TLS_FAILED'],
+    ['ERR_TLS_CERT_ALTNAME_INVALID', 'UPSTREAM_TLS_FAILED'],
+    ['ERR_SSL_WRONG_VERSION_NUMBER', 'UPSTREAM_TLS_FAILED'],
+    ['EPROTO', 'UPSTREAM_TLS_FAILED'],
+    ['EWHATEVER', 'PROXY_FAILED'],
+  ])('%s is %s', (nodeCode, code) => {
+    const cause = nodeError(nodeCode);
+    expect(toSseProxyError(cause, false)).toMatchObject({ code, cause });
+  });
+
+  it.each(['ECONNRESET', 'HPE_INVALID_CHUNK_SIZE', 'EWHATEVER'])('%s behind the head is a cut response', (nodeCode) => {
+    expect(toSseProxyError(nodeError(nodeCode), true).code).toBe('UPSTREAM_TRUNCATED');
+  });
+
+  it('of several addresses is named by their common code', () => {
+    const refused = Object.assign(new AggregateError([nodeError('ECONNREFUSED')]), { code: 'ECONNREFUSED' });
+    expect(toSseProxyError(refused, false).code).toBe('UPSTREAM_UNREACHABLE');
+  });
+
+  it('that has its name already keeps it', () => {
+    const error = new SseProxyError('TARGET_MISSING');
+    expect(toSseProxyError(error, true)).toBe(error);
+  });
+
+  it.each([undefined, null, 'text', 7, {}])('may be anything that was thrown: %p', (thrown) => {
+    expect(toSseProxyError(thrown, false)).toMatchObject({ code: 'PROXY_FAILED', cause: thrown });
+  });
+});

@@ -1,0 +1,61 @@
+import { once } from 'node:events';
+import http, { type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import net, { type Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { listen, onCleanUp } from './servers.js';
+
+export interface Received {
+  req: IncomingMessage;
+  res: ServerResponse;
+  client: Socket;
+  /** Resolves with all that the client has got once its connection has closed, and whether it was a reset. */
+  closed(): Promise<{ text: string; reset: boolean }>;
+}
+
+/** Sends raw bytes to an HTTP server; resolves with what the server's listener is given. */
+export async function receive(bytes: string): Promise<Received> {
+  const server = http.createServer();
+  const port = await listen(server);
+  const client = net.connect(port, '127.0.0.1');
+  onCleanUp(() => {
+    client.destroy();
+  });
+  let text = '';
+  let reset = false;
+  client.on('data', (chunk) => {
+    text += chunk.toString('latin1');
+  });
+  client.on('error', (error: NodeJS.ErrnoException) => {
+    reset = error.code === 'ECONNRESET';
+  });
+  const close = new Promise((resolve) => client.once('close', resolve));
+  const requested = once(server, 'request');
+  client.write(bytes, 'latin1');
+  const [req, res] = (await requested) as [IncomingMessage, ServerResponse];
+  return {
+    req,
+    res,
+    client,
+    closed: async () => {
+      await close;
+      return { text, reset };
+    },
+  };
+}
+
+/** A request with these header lines. */
+export async function requestWith(lines: readonly string[], method = 'GET'): Promise<IncomingMessage> {
+  return (await receive(`${method} /path HTTP/1.1\r\nHost: proxy.example\r\n${lines.join('\r\n')}\r\n\r\n`)).req;
+}
+
+/** A client request that is connected to nothing. */
+export function unconnectedRequest(options: http.RequestOptions = {}): ClientRequest {
+  const socket = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+  const request = http.request({ ...options, agent: undefined, createConnection: () => socket });
+  request.on('error', () => {});
+  onCleanUp(() => {
+    request.destroy();
+    socket.destroy();
+  });
+  return request;
+}

@@ -1,0 +1,203 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import compression from 'compression';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { closeAll, eventStream, type ProxyUnderTest, proxyApp, upstream } from '../support/servers.js';
+
+let browser: Browser;
+
+beforeAll(async () => {
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM_PATH ?? '/usr/bin/chromium',
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+}, 60_000);
+
+afterAll(async () => {
+  await browser?.close();
+});
+
+/** What happens one after the other: put in on one side, taken out on the other. */
+class Queue<T> {
+  readonly #items: T[] = [];
+  readonly #waiting: ((item: T) => void)[] = [];
+
+  put(item: T): void {
+    const resolve = this.#waiting.shift();
+    if (resolve === undefined) this.#items.push(item);
+    else resolve(item);
+  }
+
+  take(): Promise<T> {
+    const item = this.#items.shift();
+    return item === undefined ? new Promise((resolve) => this.#waiting.push(resolve)) : Promise.resolve(item);
+  }
+}
+
+interface Stream {
+  req: IncomingMessage;
+  res: ServerResponse;
+  closed: Promise<void>;
+}
+
+describe('Chromium, through compression() and the proxy', () => {
+  /** The streams that were asked for upstream. */
+  let streams: Queue<Stream>;
+  /** What the page has acknowledged, by a request of its own. */
+  let acks: Queue<string>;
+  let proxy: ProxyUnderTest;
+  let page: Page;
+
+  beforeEach(async () => {
+    streams = new Queue();
+    acks = new Queue();
+    const { url } = await upstream((req, res) => {
+      const closed = new Promise<void>((resolve) => void res.once('close', resolve));
+      streams.put({ req, res: eventStream(res), closed });
+    });
+    proxy = await proxyApp({ target: url }, (app) => {
+      app.use(compression());
+      app.get('/page', (_req, res) => void res.type('html').send('<!doctype html><link rel=icon href=data:,>'));
+      app.post('/ack/:what', (req, res) => {
+        acks.put(req.params.what);
+        res.sendStatus(204);
+      });
+    });
+    page = await browser.newPage();
+    await page.goto(`${proxy.url}/page`);
+  }, 30_000);
+
+  afterEach(async () => {
+    await page?.close();
+    await closeAll();
+  });
+
+  const openEventSource = (): Promise<void> =>
+    page.evaluate(() => {
+      const ack = (what: string) => fetch(`/ack/${encodeURIComponent(what)}`, { method: 'POST' });
+      const source = new EventSource('/events');
+      source.onopen = () => ack('open');
+      source.onmessage = ({ data, lastEventId }) => ack(`${lastEventId}:${data}`);
+      source.addEventListener('named', (event) => ack(`named:${Reflect.get(event, 'data')}`));
+      source.onerror = () => ack('error');
+      Object.assign(globalThis, { source });
+    });
+
+  it('EventSource opens before the first event, and has each before the next is sent', async () => {
+    await openEventSource();
+    const { req, res } = await streams.take();
+    expect(req.headers.accept).toBe('text/event-stream');
+    expect(req.headers['accept-encoding']).toBe('identity');
+    expect(await acks.take()).toBe('open');
+    for (let i = 0; i < 20; i += 1) {
+      res.write(`id: ${i}\ndata: 字${i}\n\n`);
+      expect(await acks.take()).toBe(`${i}:字${i}`);
+    }
+    res.write('event: named\r\ndata: a\r\ndata: b\r\n\r\n');
+    expect(await acks.take()).toBe('named:a\nb');
+  });
+
+  it('EventSource reconnects with Last-Event-ID, whether the upstream ends or dies', async () => {
+    await openEventSource();
+    const first = await streams.take();
+    expect(first.req.headers['last-event-id']).toBeUndefined();
+    expect(await acks.take()).toBe('open');
+    first.res.end('retry: 1\nid: 41\ndata: 1\n\n');
+    expect(await acks.take()).toBe('41:1');
+    expect(await acks.take()).toBe('error');
+
+    const second = await streams.take();
+    expect(second.req.headers['last-event-id']).toBe('41');
+    expect(await acks.take()).toBe('open');
+    second.res.write('id: 42\ndata: 2\n\n');
+    expect(await acks.take()).toBe('42:2');
+    second.res.destroy();
+    expect(await acks.take()).toBe('error');
+
+    const third = await streams.take();
+    expect(third.req.headers['last-event-id']).toBe('42');
+    expect((await proxy.summary()).outcome).toBe('completed');
+    expect((await proxy.summary()).outcome).toBe('upstream-truncated');
+  });
+
+  it('EventSource that is closed stops the upstream', async () => {
+    await openEventSource();
+    const { closed } = await streams.take();
+    expect(await acks.take()).toBe('open');
+    await page.evaluate(() => Reflect.get(globalThis, 'source').close());
+    await closed;
+    expect((await proxy.summary()).outcome).toBe('client-closed');
+  });
+
+  it('a page that is left stops the upstream', async () => {
+    await openEventSource();
+    const { closed } = await streams.take();
+    expect(await acks.take()).toBe('open');
+    await page.goto('about:blank');
+    await closed;
+    expect((await proxy.summary()).outcome).toBe('client-closed');
+  });
+
+  /** Reads with `fetch` until it is aborted; acknowledges each chunk. */
+  const read = (): Promise<void> =>
+    page.evaluate(() => {
+      const ack = (what: string) => fetch(`/ack/${encodeURIComponent(what)}`, { method: 'POST' });
+      const controller = new AbortController();
+      Object.assign(globalThis, { controller });
+      const run = async () => {
+        const response = await fetch('/chat', { method: 'POST', body: 'prompt', signal: controller.signal });
+        await ack(`${response.status}`);
+        const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+        for (;;) {
+          const { done, value } = (await reader?.read()) ?? { done: true };
+          if (done) break;
+          await ack(String(value));
+        }
+        await ack('done');
+      };
+      run().catch((error: Error) => ack(error.name));
+    });
+
+  it('fetch reads each chunk before the next is sent', async () => {
+    await read();
+    const { res } = await streams.take();
+    expect(await acks.take()).toBe('200');
+    for (const event of ['data: 1\n\n', 'data: 🙂\n\n', 'data: 3\n\n']) {
+      res.write(event);
+      expect(await acks.take()).toBe(event);
+    }
+    res.end();
+    expect(await acks.take()).toBe('done');
+    expect((await proxy.summary()).outcome).toBe('completed');
+  });
+
+  it('fetch that is aborted stops the upstream', async () => {
+    await read();
+    const { res, closed } = await streams.take();
+    expect(await acks.take()).toBe('200');
+    res.write('data: 1\n\n');
+    expect(await acks.take()).toBe('data: 1\n\n');
+    await page.evaluate(() => Reflect.get(globalThis, 'controller').abort());
+    expect(await acks.take()).toBe('AbortError');
+    await closed;
+    expect((await proxy.summary()).outcome).toBe('client-closed');
+  });
+
+  it('fetch fails where the upstream dies', async () => {
+    await read();
+    const { res } = await streams.take();
+    expect(await acks.take()).toBe('200');
+    res.write('data: 1\n\n');
+    expect(await acks.take()).toBe('data: 1\n\n');
+    res.destroy();
+    expect(await acks.take()).toBe('TypeError');
+  });
+});
