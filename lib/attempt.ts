@@ -142,10 +142,7 @@ export class Attempt {
     }
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
     this.#guard(request);
-    // After a redirect, where httpxy sends the body again.
-    if (redirectedFrom === undefined || request.hasHeader('content-length') || request.hasHeader('transfer-encoding')) {
-      this.#frameBody(request);
-    }
+    if (redirectedFrom === undefined) this.#startBody(request);
     if (!request.hasHeader('transfer-encoding')) {
       request.setHeader('connection', request.shouldKeepAlive ? 'keep-alive' : 'close');
     }
@@ -194,15 +191,10 @@ export class Attempt {
     if (!this.#over) this.#handlers.empty();
   }
 
-  #frameBody(request: ClientRequest): void {
+  #startBody(request: ClientRequest): void {
     const { body } = this;
     if (this.#held !== undefined) (body instanceof ReplayedBody ? body.toStream() : this.req).pipe(this.#held);
     if (body === 'stream' && request.reusedSocket) this.#capture = captureBody(this.req);
-    if (!(body instanceof ReplayedBody)) return;
-    request.removeHeader('transfer-encoding');
-    if (body.bytes.length > 0) request.setHeader('content-length', body.bytes.length);
-    if (!body.encoded) request.removeHeader('content-encoding');
-    if (body.contentType !== undefined) request.setHeader('content-type', body.contentType);
   }
 
   /** What httpxy throws inside its own listeners (a malformed Location, say) would end the process. */

@@ -13,6 +13,19 @@ export class ReplayedBody {
     readonly contentType?: string,
   ) {}
 
+  /**
+   * Makes the fields of a request those of these bytes. It is the request's own fields that every request made from it
+   * copies (the upstream's, that of `forward`, those after redirects): with a length that is not its own, the rest of one
+   * would be taken for the next request.
+   */
+  describeIn({ headers }: IncomingMessage): void {
+    const hadBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
+    delete headers['transfer-encoding'];
+    if (hadBody || this.bytes.length > 0) headers['content-length'] = String(this.bytes.length);
+    if (!this.encoded) delete headers['content-encoding'];
+    if (this.contentType !== undefined) headers['content-type'] = this.contentType;
+  }
+
   toStream(): Readable {
     return Readable.from([this.bytes]);
   }

@@ -93,7 +93,9 @@ export function createUpstream(config: Config): Upstream {
     attempt.mirror = options.forward;
     // `router` may have set a body of its own.
     if (options.buffer !== undefined) attempt.body = 'stream';
-    else if (options.forward && options.target) options.buffer = attempt.holdBody();
+    if (attempt.body instanceof ReplayedBody) attempt.body.describeIn(attempt.req);
+    if (options.buffer !== undefined) return;
+    if (options.forward && options.target) options.buffer = attempt.holdBody();
     else if (attempt.body instanceof ReplayedBody) options.buffer = attempt.body.toStream();
   }
 

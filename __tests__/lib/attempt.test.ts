@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import http2, { type ClientHttp2Session } from 'node:http2';
 import net, { type AddressInfo, type Socket } from 'node:net';
+import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import express from 'express';
 import { createSseProxy, type SseProxyOptions } from '../../lib/index.js';
@@ -54,6 +55,35 @@ describe('a request body without a length', () => {
     const session = await http2Proxy({ target: url });
     expect((await readAll(session.request({ ':method': method, ':path': '/' }))).toString()).toBe('ok');
     expect(requests).toEqual([`${method} / `]);
+  });
+});
+
+describe('a body that was read before, sent to the target of `forward` as well', () => {
+  it.each([
+    ['shorter than it came', express.json(), 'application/json', Buffer.from('{ "spaced": true }'), '{"spaced":true}'],
+    ['longer than it came', express.text(), 'text/plain', gzipSync('x'.repeat(500)), 'x'.repeat(500)],
+  ])('is framed by what is sent: %s', async (_case, parser, type, body, sent) => {
+    const forwarded: string[] = [];
+    let last = (): void => {};
+    const both = new Promise<void>((resolve) => {
+      last = resolve;
+    });
+    const { url: forward } = await upstream(async (req, res) => {
+      const text = (await readAll(req)).toString();
+      res.end();
+      forwarded.push(`${req.method} ${req.headers['content-encoding']} ${text}`);
+      if (forwarded.length === 2) last();
+    });
+    const { url: target } = await recorder();
+    const proxy = await proxyApp({ target, forward }, (app) => app.use(parser));
+    const headers = {
+      'content-type': type,
+      'content-length': body.length,
+      'content-encoding': type === 'text/plain' ? 'gzip' : 'identity',
+    };
+    for (let i = 0; i < 2; i += 1) await readAll(await request(proxy.url, { method: 'POST', headers, body }));
+    await both;
+    expect(forwarded).toEqual(Array(2).fill(`POST undefined ${sent}`));
   });
 });
 

@@ -3,7 +3,7 @@ import { eventStream, upstream } from './servers.js';
 import { bodyOf, signal } from './wire.js';
 
 /** A streamed answer that the test gives, token by token. */
-export interface ProviderStream {
+interface ProviderStream {
   /** What was asked. */
   headers: IncomingMessage['headers'];
   body: { model: string; stream?: boolean };

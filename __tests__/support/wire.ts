@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import http, { type IncomingMessage } from 'node:http';
-import net, { type AddressInfo, type Socket } from 'node:net';
+import net, { type Socket } from 'node:net';
 import { onCleanUp } from './servers.js';
 
 /** A keep-alive agent that the test's end closes. */
@@ -67,15 +67,6 @@ export async function rawClient(port: number): Promise<Connection> {
       return text;
     },
   };
-}
-
-/** A port that nobody listens on any more. */
-export async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** A promise, and what resolves it. */
