@@ -295,8 +295,8 @@ const CODINGS: Coding[] = [
     compress: (data) => zlib.brotliCompressSync(data, { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 1 } }),
   },
 ];
-// Node has it from 22.15 on.
-if (typeof zlib.createZstdCompress === 'function') {
+// Node has it from 22.15 on, and notices a cut from 24 on: before, zstd passes undecoded.
+if (typeof zlib.createZstdCompress === 'function' && Number.parseInt(process.versions.node, 10) >= 24) {
   CODINGS.push({
     coding: 'zstd',
     encoder: zlib.createZstdCompress,
