@@ -14,7 +14,8 @@ const encoders: [coding: string, encode: (text: string) => Buffer][] = [
   ['br', zlib.brotliCompressSync],
 ];
 // Node 22 cannot tell a cut frame from a whole one: there zstd passes undecoded.
-if (typeof zlib.zstdCompressSync === 'function' && Number.parseInt(process.versions.node, 10) >= 24) encoders.push(['zstd', zlib.zstdCompressSync]);
+if (typeof zlib.zstdCompressSync === 'function' && Number.parseInt(process.versions.node, 10) >= 24)
+  encoders.push(['zstd', zlib.zstdCompressSync]);
 
 describe('a coding that the client does not accept', () => {
   it.each(encoders)('%s is decoded', async (coding, encode) => {
