@@ -203,7 +203,8 @@ export class ClientResponse {
     const { socket } = this.#req;
     // A pipelined response whose turn has not come has written nothing.
     if (res.socket === null) {
-      res.destroy();
+      // Not `res.destroy()`: from Node 24 on, what is buffered would still be sent, and the connection left open.
+      res.once('socket', () => socket.destroy());
       return;
     }
     const linger = setTimeout(() => socket.destroy(), LINGER);
