@@ -1,10 +1,4 @@
-import {
-  type IncomingMessage,
-  type InformationEvent,
-  type ServerResponse,
-  STATUS_CODES,
-  validateHeaderValue,
-} from 'node:http';
+import { type IncomingMessage, type InformationEvent, type ServerResponse, validateHeaderValue } from 'node:http';
 import { type Http2ServerResponse, constants as http2 } from 'node:http2';
 import { Socket } from 'node:net';
 import { removeConnectionFields, trailerFields } from './headers.js';
@@ -42,6 +36,11 @@ export class ClientResponse {
   /** Nothing can reach the client any more: it has left, or it has the whole response. */
   get gone(): boolean {
     return this.#res.writableEnded || this.#req.socket.destroyed || (this.#http2 ?? this.#res).destroyed === true;
+  }
+
+  /** Its body has as many bytes as its head says, so that with all of them it is whole. */
+  get isLengthDelimited(): boolean {
+    return this.#res.hasHeader('content-length');
   }
 
   /** The status that the client was sent. */
@@ -109,9 +108,11 @@ export class ClientResponse {
     this.#app ??= { ...(res.getHeaders() as HeaderFields) };
     this.#replaceHeaders(head.headers, options.nameOf);
     res.statusCode = statusCode;
-    if (this.#http2 === undefined)
-      res.statusMessage = isValue(statusMessage) ? statusMessage : (STATUS_CODES[statusCode] ?? '');
-    if (this.#http2 === undefined) this.#req.socket.setNoDelay(true);
+    if (this.#http2 === undefined) {
+      // Node puts the standard phrase where there is none.
+      res.statusMessage = isValue(statusMessage) ? statusMessage : '';
+      this.#req.socket.setNoDelay(true);
+    }
     res.writeHead(statusCode);
 
     this.#isWrapped = Object.hasOwn(res, 'write');
@@ -200,22 +201,34 @@ export class ClientResponse {
       this.#http2.stream.close(http2.NGHTTP2_INTERNAL_ERROR);
       return;
     }
-    const { socket } = this.#req;
     // A pipelined response whose turn has not come has written nothing.
     if (res.socket === null) {
-      // Not `res.destroy()`: from Node 24 on, what is buffered would still be sent, and the connection left open.
-      res.once('socket', () => socket.destroy());
+      this.destroy();
       return;
     }
+    const { socket } = this.#req;
     const linger = setTimeout(() => socket.destroy(), LINGER);
     socket.once('close', () => clearTimeout(linger));
     // Called when all that was written before has left.
     socket.write('', () => {
       // The end of the connection ends such a body (RFC 9112 6.3, rule 8): only a reset tells that it was cut.
-      const closeDelimited = !res.chunkedEncoding && !res.hasHeader('content-length');
+      const closeDelimited = !res.chunkedEncoding && !this.isLengthDelimited;
       if (closeDelimited && isPlainTcp(socket)) socket.resetAndDestroy();
       else socket.destroy();
     });
+  }
+
+  /** Ends the connection (over HTTP/2 the stream) at once; that of a pipelined response when its turn has come. */
+  destroy(): void {
+    const { socket } = this.#req;
+    if (this.#http2 !== undefined || this.#res.socket !== null) this.#res.destroy();
+    // Not `res.destroy()`: from Node 24 on, what is buffered would still be sent, and the connection left open.
+    else this.#res.once('socket', () => socket.destroy());
+  }
+
+  /** Destroys it when nothing has moved for so many milliseconds. */
+  limitSilence(timeout: number): void {
+    this.#res.setTimeout(timeout, () => this.destroy());
   }
 }
 

@@ -4,8 +4,8 @@ import { Attempt, type AttemptHandlers } from './attempt.js';
 import { ClientResponse } from './client-response.js';
 import { decoderFor } from './content-coding.js';
 import { errorResponse, outcomeOf, SseProxyError } from './errors.js';
-import { applyResponsePasses } from './headers.js';
-import { isPromiseLike, onRejection } from './hooks.js';
+import { applyResponsePasses, first, mayHaveContent } from './headers.js';
+import { mustBeSync, runHook } from './hooks.js';
 import { isEventStreamType } from './media-type.js';
 import type { Config } from './options.js';
 import { type RequestBody, requestBody } from './request-body.js';
@@ -55,7 +55,7 @@ export class ProxyExchange implements Exchange {
     if (!this.#send(buffer === undefined ? requestBody(this.req) : 'stream', false)) return false;
     this.#onEnd = onEnd;
     this.#client.onceClosed(() => this.#end());
-    if (timeout) this.res.setTimeout(timeout, () => this.res.destroy());
+    if (timeout) this.#client.limitSilence(timeout);
     return true;
   }
 
@@ -95,8 +95,9 @@ export class ProxyExchange implements Exchange {
     const { statusCode, headers } = head;
     if (statusCode < 200) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
     const eventStream = this.#isEventStream(head);
-    const hasBody = method !== 'HEAD' && statusCode !== 204 && statusCode !== 304;
-    if (eventStream && hasBody) this.#decoder = decoderFor(this.req, single(headers['content-encoding']));
+    if (eventStream && mayHaveContent(method, statusCode)) {
+      this.#decoder = decoderFor(this.req, first(headers['content-encoding']));
+    }
     applyResponsePasses(headers, {
       method,
       httpVersion,
@@ -111,7 +112,7 @@ export class ProxyExchange implements Exchange {
 
   #isEventStream(head: ResponseHead): boolean {
     const { isEventStream } = this.#config;
-    if (isEventStream === undefined) return isEventStreamType(single(head.headers['content-type']));
+    if (isEventStream === undefined) return isEventStreamType(first(head.headers['content-type']));
     return Boolean(mustBeSync('isEventStream', isEventStream(head)));
   }
 
@@ -161,7 +162,7 @@ export class ProxyExchange implements Exchange {
     } else {
       notify()
         .then(() => this.#answer(error))
-        .catch(() => this.res.destroy());
+        .catch(() => this.#client.destroy());
     }
     this.#attempt?.abort();
     // The rest of an upload that nobody wants any more must not block the connection.
@@ -173,7 +174,7 @@ export class ProxyExchange implements Exchange {
     const source = this.#source;
     if (source === undefined || source.destroyed) return;
     // But bytes after the end of a message make it a broken one, and with all its bytes it would look whole.
-    if (source.complete && this.res.hasHeader('content-length')) return;
+    if (source.complete && this.#client.isLengthDelimited) return;
     while (source.read() !== null);
   }
 
@@ -217,13 +218,10 @@ export class ProxyExchange implements Exchange {
     this.#onEnd?.();
     const { onFinish, logError } = this.#config;
     if (onFinish === undefined) return;
-    const failed = (error: unknown): void => logError('onFinish failed: %o', error);
-    try {
-      const result: unknown = onFinish(this.#summary(), this);
-      if (isPromiseLike(result)) void onRejection(result, failed);
-    } catch (error) {
-      failed(error);
-    }
+    void runHook(
+      () => onFinish(this.#summary(), this),
+      (cause) => logError('onFinish failed: %o', cause),
+    );
   }
 
   #summary(): StreamSummary {
@@ -252,15 +250,4 @@ export class ProxyExchange implements Exchange {
 /** A hook that looks at the response failed, so it is the response that cannot be given: 502. */
 function hookFailed(cause: unknown): SseProxyError {
   return new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 });
-}
-
-/** The head does not wait for a promise: what it would change would be lost, and what it threw as well. */
-function mustBeSync(name: string, result: unknown): unknown {
-  if (!isPromiseLike(result)) return result;
-  void onRejection(result, () => {});
-  throw new TypeError(`\`${name}\` must be synchronous, but has returned a promise`);
-}
-
-function single(value: string | string[] | undefined): string | undefined {
-  return Array.isArray(value) ? value[0] : value;
 }

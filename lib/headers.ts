@@ -1,6 +1,7 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import vary from 'vary';
+import { hasBody } from './request-body.js';
 import type { HeaderFields } from './types.js';
 
 /** RFC 9110 7.6.1 and, beyond it, the fields that concern a single connection by common practice. */
@@ -50,13 +51,8 @@ function translateFromHttp2(req: IncomingMessage): void {
   const authority = first(req.headers[':authority']);
   if (authority !== undefined) headers.host = authority;
   // HTTP/2 frames every body. In HTTP/1.1 one without a length would be taken for the next request.
-  if (headers['content-length'] === undefined && mayHaveBody(req)) headers['transfer-encoding'] = 'chunked';
+  if (headers['content-length'] === undefined && hasBody(req)) headers['transfer-encoding'] = 'chunked';
   Object.defineProperty(req, 'headers', { value: headers, configurable: true, writable: true });
-}
-
-function mayHaveBody(req: IncomingMessage): boolean {
-  const { stream } = req as { stream?: { endAfterHeaders?: boolean } };
-  return stream?.endAfterHeaders !== true;
 }
 
 function sentByClient(req: IncomingMessage, name: string): boolean {
@@ -82,7 +78,8 @@ export function setForwarded(upstreamRequest: ClientRequest, req: IncomingMessag
   }
 }
 
-function first(value: string | string[] | undefined): string | undefined {
+/** A field that has one value, however it is held. */
+export function first(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value[0] : value;
 }
 
@@ -149,14 +146,15 @@ export function applyResponsePasses(headers: HeaderFields, context: HeadContext)
 function removeHopByHop(headers: HeaderFields, { method, httpVersion, statusCode }: HeadContext): void {
   // Node sends trailers in a chunked body only, and throws on a Trailer field without one.
   const mayHaveTrailers =
-    headers['transfer-encoding'] !== undefined &&
-    httpVersion === '1.1' &&
-    method !== 'HEAD' &&
-    statusCode !== 204 &&
-    statusCode !== 304;
+    headers['transfer-encoding'] !== undefined && httpVersion === '1.1' && mayHaveContent(method, statusCode);
   const { trailer } = headers;
   removeConnectionFields(headers);
   if (trailer !== undefined && mayHaveTrailers) headers.trailer = trailer;
+}
+
+/** RFC 9110 6.4.1: whether a final response to this method, with this status, can have a body. */
+export function mayHaveContent(method: string | undefined, statusCode: number): boolean {
+  return method !== 'HEAD' && statusCode !== 204 && statusCode !== 304;
 }
 
 /** RFC 9110 8.6: a 204 has no Content-Length. */

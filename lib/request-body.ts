@@ -54,7 +54,7 @@ export function requestBody(req: ParsedRequest): RequestBody {
 }
 
 /** RFC 9112 6.3: a request has a body where it has one of these two fields; HTTP/2 says so with its END_STREAM flag. */
-function hasBody(req: IncomingMessage): boolean {
+export function hasBody(req: IncomingMessage): boolean {
   const { 'content-length': length, 'transfer-encoding': coding } = req.headers;
   if (length !== undefined) return length !== '0';
   if (coding !== undefined) return true;

@@ -12,7 +12,7 @@ import { UpstreamAgent } from './agent.js';
 import type { Attempt } from './attempt.js';
 import { SseProxyError } from './errors.js';
 import { prepareRequestHeaders, setForwarded } from './headers.js';
-import { isPromiseLike, onRejection } from './hooks.js';
+import { isPromiseLike, onRejection, runHook } from './hooks.js';
 import type { Config } from './options.js';
 import { ReplayedBody } from './request-body.js';
 
@@ -92,9 +92,11 @@ export function createUpstream(config: Config): Upstream {
     if (typeof options.forward === 'string') options.forward = new URL(options.forward);
     attempt.mirror = options.forward;
     // `router` may have set a body of its own.
-    if (options.buffer !== undefined) attempt.body = 'stream';
+    if (options.buffer !== undefined) {
+      attempt.body = 'stream';
+      return;
+    }
     if (attempt.body instanceof ReplayedBody) attempt.body.describeIn(attempt.req);
-    if (options.buffer !== undefined) return;
     if (options.forward && options.target) options.buffer = attempt.holdBody();
     else if (attempt.body instanceof ReplayedBody) options.buffer = attempt.body.toStream();
   }
@@ -192,12 +194,8 @@ function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, conf
     };
     const pending: Promise<void>[] = [];
     for (const listener of server.rawListeners(event as 'error')) {
-      try {
-        const result: unknown = Reflect.apply(listener, server, args);
-        if (isPromiseLike(result)) pending.push(onRejection(result, failed));
-      } catch (cause) {
-        failed(cause);
-      }
+      const settled = runHook(() => Reflect.apply(listener, server, args), failed);
+      if (settled !== undefined) pending.push(settled);
     }
     await Promise.all(pending);
   }
