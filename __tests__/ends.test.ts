@@ -3,21 +3,13 @@ import { once } from 'node:events';
 import http, { type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import compression from 'compression';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import { createSseProxy, SseProxyError, type SseProxyOptions } from '../lib/index.js';
+import { eventStream, listen, type ProxyUnderTest, proxyApp, readAll, request, upstream } from './support/servers.js';
 import {
-  closeAll,
-  eventStream,
-  listen,
-  type ProxyUnderTest,
-  proxyApp,
-  readAll,
-  request,
-  upstream,
-} from './support/servers.js';
-import {
+  closeAndWatchEachTest,
   closed,
   closedPort,
   manualUpstream,
@@ -28,19 +20,9 @@ import {
   signal,
   turns,
   until,
-  watchProcess,
 } from './support/watch.js';
 
-let incidents: unknown[];
-
-beforeEach(() => {
-  incidents = watchProcess();
-});
-
-afterEach(async () => {
-  await closeAll();
-  expect(incidents).toEqual([]);
-});
+closeAndWatchEachTest();
 
 /** The exchange is over: one summary, and none is to come. */
 async function expectClientClosed(proxy: ProxyUnderTest): Promise<void> {

@@ -2,12 +2,11 @@ import { once } from 'node:events';
 import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import net, { type Socket } from 'node:net';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import compression from 'compression';
 import { generate } from 'selfsigned';
 import type { SseProxyErrorCode, SseProxyOptions } from '../lib/index.js';
 import {
-  closeAll,
   eventStream,
   listen,
   onCleanUp,
@@ -21,6 +20,7 @@ import {
   upstream,
 } from './support/servers.js';
 import {
+  closeAndWatchEachTest,
   closedPort,
   manualUpstream,
   openRequest,
@@ -29,19 +29,9 @@ import {
   responseTo,
   signal,
   turns,
-  watchProcess,
 } from './support/watch.js';
 
-let incidents: unknown[];
-
-beforeEach(() => {
-  incidents = watchProcess();
-});
-
-afterEach(async () => {
-  await closeAll();
-  expect(incidents).toEqual([]);
-});
+closeAndWatchEachTest();
 
 // --- before the head ------------------------------------------------------------------------------------------------
 

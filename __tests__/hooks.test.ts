@@ -1,10 +1,9 @@
 import { once } from 'node:events';
 import http, { ServerResponse } from 'node:http';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import type { Options, Plugin } from 'http-proxy-middleware';
 import type { Exchange, ResponseHead, SseProxyOptions } from '../lib/index.js';
 import {
-  closeAll,
   eventStream,
   onCleanUp,
   type ProxyUnderTest,
@@ -15,6 +14,7 @@ import {
   upstream,
 } from './support/servers.js';
 import {
+  closeAndWatchEachTest,
   closedPort,
   manualUpstream,
   openRequest,
@@ -22,19 +22,9 @@ import {
   responseTo,
   signal,
   turns,
-  watchProcess,
 } from './support/watch.js';
 
-let incidents: unknown[];
-
-beforeEach(() => {
-  incidents = watchProcess();
-});
-
-afterEach(async () => {
-  await closeAll();
-  expect(incidents).toEqual([]);
-});
+closeAndWatchEachTest();
 
 const FAILURE = new Error('the hook at http://10.0.0.1/secret failed');
 

@@ -1,9 +1,8 @@
 import { type EventEmitter, once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import {
-  closeAll,
   eventStream,
   onCleanUp,
   type ProxyUnderTest,
@@ -13,6 +12,7 @@ import {
   upstream,
 } from './support/servers.js';
 import {
+  closeAndWatchEachTest,
   closed,
   closedPort,
   connections,
@@ -20,19 +20,9 @@ import {
   realProcess,
   responseTo,
   until,
-  watchProcess,
 } from './support/watch.js';
 
-let incidents: unknown[];
-
-beforeEach(() => {
-  incidents = watchProcess();
-});
-
-afterEach(async () => {
-  await closeAll();
-  expect(incidents).toEqual([]);
-});
+closeAndWatchEachTest();
 
 /** How many listeners an emitter has, by event. */
 function listeners(emitter: EventEmitter): Record<string, number> {

@@ -162,6 +162,14 @@ describe('no body', () => {
   });
 });
 
+/** What an app does that reads the bytes by hand. */
+const keepRawBody: RequestHandler = (req, _res, next) => {
+  readAll(req).then((rawBody) => {
+    Object.assign(req, { rawBody });
+    next();
+  }, next);
+};
+
 describe('a body that a parser has read', () => {
   it.each([
     ['an object', {}, '{"model":"m","stream":true}', '{"model":"m","stream":true}'],
@@ -333,14 +341,11 @@ describe('a body that a parser has read', () => {
   });
 
   it('is sent from req.rawBody whatever its type', async () => {
-    const keep: RequestHandler = (req, _res, next) => {
-      readAll(req).then((rawBody) => {
-        Object.assign(req, { rawBody });
-        next();
-      }, next);
-    };
     const body = '--x\r\ncontent-disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n';
-    const received = await sendThrough(keep, { headers: { 'content-type': 'multipart/form-data; boundary=x' }, body });
+    const received = await sendThrough(keepRawBody, {
+      headers: { 'content-type': 'multipart/form-data; boundary=x' },
+      body,
+    });
     expect(received.body.toString()).toBe(body);
   });
 
@@ -359,15 +364,9 @@ describe('a body that a parser has read', () => {
   });
 
   it('is sent compressed from a rawBody that is, where it came in chunks', async () => {
-    const keep: RequestHandler = (req, _res, next) => {
-      readAll(req).then((rawBody) => {
-        Object.assign(req, { rawBody });
-        next();
-      }, next);
-    };
     const body = zlib.gzipSync('{ "a": 1 }');
     const headers = { ...JSON_TYPE, 'content-encoding': 'gzip', 'transfer-encoding': 'chunked' };
-    const received = await sendThrough(keep, { headers, body });
+    const received = await sendThrough(keepRawBody, { headers, body });
     expect(received.headers['content-encoding']).toBe('gzip');
     expect(received.body).toEqual(body);
   });

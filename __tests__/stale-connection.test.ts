@@ -2,12 +2,11 @@ import { once } from 'node:events';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import express from 'express';
 import { fixRequestBody } from 'http-proxy-middleware';
 import type { SseProxyOptions } from '../lib/index.js';
 import {
-  closeAll,
   eventStream,
   type ProxyUnderTest,
   proxyApp,
@@ -16,18 +15,9 @@ import {
   request,
   upstream,
 } from './support/servers.js';
-import { closed, openRequest, Queue, responseTo, signal, turns, watchProcess } from './support/watch.js';
+import { closeAndWatchEachTest, closed, openRequest, Queue, responseTo, signal, turns } from './support/watch.js';
 
-let incidents: unknown[];
-
-beforeEach(() => {
-  incidents = watchProcess();
-});
-
-afterEach(async () => {
-  await closeAll();
-  expect(incidents).toEqual([]);
-});
+closeAndWatchEachTest();
 
 /** `n`: the how-manieth request of its connection this is, from 1 on; `connection`: the how-manieth connection. */
 interface Place {

@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import http, { type ClientRequest, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import net, { type Socket } from 'node:net';
 import vm from 'node:vm';
-import { listen, onCleanUp, upstream } from './servers.js';
+import { afterEach, beforeEach, expect } from '@jest/globals';
+import { closeAll, listen, onCleanUp, upstream } from './servers.js';
 
 /** Jest gives tests a copy of `process`; this is the one on which Node emits. */
 export const realProcess: NodeJS.Process = vm.runInThisContext('process');
@@ -21,6 +22,18 @@ export function watchProcess(): unknown[] {
     for (const event of events) realProcess.removeListener(event, see);
   });
   return seen;
+}
+
+/** For a whole test file: everything that a test opens is closed after it, and nothing may have happened that never must. */
+export function closeAndWatchEachTest(): void {
+  let incidents: unknown[];
+  beforeEach(() => {
+    incidents = watchProcess();
+  });
+  afterEach(async () => {
+    await closeAll();
+    expect(incidents).toEqual([]);
+  });
 }
 
 /** Lets everything run that is due: promises, ticks and the I/O that is ready. */

@@ -1,46 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import compression from 'compression';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
+import { launchChromium } from '../support/chromium.js';
 import { closeAll, eventStream, type ProxyUnderTest, proxyApp, upstream } from '../support/servers.js';
+import { Queue } from '../support/watch.js';
 
 let browser: Browser;
 
 beforeAll(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM_PATH ?? '/usr/bin/chromium',
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
-  });
+  browser = await launchChromium();
 }, 60_000);
 
 afterAll(async () => {
   await browser?.close();
 });
-
-/** What happens one after the other: put in on one side, taken out on the other. */
-class Queue<T> {
-  readonly #items: T[] = [];
-  readonly #waiting: ((item: T) => void)[] = [];
-
-  put(item: T): void {
-    const resolve = this.#waiting.shift();
-    if (resolve === undefined) this.#items.push(item);
-    else resolve(item);
-  }
-
-  take(): Promise<T> {
-    const item = this.#items.shift();
-    return item === undefined ? new Promise((resolve) => this.#waiting.push(resolve)) : Promise.resolve(item);
-  }
-}
 
 interface Stream {
   req: IncomingMessage;
@@ -61,13 +35,13 @@ describe('Chromium, through compression() and the proxy', () => {
     acks = new Queue();
     const { url } = await upstream((req, res) => {
       const closed = new Promise<void>((resolve) => void res.once('close', resolve));
-      streams.put({ req, res: eventStream(res), closed });
+      streams.push({ req, res: eventStream(res), closed });
     });
     proxy = await proxyApp({ target: url }, (app) => {
       app.use(compression());
       app.get('/page', (_req, res) => void res.type('html').send('<!doctype html><link rel=icon href=data:,>'));
       app.post('/ack/:what', (req, res) => {
-        acks.put(req.params.what);
+        acks.push(req.params.what);
         res.sendStatus(204);
       });
     });
@@ -93,36 +67,36 @@ describe('Chromium, through compression() and the proxy', () => {
 
   it('EventSource opens before the first event, and has each before the next is sent', async () => {
     await openEventSource();
-    const { req, res } = await streams.take();
+    const { req, res } = await streams.next();
     expect(req.headers.accept).toBe('text/event-stream');
     expect(req.headers['accept-encoding']).toBe('identity');
-    expect(await acks.take()).toBe('open');
+    expect(await acks.next()).toBe('open');
     for (let i = 0; i < 20; i += 1) {
       res.write(`id: ${i}\ndata: 字${i}\n\n`);
-      expect(await acks.take()).toBe(`${i}:字${i}`);
+      expect(await acks.next()).toBe(`${i}:字${i}`);
     }
     res.write('event: named\r\ndata: a\r\ndata: b\r\n\r\n');
-    expect(await acks.take()).toBe('named:a\nb');
+    expect(await acks.next()).toBe('named:a\nb');
   });
 
   it('EventSource reconnects with Last-Event-ID, whether the upstream ends or dies', async () => {
     await openEventSource();
-    const first = await streams.take();
+    const first = await streams.next();
     expect(first.req.headers['last-event-id']).toBeUndefined();
-    expect(await acks.take()).toBe('open');
+    expect(await acks.next()).toBe('open');
     first.res.end('retry: 1\nid: 41\ndata: 1\n\n');
-    expect(await acks.take()).toBe('41:1');
-    expect(await acks.take()).toBe('error');
+    expect(await acks.next()).toBe('41:1');
+    expect(await acks.next()).toBe('error');
 
-    const second = await streams.take();
+    const second = await streams.next();
     expect(second.req.headers['last-event-id']).toBe('41');
-    expect(await acks.take()).toBe('open');
+    expect(await acks.next()).toBe('open');
     second.res.write('id: 42\ndata: 2\n\n');
-    expect(await acks.take()).toBe('42:2');
+    expect(await acks.next()).toBe('42:2');
     second.res.destroy();
-    expect(await acks.take()).toBe('error');
+    expect(await acks.next()).toBe('error');
 
-    const third = await streams.take();
+    const third = await streams.next();
     expect(third.req.headers['last-event-id']).toBe('42');
     expect((await proxy.summary()).outcome).toBe('completed');
     expect((await proxy.summary()).outcome).toBe('upstream-truncated');
@@ -130,8 +104,8 @@ describe('Chromium, through compression() and the proxy', () => {
 
   it('EventSource that is closed stops the upstream', async () => {
     await openEventSource();
-    const { closed } = await streams.take();
-    expect(await acks.take()).toBe('open');
+    const { closed } = await streams.next();
+    expect(await acks.next()).toBe('open');
     await page.evaluate(() => Reflect.get(globalThis, 'source').close());
     await closed;
     expect((await proxy.summary()).outcome).toBe('client-closed');
@@ -139,8 +113,8 @@ describe('Chromium, through compression() and the proxy', () => {
 
   it('a page that is left stops the upstream', async () => {
     await openEventSource();
-    const { closed } = await streams.take();
-    expect(await acks.take()).toBe('open');
+    const { closed } = await streams.next();
+    expect(await acks.next()).toBe('open');
     await page.goto('about:blank');
     await closed;
     expect((await proxy.summary()).outcome).toBe('client-closed');
@@ -168,36 +142,36 @@ describe('Chromium, through compression() and the proxy', () => {
 
   it('fetch reads each chunk before the next is sent', async () => {
     await read();
-    const { res } = await streams.take();
-    expect(await acks.take()).toBe('200');
+    const { res } = await streams.next();
+    expect(await acks.next()).toBe('200');
     for (const event of ['data: 1\n\n', 'data: 🙂\n\n', 'data: 3\n\n']) {
       res.write(event);
-      expect(await acks.take()).toBe(event);
+      expect(await acks.next()).toBe(event);
     }
     res.end();
-    expect(await acks.take()).toBe('done');
+    expect(await acks.next()).toBe('done');
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
   it('fetch that is aborted stops the upstream', async () => {
     await read();
-    const { res, closed } = await streams.take();
-    expect(await acks.take()).toBe('200');
+    const { res, closed } = await streams.next();
+    expect(await acks.next()).toBe('200');
     res.write('data: 1\n\n');
-    expect(await acks.take()).toBe('data: 1\n\n');
+    expect(await acks.next()).toBe('data: 1\n\n');
     await page.evaluate(() => Reflect.get(globalThis, 'controller').abort());
-    expect(await acks.take()).toBe('AbortError');
+    expect(await acks.next()).toBe('AbortError');
     await closed;
     expect((await proxy.summary()).outcome).toBe('client-closed');
   });
 
   it('fetch fails where the upstream dies', async () => {
     await read();
-    const { res } = await streams.take();
-    expect(await acks.take()).toBe('200');
+    const { res } = await streams.next();
+    expect(await acks.next()).toBe('200');
     res.write('data: 1\n\n');
-    expect(await acks.take()).toBe('data: 1\n\n');
+    expect(await acks.next()).toBe('data: 1\n\n');
     res.destroy();
-    expect(await acks.take()).toBe('TypeError');
+    expect(await acks.next()).toBe('TypeError');
   });
 });

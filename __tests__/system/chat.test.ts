@@ -1,10 +1,11 @@
 import { EventEmitter, once } from 'node:events';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { ChatCompletion } from 'openai/resources';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import type { Stopped } from '../../examples/chat/provider.js';
 import { startServer } from '../../examples/chat/server.js';
 import type { StreamSummary } from '../../lib/index.js';
+import { launchChromium } from '../support/chromium.js';
 
 /** The page's, in functions that run there. */
 declare const document: { querySelector(selector: string): { textContent: string } | null };
@@ -33,18 +34,7 @@ describe('the chat page in Chromium', () => {
       },
       onFinish: (summary) => happenings.emit('finish', summary),
     });
-    browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM_PATH ?? '/usr/bin/chromium',
-      args: [
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-      ],
-    });
+    browser = await launchChromium();
   }, 120_000);
 
   afterAll(async () => {
