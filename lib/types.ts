@@ -15,6 +15,111 @@ export interface ResponseHead {
   headers: HeaderFields;
 }
 
+/** What an event of a stream is made of. Of NDJSON, where an event is a line, it has `data` only. */
+export interface EventFields {
+  /** The data. Any line break in it is one in Server-Sent Events, too: LF, CR and CRLF all arrive as LF. */
+  data?: string | undefined;
+  /** The type; clients take an event without one for a `message`. No line breaks. */
+  event?: string | undefined;
+  /** What a client sends back as `Last-Event-ID`; empty to reset it. No line breaks, no NUL. */
+  id?: string | undefined;
+  /** The reconnection time from here on, in milliseconds. */
+  retry?: number | undefined;
+  /** Comment lines, without their colons. */
+  comment?: string | undefined;
+}
+
+/** An event that came from the upstream. */
+export interface StreamEvent extends EventFields {
+  data: string;
+  /** `data` as JSON, parsed once; `undefined` where it is none, such as `[DONE]`. Changing it does not change the event. */
+  json<T = unknown>(): T | undefined;
+}
+
+/** What `transformEvent` returns: what the client gets in the event's place. `undefined` stands for the event itself. */
+export type TransformResult = EventFields | readonly EventFields[] | null | undefined;
+
+/** What a provider has reported of the tokens of one exchange. What it did not report is absent. */
+export interface Usage {
+  /** Tokens read, those from a cache included. */
+  inputTokens?: number;
+  /** Tokens written, those of reasoning included. */
+  outputTokens?: number;
+  /** As reported, or else the sum of both where both were reported. */
+  totalTokens?: number;
+  /** Those of `inputTokens` that were read from a cache. */
+  cachedInputTokens?: number;
+  /** Those of `inputTokens` that were written to a cache. */
+  cacheCreationInputTokens?: number;
+  /** Those of `outputTokens` that were spent on reasoning. */
+  reasoningTokens?: number;
+  /** Whether these are the provider's final figures: `false` where the answer broke off, or where it reported none. */
+  complete: boolean;
+}
+
+/** What was read of one answer so far: a provider's `read` fills it in. */
+export interface Reading {
+  usage: Omit<Usage, 'complete'>;
+  /** For `read` to remember what it needs, such as figures as the provider names them. */
+  reported: Record<string, unknown>;
+  /** The figures in `usage` are final. */
+  usageComplete: boolean;
+  /** The model that answers, as the provider names it. */
+  model?: string;
+  /** Why the answer ended, in the provider's word. */
+  finishReason?: string;
+  /** The first piece of the answer itself was there. */
+  hasContent: boolean;
+  /** The answer has ended by the rules of its dialect; what follows does not belong to it. */
+  ended: boolean;
+}
+
+/** A change to a request body. */
+export interface RequestEdit {
+  /** The body to send. */
+  body: string;
+  /** Whether an event of the answer is there only because of the change, and is to be kept from the client. */
+  isExtra?(event: StreamEvent): boolean;
+}
+
+/** What a client is told of a failure, in the provider's dialect. */
+export interface ProviderFailure {
+  /** Safe to show. */
+  message: string;
+  /** Stable; an `SseProxyErrorCode`. */
+  code: string;
+  /** The HTTP status that says the same. */
+  statusCode: number;
+}
+
+/**
+ * One AI API: where it is, how it is authenticated with, and how its answers are read. Those of
+ * `express-sse-proxy/providers` are made by `openai()`, `anthropic()` and so on; this is the contract for one of your own.
+ */
+export interface Provider {
+  /** A name for logs and metrics; OpenTelemetry's `gen_ai.provider.name` where that knows it. */
+  readonly name: string;
+  /** The `target`, where the options give none. */
+  readonly target: string;
+  /**
+   * The header fields that authenticate a request. With it, no credentials of the caller's travel upstream; without it they
+   * pass. Throws, or rejects with, what keeps the request from being sent.
+   */
+  credentials?(exchange: Exchange): Record<string, string> | Promise<Record<string, string>>;
+  /** Header fields for requests that have none of that name. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Changes a JSON request body; `undefined` to send the bytes as they came. */
+  editRequest?(body: string, exchange: Exchange): RequestEdit | undefined;
+  /** Whether the JSON answer to this request is an array that is sent element by element. */
+  streamsArray?(exchange: Exchange): boolean;
+  /** Takes from an event of a stream, or from a whole JSON answer, what it tells. */
+  read(event: StreamEvent, reading: Reading): void;
+  /** The event that says in the middle of a stream that it has failed. */
+  errorEvent(failure: ProviderFailure, exchange: Exchange): EventFields;
+  /** The JSON body that says so instead of an answer. */
+  errorBody(failure: ProviderFailure): unknown;
+}
+
 /** One client request on its way through the proxy, as hooks see it. */
 export interface Exchange<TReq = IncomingMessage, TRes = ServerResponse> {
   /** Express's own request. */
@@ -25,6 +130,10 @@ export interface Exchange<TReq = IncomingMessage, TRes = ServerResponse> {
   readonly attempts: number;
   /** The origin of the last attempt's target, without credentials or path; `undefined` before the first. */
   readonly target: string | undefined;
+  /** Path and query of the last attempt's request, as `pathRewrite` left it; the client's before the first. */
+  readonly path: string;
+  /** Yours: what the hooks of one exchange tell each other. */
+  readonly locals: Record<string, unknown>;
 }
 
 /** The account of one exchange. */
@@ -38,12 +147,22 @@ export interface StreamSummary {
   target?: string;
   /** Bytes of the body written to the client, before any compression in front of the proxy. */
   bytes: number;
+  /** Events of the upstream's response; absent where no option had them read. */
+  events?: number;
+  /** What the provider reported; absent without a `provider`. */
+  usage?: Usage;
+  /** The model that answered, as the provider names it. */
+  model?: string;
+  /** Why the answer ended, in the provider's word. */
+  finishReason?: string;
   /** Milliseconds since the request came in; absent where that point was not reached. */
   timings: {
     /** The upstream's head was there. */
     headers?: number;
     /** The first byte of the body was there. */
     firstByte?: number;
+    /** The first piece of the answer itself was read; needs a `provider`. */
+    firstToken?: number;
     /** The exchange ended. */
     total: number;
   };
@@ -72,6 +191,65 @@ export interface SseProxyOptions<
    * line is sent. What it throws becomes a 502.
    */
   rewriteHeaders?: (head: ResponseHead, exchange: Exchange<TReq, TRes>) => void;
+
+  /**
+   * The API behind the proxy: gives the `target` where there is none, puts its credentials in the place of the caller's,
+   * and reads usage, model and finish reason for `onUsage` and `onFinish`.
+   */
+  provider?: Provider;
+
+  /**
+   * Observes each event that the client was sent, in order, after its bytes have left. Never delays them. What it throws is
+   * logged and otherwise ignored; a promise is not waited for.
+   */
+  onEvent?: (event: StreamEvent, exchange: Exchange<TReq, TRes>) => void;
+
+  /**
+   * Decides what the client gets in the place of each event of an event stream: the event (changed in place, returned, or
+   * left alone), another, several, or `null` for none. One after the other, also where it is async. An event that says what
+   * it said before keeps its bytes. What it throws ends the exchange: the stream breaks off, honestly.
+   *
+   * It can only do so where it sees whole events, so that what is not finished when the stream ends is left out.
+   */
+  transformEvent?: (
+    event: StreamEvent,
+    exchange: Exchange<TReq, TRes>,
+    // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing has changed the event in place
+  ) => TransformResult | void | Promise<TransformResult | void>;
+
+  /**
+   * What `transformEvent` does where the upstream's Cache-Control has `no-transform`: `'respect'` (default) leaves the stream
+   * alone, as RFC 9110 7.7 demands of a proxy, and logs it; `'ignore'` transforms all the same.
+   */
+  noTransform?: 'respect' | 'ignore';
+
+  /**
+   * Sends a comment to clients of `text/event-stream` after `interval` milliseconds (default 15,000) without a byte, only
+   * between events: `: ping` and a blank line, or another `comment` without line breaks. Default: `false`.
+   */
+  heartbeat?: false | { interval?: number; comment?: string };
+
+  /** Sizes, in bytes or as `'10mb'`. */
+  limits?: {
+    /**
+     * The most that is held of one event; of a JSON answer, of all of it. Default: `'1mb'`. Beyond it nothing is observed
+     * any more (`onEvent`, usage), and a stream that is to be transformed ends.
+     */
+    eventSize?: number | string;
+  };
+
+  /**
+   * How a client learns that its stream broke off: `'event'` sends an error event in the dialect of the provider where
+   * that is possible (between two events of an uncompressed stream) before the connection is cut; `'destroy'` only cuts.
+   * Default: `'event'` with a `provider`, `'destroy'` without.
+   */
+  truncation?: 'destroy' | 'event';
+
+  /**
+   * Called exactly once per exchange that reached the provider, after its end and before `onFinish`, with what the provider
+   * reported until then. Needs a `provider`. What it throws is logged and otherwise ignored.
+   */
+  onUsage?: (usage: Usage, exchange: Exchange<TReq, TRes>) => void;
 
   /** Called exactly once per exchange, after it has ended. What it throws is logged and otherwise ignored. */
   onFinish?: (summary: StreamSummary, exchange: Exchange<TReq, TRes>) => void;

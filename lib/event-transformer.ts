@@ -1,0 +1,156 @@
+import { Transform, type TransformCallback } from 'node:stream';
+import { type Block, EventReader } from './event-reader.js';
+import { type EventFormat, ParsedEvent } from './formats/format.js';
+import { isPromiseLike } from './hooks.js';
+import type { EventFields, TransformResult } from './types.js';
+
+const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
+
+/** An event as it came, with its bytes. */
+interface EventBlock {
+  bytes: Buffer;
+  event: ParsedEvent;
+}
+
+export interface EventTransformerHooks {
+  /** Decides what an event becomes. */
+  transform(event: ParsedEvent): TransformResult | Promise<TransformResult>;
+  /** An event came from the upstream; called before `transform`, which may change it. */
+  received?: ((event: ParsedEvent) => void) | undefined;
+  /** Whether {@link EventTransformer.takeSent} is to be used. */
+  collectsSent: boolean;
+}
+
+/** An event stream in, the edited event stream out. What was not edited keeps its bytes. */
+export class EventTransformer extends Transform {
+  readonly #reader: EventReader;
+  readonly #encode: (fields: EventFields) => string;
+  readonly #hooks: EventTransformerHooks;
+  #brokenOff = false;
+  #begun = false;
+  #output: Buffer[] = [];
+  #outputEvents: ParsedEvent[] = [];
+  /** The events in each chunk of output that was not taken yet. */
+  readonly #sent: ParsedEvent[][] = [];
+
+  /** Errors: `EventTooLarge`, what a hook throws, and a `TypeError` for an event that cannot be written. */
+  constructor(format: EventFormat, limit: number, hooks: EventTransformerHooks) {
+    super();
+    const { encode } = format;
+    if (encode === undefined) throw new TypeError('The format has no encoder');
+    this.#encode = encode;
+    this.#reader = new EventReader(format, limit);
+    this.#hooks = hooks;
+  }
+
+  /** The stream will not end, but has broken off. */
+  breakOff(): void {
+    this.#brokenOff = true;
+  }
+
+  /** The events in the next chunk of output: to be called once for each. */
+  takeSent(): ParsedEvent[] {
+    return this.#sent.shift() ?? [];
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, callback: TransformCallback): void {
+    this.#run(this.#reader.read(chunk), callback);
+  }
+
+  override _flush(callback: TransformCallback): void {
+    const last = this.#reader.end();
+    // Half an event is for nobody: clients discard it, and it has not been through the hook.
+    const isKept = last.event === undefined ? isLineEnd(last.bytes) : !this.#brokenOff;
+    this.#run((isKept ? [last] : []).values(), callback);
+  }
+
+  /** Block by block; from the first promise on in a later tick, still in order. */
+  #run(blocks: Iterator<Block>, callback: TransformCallback): void {
+    try {
+      for (let next = blocks.next(); next.done !== true; next = blocks.next()) {
+        const { bytes, event } = next.value;
+        if (event === undefined) {
+          this.#output.push(this.#begin(bytes));
+          continue;
+        }
+        const original = event.copy();
+        this.#hooks.received?.(original);
+        const upstreams = { bytes: this.#begin(bytes), event: original };
+        const result = this.#hooks.transform(event);
+        if (isPromiseLike(result)) {
+          this.#flushOutput();
+          void this.#resume(upstreams, event, result, blocks, callback);
+          return;
+        }
+        this.#put(upstreams, event, result);
+      }
+    } catch (error) {
+      this.#flushOutput();
+      callback(error as Error);
+      return;
+    }
+    this.#flushOutput();
+    callback();
+  }
+
+  async #resume(
+    upstreams: EventBlock,
+    event: ParsedEvent,
+    result: PromiseLike<TransformResult>,
+    blocks: Iterator<Block>,
+    callback: TransformCallback,
+  ): Promise<void> {
+    try {
+      const settled = await result;
+      if (this.destroyed) return;
+      this.#put(upstreams, event, settled);
+    } catch (error) {
+      callback(error as Error);
+      return;
+    }
+    this.#run(blocks, callback);
+  }
+
+  /** A byte order mark is one at the very start only: an event in front of the first one must not push it back. */
+  #begin(bytes: Buffer): Buffer {
+    if (this.#begun || bytes.length === 0) return bytes;
+    this.#begun = true;
+    if (!bytes.subarray(0, 3).equals(BYTE_ORDER_MARK)) return bytes;
+    this.#output.push(BYTE_ORDER_MARK);
+    return bytes.subarray(3);
+  }
+
+  #put(upstreams: EventBlock, event: ParsedEvent, result: TransformResult): void {
+    if (result === null) return;
+    for (const fields of [result ?? event].flat()) {
+      if (typeof fields !== 'object' || fields === null) {
+        throw new TypeError(`transformEvent must return an event, an array of events or null, got ${typeof fields}`);
+      }
+      if (upstreams.event.equals(fields)) {
+        this.#output.push(upstreams.bytes);
+        if (this.#hooks.collectsSent) this.#outputEvents.push(upstreams.event);
+        continue;
+      }
+      this.#output.push(Buffer.from(this.#encode(fields)));
+      const { data, event, id, retry, comment } = fields;
+      if (data === undefined || !this.#hooks.collectsSent) continue;
+      this.#outputEvents.push(new ParsedEvent(data, event, id, retry, comment));
+    }
+  }
+
+  /** In one piece what goes in one tick: one chunk, one write. */
+  #flushOutput(): void {
+    const output = this.#output.length === 1 ? this.#output[0] : Buffer.concat(this.#output);
+    const events = this.#outputEvents;
+    this.#output = [];
+    this.#outputEvents = [];
+    if (output === undefined || output.length === 0) return;
+    if (this.#hooks.collectsSent) this.#sent.push(events);
+    this.push(output);
+  }
+}
+
+/** The second half of a CRLF, the first of which has ended the last event. */
+function isLineEnd(bytes: Buffer): boolean {
+  return bytes.length === 1 && bytes[0] === 0x0a;
+}

@@ -1,0 +1,81 @@
+import type { EventFields, StreamEvent } from '../types.js';
+
+/** How the events of one kind of stream are found in its bytes, read, and written. */
+export interface EventFormat {
+  /**
+   * A new scan over the chunks of one stream, byte by byte, each byte once. Called with a chunk and where to go on in it, it
+   * returns where the next block ends, or -1 where that is not in this chunk. A block holds one event, or what is between
+   * two events: all blocks one after the other are the stream.
+   */
+  scanner(): (chunk: Uint8Array, from: number) => number;
+  /** A new reader of the blocks of one stream, in order; `undefined` for a block without an event. */
+  parser(): (block: string) => ParsedEvent | undefined;
+  /** Whether the last block is whole when the stream ends, even where nothing in it says so. */
+  readonly endsWithStream: boolean;
+  /**
+   * The block of an event; absent where a single event cannot be written by itself.
+   *
+   * @throws {TypeError} for what the format cannot express
+   */
+  encode?(fields: EventFields): string;
+  /** Whether something of our own may follow a stream that has ended in these bytes (the last four, as a big-endian number). */
+  isBoundary?(tail: number): boolean;
+}
+
+/** An event as it came. Its fields may be changed: what it was is known from the block that it came in. */
+export class ParsedEvent implements StreamEvent {
+  #parsed: unknown;
+  /** The data that was parsed. */
+  #source: string | undefined;
+
+  constructor(
+    public data: string,
+    public event?: string | undefined,
+    public id?: string | undefined,
+    public retry?: number | undefined,
+    public comment?: string | undefined,
+  ) {}
+
+  json<T = unknown>(): T | undefined {
+    if (this.#source !== this.data) {
+      this.#parsed = parseJson(this.data);
+      this.#source = this.data;
+    }
+    return this.#parsed as T | undefined;
+  }
+
+  /** An event of its own with the same fields. */
+  copy(): ParsedEvent {
+    return new ParsedEvent(this.data, this.event, this.id, this.retry, this.comment);
+  }
+
+  /** Whether another event says the same. */
+  equals(other: EventFields): boolean {
+    return (
+      other.data === this.data &&
+      other.event === this.event &&
+      other.id === this.id &&
+      other.retry === this.retry &&
+      other.comment === this.comment
+    );
+  }
+}
+
+/** `undefined` for what is not JSON, which `[DONE]` is not. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Any of the line ends of an event stream. */
+export const LINE_END = /\r\n|\r|\n/;
+
+/** @throws {TypeError} naming the field and what was given in its place */
+export function assertText(name: string, value: unknown): asserts value is string {
+  if (typeof value === 'string') return;
+  const hint = name === 'data' && typeof value === 'object' ? '. Write it with JSON.stringify()' : '';
+  throw new TypeError(`\`${name}\` of an event must be a string, got ${value === null ? 'null' : typeof value}${hint}`);
+}

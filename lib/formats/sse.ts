@@ -1,0 +1,103 @@
+import { createParser } from 'eventsource-parser';
+import type { EventFields } from '../types.js';
+import { assertText, type EventFormat, LINE_END, ParsedEvent } from './format.js';
+
+const LF = 0x0a;
+const CR = 0x0d;
+
+/**
+ * Server-Sent Events (WHATWG HTML, 9.2). A block ends with a blank line; lines end in LF, CR or CRLF, also when a CRLF is
+ * split over two chunks. An event that is unfinished at the end of the stream is none.
+ */
+export const sse: EventFormat = { scanner, parser, encode, isBoundary, endsWithStream: false };
+
+function scanner(): (chunk: Uint8Array, from: number) => number {
+  let atLineStart = true;
+  let afterCr = false;
+  return (chunk, from) => {
+    for (let i = from; i < chunk.length; i += 1) {
+      const byte = chunk[i];
+      if (byte !== LF && byte !== CR) {
+        atLineStart = false;
+        afterCr = false;
+        continue;
+      }
+      const endsCrLf = byte === LF && afterCr;
+      afterCr = byte === CR;
+      if (endsCrLf) continue;
+      if (!atLineStart) {
+        atLineStart = true;
+        continue;
+      }
+      if (byte !== CR || chunk[i + 1] !== LF) return i + 1;
+      afterCr = false;
+      return i + 2;
+    }
+    return -1;
+  };
+}
+
+function parser(): (block: string) => ParsedEvent | undefined {
+  let event: ParsedEvent | undefined;
+  let comment: string | undefined;
+  let retry: number | undefined;
+  const inner = createParser({
+    onEvent: (message) => {
+      event = new ParsedEvent(message.data, message.event, message.id, retry, comment);
+    },
+    onComment: (line) => {
+      comment = comment === undefined ? line : `${comment}\n${line}`;
+    },
+    onRetry: (milliseconds) => {
+      retry = milliseconds;
+    },
+  });
+  return (block) => {
+    event = comment = retry = undefined;
+    inner.feed(block);
+    return event;
+  };
+}
+
+/** Without `data` it is a block that no client takes for an event: a comment, or a new `id` or `retry`. */
+function encode({ comment, event, id, retry, data }: EventFields): string {
+  let block = '';
+  // In front, as is common: the Google GenAI SDK takes what follows `data:` up to the blank line for JSON.
+  if (comment !== undefined) block += lines(':', 'comment', comment);
+  if (event !== undefined && event !== '') block += line('event', event);
+  if (id !== undefined) block += line('id', id);
+  if (retry !== undefined) {
+    if (!Number.isSafeInteger(retry) || retry < 0) {
+      throw new TypeError('`retry` of an event must be a whole number of milliseconds, 0 or more');
+    }
+    block += `retry: ${retry}\n`;
+  }
+  if (data !== undefined) block += lines('data:', 'data', data);
+  return `${block}\n`;
+}
+
+function lines(prefix: string, name: string, text: unknown): string {
+  assertText(name, text);
+  if (!text.includes('\n') && !text.includes('\r')) return `${prefix} ${text}\n`;
+  return text
+    .split(LINE_END)
+    .map((part) => `${prefix} ${part}\n`)
+    .join('');
+}
+
+function line(name: string, value: unknown): string {
+  assertText(name, value);
+  if (LINE_END.test(value)) throw new TypeError(`\`${name}\` of an event must not have line breaks`);
+  // The specification has clients ignore an `id` with NUL.
+  if (name === 'id' && value.includes('\0')) throw new TypeError('`id` of an event must not have NUL in it');
+  return `${name}: ${value}\n`;
+}
+
+/** Behind a blank line. A stream that has not begun counts as such: its tail is all line ends. */
+function isBoundary(tail: number): boolean {
+  const last = tail & 0xff;
+  const before = (tail >>> 8) & 0xff;
+  if (last !== LF && last !== CR) return false;
+  const previous = last === LF && before === CR ? (tail >>> 16) & 0xff : before;
+  return previous === LF || previous === CR;
+}
