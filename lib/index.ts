@@ -4,10 +4,18 @@ export { definePlugin, fixRequestBody, responseInterceptor } from 'http-proxy-mi
 export { type Outcome, SseProxyError, type SseProxyErrorCode } from './errors.js';
 export { createSseProxy } from './middleware.js';
 export type {
+  EventFields,
   Exchange,
   HeaderFields,
+  Provider,
+  ProviderFailure,
+  Reading,
+  RequestEdit,
   ResponseHead,
   SseProxy,
   SseProxyOptions,
+  StreamEvent,
   StreamSummary,
+  TransformResult,
+  Usage,
 } from './types.js';

@@ -1,0 +1,87 @@
+import type { Provider, ProviderFailure, Reading, StreamEvent } from '../types.js';
+import { keyIn, type ProviderOptions } from './api-key.js';
+import { counts, member } from './chat.js';
+
+export interface AnthropicOptions extends ProviderOptions {
+  /** `anthropic-version` of requests that name none. Default: `2023-06-01`. */
+  version?: string;
+}
+
+/**
+ * Anthropic's Messages.
+ *
+ * @throws {TypeError} without `apiKey`
+ */
+export function anthropic(options: AnthropicOptions): Provider {
+  const { target = 'https://api.anthropic.com', apiKey, version = '2023-06-01' } = options ?? {};
+  return {
+    ...keyIn('anthropic', (key) => ({ 'x-api-key': key }), apiKey),
+    name: 'anthropic',
+    target,
+    headers: { 'anthropic-version': version },
+    read,
+    errorEvent: (failure) => ({ event: 'error', data: JSON.stringify(errorBody(failure)) }),
+    errorBody,
+  };
+}
+
+function read(event: StreamEvent, reading: Reading): void {
+  const payload = event.json();
+  switch (member(payload, 'type')) {
+    case 'message_start':
+      readMessage(member(payload, 'message'), reading);
+      break;
+    case 'content_block_delta':
+      reading.hasContent = true;
+      break;
+    case 'message_delta':
+      readFinish(member(payload, 'delta'), reading);
+      readUsage(member(payload, 'usage'), reading);
+      reading.usageComplete = reading.usage.outputTokens !== undefined;
+      break;
+    case 'message_stop':
+      reading.ended = true;
+      break;
+    case 'message':
+      readMessage(payload, reading);
+      readFinish(payload, reading);
+      reading.usageComplete = reading.usage.outputTokens !== undefined;
+      break;
+  }
+}
+
+function readMessage(message: unknown, reading: Reading): void {
+  const model = member(message, 'model');
+  if (typeof model === 'string') reading.model = model;
+  readUsage(member(message, 'usage'), reading);
+}
+
+function readFinish(from: unknown, reading: Reading): void {
+  const reason = member(from, 'stop_reason');
+  if (typeof reason === 'string') reading.finishReason = reason;
+}
+
+/** The figures of `message_delta` are cumulative: each replaces the one before, and what it leaves out stands. */
+function readUsage(usage: unknown, reading: Reading): void {
+  if (typeof usage !== 'object' || usage === null) return;
+  for (const [name, value] of Object.entries(usage)) if (value !== null) reading.reported[name] = value;
+  const { reported } = reading;
+  const { input_tokens: uncached, cache_creation_input_tokens: written, cache_read_input_tokens: read } = reported;
+  reading.usage = counts({
+    // What a cache had to do with is counted apart.
+    inputTokens: typeof uncached === 'number' ? uncached + Number(written ?? 0) + Number(read ?? 0) : undefined,
+    outputTokens: reported.output_tokens,
+    cachedInputTokens: read,
+    cacheCreationInputTokens: written,
+    reasoningTokens: member(reported.output_tokens_details, 'thinking_tokens'),
+  });
+}
+
+const ERROR_TYPES: Record<number, string> = { 500: 'api_error', 502: 'api_error', 504: 'timeout_error' };
+
+function errorBody({ message, statusCode }: ProviderFailure): {
+  type: 'error';
+  error: { type: string; message: string };
+} {
+  return { type: 'error', error: { type: ERROR_TYPES[statusCode] ?? 'api_error', message } };
+}

@@ -1,0 +1,58 @@
+import type { Provider, ProviderFailure, Reading, StreamEvent } from '../types.js';
+import { keyIn, type ProviderOptions } from './api-key.js';
+import { counts, member } from './chat.js';
+
+/**
+ * Google's Gemini API: `generateContent`, and `streamGenerateContent` with and without `alt=sse`.
+ *
+ * @throws {TypeError} without `apiKey`
+ */
+export function gemini(options: ProviderOptions): Provider {
+  const { target = 'https://generativelanguage.googleapis.com', apiKey } = options ?? {};
+  return {
+    ...keyIn('gemini', (key) => ({ 'x-goog-api-key': key }), apiKey),
+    name: 'gcp.gemini',
+    target,
+    // Without `alt=sse` the answer is a JSON array, an element per chunk.
+    streamsArray: ({ path }) => /:streamGenerateContent(\?|$)/.test(path),
+    read,
+    errorEvent: (failure) => ({ data: JSON.stringify(errorBody(failure)) }),
+    errorBody,
+  };
+}
+
+function read(event: StreamEvent, reading: Reading): void {
+  const payload = event.json();
+  const model = member(payload, 'modelVersion');
+  if (typeof model === 'string') reading.model = model;
+
+  const candidates = member(payload, 'candidates');
+  const candidate: unknown = Array.isArray(candidates) ? candidates[0] : undefined;
+  const parts = member(member(candidate, 'content'), 'parts');
+  if (Array.isArray(parts) && parts.length > 0) reading.hasContent = true;
+  const finishReason = member(candidate, 'finishReason');
+  if (typeof finishReason === 'string') reading.finishReason = finishReason;
+
+  const usage = member(payload, 'usageMetadata');
+  if (typeof usage !== 'object' || usage === null) return;
+  const sum = (...names: string[]): number | undefined => {
+    const found = names.map((name) => member(usage, name)).filter((value) => typeof value === 'number');
+    return found.length === 0 ? undefined : found.reduce((a, b) => a + b, 0);
+  };
+  reading.usage = counts({
+    inputTokens: sum('promptTokenCount', 'toolUsePromptTokenCount'),
+    outputTokens: sum('candidatesTokenCount', 'thoughtsTokenCount'),
+    totalTokens: member(usage, 'totalTokenCount'),
+    cachedInputTokens: member(usage, 'cachedContentTokenCount'),
+    reasoningTokens: member(usage, 'thoughtsTokenCount'),
+  });
+  // Each chunk has the figures so far.
+  reading.usageComplete = finishReason !== undefined || candidate === undefined;
+}
+
+/** google.rpc.Code, by the HTTP status that it is mapped to. */
+const STATUSES: Record<number, string> = { 500: 'INTERNAL', 502: 'UNAVAILABLE', 504: 'DEADLINE_EXCEEDED' };
+
+function errorBody({ message, statusCode }: ProviderFailure): { error: object } {
+  return { error: { code: statusCode, message, status: STATUSES[statusCode] ?? 'UNKNOWN' } };
+}

@@ -1,0 +1,21 @@
+import type { Provider } from '../types.js';
+import { bearer, keyIn, type ProviderOptions } from './api-key.js';
+import { readChat } from './chat.js';
+import { errorBody, errorEvent } from './openai.js';
+
+/**
+ * Mistral: its chat completions are OpenAI's, and report usage with the last chunk by themselves.
+ *
+ * @throws {TypeError} without `apiKey`
+ */
+export function mistral(options: ProviderOptions): Provider {
+  const { target = 'https://api.mistral.ai', apiKey } = options ?? {};
+  return {
+    ...keyIn('mistral', bearer, apiKey),
+    name: 'mistral_ai',
+    target,
+    read: readChat,
+    errorEvent,
+    errorBody,
+  };
+}

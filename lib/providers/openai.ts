@@ -1,0 +1,141 @@
+import type { EventFields, Exchange, Provider, ProviderFailure, Reading, RequestEdit, StreamEvent } from '../types.js';
+import { type ApiKey, bearer, keyIn, type ProviderOptions } from './api-key.js';
+import { member, readChat, readUsage } from './chat.js';
+
+export interface OpenAICompatibleOptions {
+  /** A name for logs and metrics. */
+  name: string;
+  /** Where the API is, without its `/v1`: what Express leaves of the request's path is appended. */
+  target: string;
+  /** Sent as `Authorization: Bearer ...`. */
+  apiKey: ApiKey;
+  /**
+   * Asks for the usage of chat completions that stream, which is not reported by itself: `stream_options.include_usage` is
+   * added to the request, and the chunk that comes of it is taken out of the answer again. Clients that have asked for it
+   * by themselves get it. Default: `false`.
+   */
+  includeUsage?: boolean;
+}
+
+export interface OpenAIOptions extends ProviderOptions {
+  /** See {@link OpenAICompatibleOptions.includeUsage}. */
+  includeUsage?: boolean;
+  /** Sent as `OpenAI-Organization`. */
+  organization?: string;
+  /** Sent as `OpenAI-Project`. */
+  project?: string;
+}
+
+/**
+ * OpenAI: Chat Completions, Responses, and what else of its API answers with a `usage` object.
+ *
+ * @throws {TypeError} without `apiKey`
+ */
+export function openai(options: OpenAIOptions): Provider {
+  const { target = 'https://api.openai.com', apiKey, includeUsage, organization, project } = options ?? {};
+  const account = {
+    ...(organization !== undefined && { 'openai-organization': organization }),
+    ...(project !== undefined && { 'openai-project': project }),
+  };
+  return {
+    ...dialect(includeUsage),
+    ...keyIn('openai', (key) => ({ ...bearer(key), ...account }), apiKey),
+    name: 'openai',
+    target,
+  };
+}
+
+/**
+ * Any API that speaks OpenAI's: vLLM, LiteLLM, OpenRouter, Groq, Together, and so on.
+ *
+ * @throws {TypeError} without `name`, `target` or `apiKey`
+ */
+export function openaiCompatible(options: OpenAICompatibleOptions): Provider {
+  const { name, target, apiKey, includeUsage } = options ?? {};
+  for (const [option, value] of Object.entries({ name, target })) {
+    if (typeof value !== 'string' || value === '')
+      throw new TypeError(`openaiCompatible() needs \`${option}\`, a string`);
+  }
+  return { ...dialect(includeUsage), ...keyIn('openaiCompatible', bearer, apiKey), name, target };
+}
+
+/** All but name and address. */
+function dialect(includeUsage = false): Pick<Provider, 'read' | 'errorEvent' | 'errorBody' | 'editRequest'> {
+  return { read, errorEvent, errorBody, ...(includeUsage && { editRequest: askForUsage }) };
+}
+
+function read(event: StreamEvent, reading: Reading): void {
+  const payload = event.json();
+  const type = member(payload, 'type');
+  if (typeof type === 'string' && type.startsWith('response.')) readResponsesEvent(type, payload, reading);
+  else if (member(payload, 'object') === 'response') readResponse(payload, reading);
+  else readChat(event, reading);
+}
+
+/** The event that ends a stream of Responses carries the whole of it. */
+const LAST_EVENTS = ['response.completed', 'response.incomplete', 'response.failed'];
+
+function readResponsesEvent(type: string, payload: unknown, reading: Reading): void {
+  if (type.endsWith('.delta')) reading.hasContent = true;
+  const response = member(payload, 'response');
+  if (response !== undefined) readResponse(response, reading);
+  if (LAST_EVENTS.includes(type)) reading.ended = true;
+}
+
+function readResponse(response: unknown, reading: Reading): void {
+  const model = member(response, 'model');
+  const usage = member(response, 'usage');
+  const status = member(response, 'status');
+  if (typeof model === 'string') reading.model = model;
+  if (typeof usage === 'object' && usage !== null) {
+    reading.usage = readUsage(usage as Record<string, unknown>);
+    reading.usageComplete = true;
+  }
+  if (status === 'completed' || status === 'incomplete' || status === 'failed') {
+    reading.finishReason = String(member(member(response, 'incomplete_details'), 'reason') ?? status);
+  }
+}
+
+/** `stream_options` is known to Chat Completions only, which have `messages`; and only where they stream. */
+function askForUsage(body: string, exchange: Exchange): RequestEdit | undefined {
+  if (!/\/chat\/completions\/?(\?|$)/.test(exchange.path)) return undefined;
+  const request = parseObject(body);
+  if (request?.stream !== true) return undefined;
+  const { stream_options: given } = request;
+  if (member(given, 'include_usage') === true) return undefined;
+  const options = { ...(typeof given === 'object' && given), include_usage: true };
+  // Where nothing has to be replaced, all else keeps its bytes, and numbers their digits.
+  const edited =
+    'stream_options' in request
+      ? JSON.stringify({ ...request, stream_options: options })
+      : body.replace('{', `{"stream_options":${JSON.stringify(options)},`);
+  return { body: edited, isExtra: isUsageChunk };
+}
+
+/** The chunk that `include_usage` adds: it has usage, and no choices. */
+function isUsageChunk(event: StreamEvent): boolean {
+  if (!/"usage"\s*:\s*\{/.test(event.data)) return false;
+  const choices = member(event.json(), 'choices');
+  return Array.isArray(choices) && choices.length === 0;
+}
+
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The SDKs throw where a chunk has an `error`; in Responses an event of that type says the same. */
+export function errorEvent(failure: ProviderFailure, { path }: Exchange): EventFields {
+  const body = errorBody(failure);
+  if (!/\/responses\/?(\?|$)/.test(path)) return { data: JSON.stringify(body) };
+  const { code, message } = failure;
+  return { event: 'error', data: JSON.stringify({ type: 'error', code, message, param: null, ...body }) };
+}
+
+export function errorBody({ message, code }: ProviderFailure): { error: object } {
+  return { error: { message, type: 'proxy_error', param: null, code } };
+}
