@@ -163,6 +163,11 @@ export class ClientResponse {
     return more;
   }
 
+  /** Nothing that was written is still on its way out. */
+  get isIdle(): boolean {
+    return this.#res.writableLength === 0 && !this.#res.writableEnded;
+  }
+
   /** Calls back whenever the client can take more. */
   onDrain(callback: () => void): void {
     // Once for all: `compression` moves the listener to a stream of its own, from where `once` would not remove it.

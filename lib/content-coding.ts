@@ -23,14 +23,25 @@ function noticesCutZstd(): boolean {
   }
 }
 
-/**
- * A decoder for a body that came in a content coding which its client does not accept; `undefined` where the bytes pass as
- * they are: without a coding, with one the client accepts, or with one (or a chain of them) that is not known here.
- */
-export function decoderFor(req: IncomingMessage, contentEncoding: string | undefined): Transform | undefined {
+/** The content coding that a Content-Encoding field names; `undefined` where nothing was encoded. */
+export function codingOf(contentEncoding: string | undefined): string | undefined {
   const coding = contentEncoding?.trim().toLowerCase();
-  if (coding === undefined || coding === '') return undefined;
+  return coding === '' || coding === 'identity' ? undefined : coding;
+}
+
+/** Whether it can be undone: neither an unknown one nor a chain of them. */
+export function isDecodable(coding: string): boolean {
+  return DECODERS.has(coding);
+}
+
+/** Whether a client says that it takes it (RFC 9110 12.5.3). */
+export function isAccepted(req: IncomingMessage, coding: string): boolean {
+  return new Negotiator(req).encoding([coding]) === coding;
+}
+
+/** @throws {TypeError} for a coding that is not decodable */
+export function createDecoder(coding: string): Transform {
   const create = DECODERS.get(coding);
-  if (create === undefined || new Negotiator(req).encoding([coding]) === coding) return undefined;
+  if (create === undefined) throw new TypeError(`Unknown content coding ${coding}`);
   return create();
 }

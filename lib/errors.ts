@@ -33,6 +33,9 @@ const FAILURES = {
     'The request body was read before the proxy and cannot be sent again. ' +
       'Mount the proxy before whatever reads the body, or keep the bytes in `req.rawBody`.',
   ],
+  CREDENTIALS_MISSING: [500, 'failed', 'The proxy has no credentials for the upstream.'],
+  EVENTS_UNREADABLE: [502, 'failed', 'The upstream sent an event stream that the proxy cannot read.'],
+  EVENT_TOO_LARGE: [502, 'failed', 'The upstream sent an event that is too large.'],
   HOOK_FAILED: [500, 'failed', 'A hook of the proxy failed.'],
   PROXY_FAILED: [500, 'failed', 'The proxy could not forward the request.'],
 } as const satisfies Record<string, readonly [status: number, outcome: Outcome, message: string]>;
@@ -65,6 +68,11 @@ export class SseProxyError extends Error {
   get status(): number {
     return this.statusCode;
   }
+
+  /** The body of the response to it, where no provider has a shape of its own for that. */
+  toJSON(): { error: { message: string; type: string; code: SseProxyErrorCode } } {
+    return { error: { message: this.message, type: 'proxy_error', code: this.code } };
+  }
 }
 
 /** How an exchange ends that failed so. */
@@ -73,7 +81,7 @@ export function outcomeOf({ code }: SseProxyError): Outcome {
 }
 
 /** The response to a client whose exchange failed before the head. */
-export function errorResponse({ message, code, statusCode }: SseProxyError) {
+export function errorResponse({ code, statusCode }: SseProxyError, body: unknown) {
   return {
     head: {
       statusCode,
@@ -85,7 +93,7 @@ export function errorResponse({ message, code, statusCode }: SseProxyError) {
         ...(code === 'UPSTREAM_TIMEOUT' && { 'x-should-retry': 'false' }),
       },
     },
-    body: JSON.stringify({ error: { message, type: 'proxy_error', code } }),
+    body: JSON.stringify(body),
   };
 }
 

@@ -123,6 +123,8 @@ export interface HeadContext {
   eventStream: boolean;
   /** The body's Content-Encoding has been undone. */
   decoded: boolean;
+  /** The body is not, or may not be, the one that the upstream sent. */
+  transformed: boolean;
   /** What the app had set on the response before the proxy. */
   app: Readonly<IncomingHttpHeaders | NodeJS.Dict<number | string | string[]>>;
 }
@@ -134,6 +136,7 @@ const responsePasses: readonly HeadPass[] = [
   removeHopByHop,
   removeImpossibleLength,
   describeDecodedBody,
+  describeTransformedBody,
   keepAppHeaders,
   keepEventStreamUntouched,
 ];
@@ -167,6 +170,22 @@ function describeDecodedBody(headers: HeaderFields, { decoded }: HeadContext): v
   delete headers['content-encoding'];
   delete headers['content-length'];
   headers.vary = appendVary(headers.vary, 'Accept-Encoding');
+}
+
+/** RFC 9110 8.6, 8.8.3, 14.3, RFC 9530: fields that are about the very bytes. */
+function describeTransformedBody(headers: HeaderFields, { transformed }: HeadContext): void {
+  if (!transformed) return;
+  for (const name of [
+    'content-length',
+    'etag',
+    'accept-ranges',
+    'content-digest',
+    'repr-digest',
+    'content-md5',
+    'digest',
+  ]) {
+    delete headers[name];
+  }
 }
 
 /**
@@ -218,12 +237,21 @@ function appendVary(present: string | string[] | undefined, added: string | stri
   }
 }
 
+/** RFC 9111 5.2.2.6: nobody on the way may change the content. */
+export function forbidsTransform(headers: HeaderFields): boolean {
+  return hasNoTransform([headers['cache-control'] ?? []].flat().join(', ').toLowerCase());
+}
+
+function hasNoTransform(directives: string): boolean {
+  return /(?:^|,)\s*no-transform\s*(?:,|$)/.test(directives);
+}
+
 /** Tells compression middleware and buffering proxies (nginx) to leave an event stream alone. */
 function keepEventStreamUntouched(headers: HeaderFields, { eventStream }: HeadContext): void {
   if (!eventStream) return;
   const directives = [headers['cache-control'] ?? []].flat().join(', ');
   // In lower case even if it is there in another: `compression` up to 1.8.1 matches case-sensitively.
-  if (!/(?:^|,)\s*no-transform\s*(?:,|$)/.test(directives)) {
+  if (!hasNoTransform(directives)) {
     headers['cache-control'] = directives === '' ? 'no-transform' : `${directives}, no-transform`;
   }
   headers['x-accel-buffering'] = 'no';

@@ -22,6 +22,11 @@ export function isEventStreamType(contentType: string | undefined): boolean {
   return EVENT_STREAM_TYPES.has(parseMediaType(contentType)?.essence ?? '');
 }
 
+/** Whether a Content-Type says `application/json`, or JSON by its suffix (RFC 6839). */
+export function isJsonType(contentType: string | undefined): boolean {
+  return /^application\/(.+\+)?json$/.test(parseMediaType(contentType)?.essence ?? '');
+}
+
 /** Whether a request's Accept field names a stream of events. A wildcard does not: every client sends one. */
 export function acceptsEventStream(accept: string | undefined): boolean {
   return accept?.split(',').some(isEventStreamType) ?? false;

@@ -1,5 +1,33 @@
-import { inspect } from 'node:util';
+import bytes from 'bytes';
 import type { Options } from 'http-proxy-middleware';
+import {
+  aBoolean,
+  aDelay,
+  aFilter,
+  aFunction,
+  aLine,
+  aLogger,
+  anArray,
+  anObject,
+  anything,
+  aProvider,
+  aRewrite,
+  aSize,
+  aString,
+  aStringOrNull,
+  aTable,
+  aTarget,
+  type Check,
+  check,
+  fields,
+  isObject,
+  listeners,
+  milliseconds,
+  oneOf,
+  quote,
+  redirects,
+} from './checks.js';
+import { sse } from './formats/sse.js';
 import type { SseProxyOptions } from './types.js';
 
 /** The options of one proxy: checked, with defaults, frozen. */
@@ -8,55 +36,29 @@ export interface Config {
   readonly hpm: Readonly<Options>;
   readonly isEventStream: SseProxyOptions['isEventStream'];
   readonly rewriteHeaders: SseProxyOptions['rewriteHeaders'];
+  readonly provider: SseProxyOptions['provider'];
+  readonly onEvent: SseProxyOptions['onEvent'];
+  readonly transformEvent: SseProxyOptions['transformEvent'];
+  readonly noTransform: 'respect' | 'ignore';
+  /** Milliseconds, and what is sent after them. */
+  readonly heartbeat: { readonly interval: number; readonly bytes: Buffer } | undefined;
+  /** `limits.eventSize` in bytes. */
+  readonly eventSize: number;
+  readonly truncation: 'destroy' | 'event';
+  readonly onUsage: SseProxyOptions['onUsage'];
   readonly onFinish: SseProxyOptions['onFinish'];
   readonly onError: 'respond' | 'next';
+  /** Somebody wants to know what the provider's answers say of themselves. */
+  readonly reads: boolean;
+  /** Bodies are read or written on their way, so that a content coding would be in it. */
+  readonly wantsIdentity: boolean;
   /** To the user's `logger`; never throws. */
   readonly logError: (message: string, ...values: unknown[]) => void;
 }
 
-interface Check {
-  expected: string;
-  is(value: unknown): boolean;
-}
-
-const isObject = (value: unknown): value is Record<string, unknown> => {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-};
-const check = (expected: string, is: Check['is']): Check => ({ expected, is });
-
-const anything = check('anything', () => true);
-const aBoolean = check('a boolean', (value) => typeof value === 'boolean');
-const aString = check('a string', (value) => typeof value === 'string');
-const aFunction = check('a function', (value) => typeof value === 'function');
-const anObject = check('an object', isObject);
-const anArray = check('an array of functions', (value) => Array.isArray(value) && value.every(aFunction.is));
-const aStringOrNull = check('a string', (value) => typeof value === 'string' || value === null);
-const milliseconds = check(
-  'a number of milliseconds, 0 or more',
-  (value) => Number.isFinite(value) && Number(value) >= 0,
-);
-const aTarget = check('an absolute URL with http:, https:, ws: or wss:, or an object with host and port', (value) =>
-  typeof value === 'string' || value instanceof URL
-    ? URL.canParse(String(value)) && /^(https?|wss?):$/.test(new URL(value).protocol)
-    : isObject(value) && ['host', 'hostname', 'socketPath'].some((key) => typeof value[key] === 'string'),
-);
-const aRewrite = check('false, a string or an object of strings', (value) => {
-  return value === false || typeof value === 'string' || (isObject(value) && Object.values(value).every(aString.is));
-});
-const aTable = check('an object or a function', (value) => typeof value === 'function' || isObject(value));
-const listeners = check('an object of functions', (value) => {
-  return isObject(value) && Object.values(value).every((item) => item === undefined || aFunction.is(item));
-});
-const fields = check('an object of header fields', (value) => {
-  return isObject(value) && Object.values(value).every((item) => typeof item === 'string' || Array.isArray(item));
-});
-const aFilter = check('a path, an array of paths or a function', (value) => {
-  return typeof value === 'string' || typeof value === 'function' || (Array.isArray(value) && value.every(aString.is));
-});
-const aLogger = check('an object with the functions info, warn and error', (value) => {
-  return isObject(value) && ['info', 'warn', 'error'].every((level) => typeof value[level] === 'function');
-});
-const redirects = check('a boolean or a number', (value) => typeof value === 'boolean' || typeof value === 'number');
+/** Options within an option, by name. */
+const HEARTBEAT = { interval: aDelay, comment: aLine };
+const LIMITS = { eventSize: aSize };
 
 /** Every option of http-proxy-middleware; the compiler insists that none is missing here. */
 const HPM_OPTIONS = {
@@ -99,8 +101,16 @@ const HPM_OPTIONS = {
 const OWN_OPTIONS = {
   isEventStream: aFunction,
   rewriteHeaders: aFunction,
+  provider: aProvider,
+  onEvent: aFunction,
+  transformEvent: aFunction,
+  noTransform: oneOf('respect', 'ignore'),
+  heartbeat: check('false or an object', (value) => value === false || isObject(value)),
+  limits: anObject,
+  truncation: oneOf('destroy', 'event'),
+  onUsage: aFunction,
   onFinish: aFunction,
-  onError: check("'respond' or 'next'", (value) => value === 'respond' || value === 'next'),
+  onError: oneOf('respond', 'next'),
 } satisfies Record<Exclude<keyof SseProxyOptions, keyof Options>, Check>;
 
 const CHECKS = new Map<string, Check>(Object.entries({ ...HPM_OPTIONS, ...OWN_OPTIONS }));
@@ -129,18 +139,31 @@ export function resolveOptions(options: SseProxyOptions): Config {
   // An option that is undefined is one that was not given: it must not replace a default.
   const entries = Object.entries(given).filter(([, value]) => value !== undefined);
   for (const [name, value] of entries) checkOption(name, value);
-  if (options.target === undefined && options.router === undefined) {
+  const { provider } = options;
+  if (options.target === undefined && options.router === undefined && provider === undefined) {
     throw new TypeError(
-      "createSseProxy needs `target` (or `router`), for example { target: 'https://api.openai.com' }",
+      "createSseProxy needs `target` (or `router`, or `provider`), for example { target: 'https://api.openai.com' }",
     );
   }
+  if (provider !== undefined) checkOption('target', provider.target);
+  checkTogether(options);
   const {
     isEventStream,
     rewriteHeaders,
+    provider: _provider,
+    onEvent,
+    transformEvent,
+    noTransform = 'respect',
+    heartbeat = false,
+    limits = {},
+    truncation = provider === undefined ? 'destroy' : 'event',
+    onUsage,
     onFinish,
     onError = 'respond',
     ...hpm
   } = Object.fromEntries(entries) as SseProxyOptions;
+  checkNested('heartbeat', heartbeat === false ? {} : heartbeat, HEARTBEAT);
+  checkNested('limits', limits, LIMITS);
   const logError: Config['logError'] = (message, ...values) => {
     try {
       hpm.logger?.error(`[express-sse-proxy] ${message}`, ...values);
@@ -148,7 +171,51 @@ export function resolveOptions(options: SseProxyOptions): Config {
       // There is nobody left to tell.
     }
   };
-  return Object.freeze({ hpm: Object.freeze(hpm), isEventStream, rewriteHeaders, onFinish, onError, logError });
+  return Object.freeze({
+    hpm: Object.freeze(provider === undefined ? hpm : { target: provider.target, ...hpm }),
+    isEventStream,
+    rewriteHeaders,
+    provider,
+    onEvent,
+    transformEvent,
+    noTransform,
+    heartbeat: heartbeat === false ? undefined : resolveHeartbeat(heartbeat),
+    eventSize: Number(bytes.parse(limits.eventSize ?? '1mb')),
+    truncation,
+    onUsage,
+    onFinish,
+    onError,
+    reads: provider !== undefined && (onUsage ?? onFinish) !== undefined,
+    wantsIdentity: (provider ?? onEvent ?? transformEvent) !== undefined || heartbeat !== false,
+    logError,
+  });
+}
+
+function resolveHeartbeat({ interval = 15_000, comment = 'ping' }: { interval?: number; comment?: string }) {
+  return Object.freeze({ interval, bytes: Buffer.from(sse.encode?.({ comment }) ?? '') });
+}
+
+/** What is right by itself and not together. */
+function checkTogether(options: SseProxyOptions): void {
+  const { provider, onUsage, selfHandleResponse, ws } = options;
+  if (onUsage !== undefined && provider === undefined) throw new TypeError('`onUsage` needs a `provider`');
+  if (ws && provider !== undefined) {
+    throw new TypeError('`ws` cannot be combined with `provider`: its credentials are not put on WebSockets');
+  }
+  if (!selfHandleResponse) return;
+  for (const name of ['onEvent', 'transformEvent', 'heartbeat', 'onUsage'] as const) {
+    if (options[name])
+      throw new TypeError(`\`${name}\` needs the response, which \`selfHandleResponse\` leaves to you`);
+  }
+}
+
+function checkNested(option: string, value: object, checks: Record<string, Check>): void {
+  for (const [key, item] of Object.entries(value)) {
+    const found = Object.hasOwn(checks, key) ? checks[key] : undefined;
+    if (found === undefined) throw new TypeError(`Unknown option \`${option}.${key}\``);
+    if (item === undefined || found.is(item)) continue;
+    throw new TypeError(`\`${option}.${key}\` must be ${found.expected}, got ${quote(item)}`);
+  }
 }
 
 function checkOption(name: string, value: unknown): void {
@@ -164,13 +231,4 @@ function checkOption(name: string, value: unknown): void {
 function suggestion(name: string): string {
   const close = [...CHECKS.keys()].find((known) => known.toLowerCase() === name.toLowerCase());
   return close === undefined ? '' : `. Did you mean \`${close}\`?`;
-}
-
-/** Without what may be a credential: whatever is nested, and the user information of a URL. */
-function quote(value: unknown): string {
-  if (Array.isArray(value)) return 'an array';
-  if (typeof value === 'object' && value !== null) return 'an object';
-  if (typeof value === 'function') return 'a function';
-  if (typeof value === 'string') return inspect(value.replace(/\/\/[^/]*@/, '//***@'), { maxStringLength: 100 });
-  return inspect(value);
 }

@@ -1,6 +1,6 @@
 import zlib from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { decoderFor } from '../../lib/content-coding.js';
+import { codingOf, createDecoder, isAccepted, isDecodable } from '../../lib/content-coding.js';
 import { requestWith } from '../support/received.js';
 import { closeAll } from '../support/servers.js';
 
@@ -19,9 +19,13 @@ if (typeof zlib.zstdCompressSync === 'function' && Number.parseInt(process.versi
 
 describe('a coding that the client does not accept', () => {
   it.each(encoders)('%s is decoded', async (coding, encode) => {
-    const decoder = decoderFor(await requestWith([]), ` ${coding.toUpperCase()} `);
-    decoder?.end(encode(TEXT));
-    expect(Buffer.concat((await decoder?.toArray()) ?? []).toString()).toBe(TEXT);
+    const named = codingOf(` ${coding.toUpperCase()} `) ?? '';
+    expect(named).toBe(coding);
+    expect(isDecodable(named)).toBe(true);
+    expect(isAccepted(await requestWith([]), named)).toBe(false);
+    const decoder = createDecoder(named);
+    decoder.end(encode(TEXT));
+    expect(Buffer.concat(await decoder.toArray()).toString()).toBe(TEXT);
   });
 
   it.each([
@@ -31,22 +35,24 @@ describe('a coding that the client does not accept', () => {
     ['Accept-Encoding:', 'gzip'],
     ['Accept-Encoding: br', 'gzip'],
   ])('is one that is refused or not named: %s', async (line, coding) => {
-    const decoder = decoderFor(await requestWith([line]), coding);
-    expect(decoder).toBeDefined();
-    decoder?.destroy();
+    expect(isAccepted(await requestWith([line]), coding)).toBe(false);
   });
 });
 
-describe('a body passes as it came', () => {
+describe('a coding that the client accepts', () => {
   it.each([
-    ['in a coding that the client accepts', 'Accept-Encoding: deflate, gzip;q=0.5', 'gzip'],
-    ['in one that a wildcard covers', 'Accept-Encoding: *', 'br'],
-    ['without a coding', 'Accept-Encoding: identity', undefined],
-    ['with an empty coding', 'Accept-Encoding: identity', ' '],
-    ['in no coding at all', 'Accept-Encoding: gzip', 'identity'],
-    ['in an unknown coding', 'Accept-Encoding: identity', 'compress'],
-    ['in a chain of codings', 'Accept-Encoding: identity', 'gzip, br'],
+    ['by name', 'Accept-Encoding: deflate, gzip;q=0.5', 'gzip'],
+    ['by a wildcard', 'Accept-Encoding: *', 'br'],
   ])('%s', async (_case, line, coding) => {
-    expect(decoderFor(await requestWith([line]), coding)).toBeUndefined();
+    expect(isAccepted(await requestWith([line]), coding)).toBe(true);
   });
+});
+
+it.each([undefined, '', ' ', 'identity', 'Identity'])('%p is no coding', (field) => {
+  expect(codingOf(field)).toBeUndefined();
+});
+
+it.each(['compress', 'gzip, br'])('%s cannot be decoded', (coding) => {
+  expect(isDecodable(coding)).toBe(false);
+  expect(() => createDecoder(coding)).toThrow(TypeError);
 });

@@ -106,7 +106,15 @@ describe('X-Forwarded', () => {
 
 /** The client's fields for an upstream's. */
 function passed(headers: HeaderFields, context: Partial<HeadContext> = {}): HeaderFields {
-  const defaults = { method: 'GET', httpVersion: '1.1', statusCode: 200, eventStream: false, decoded: false, app: {} };
+  const defaults = {
+    method: 'GET',
+    httpVersion: '1.1',
+    statusCode: 200,
+    eventStream: false,
+    decoded: false,
+    transformed: false,
+    app: {},
+  };
   applyResponsePasses(headers, { ...defaults, ...context });
   return headers;
 }
