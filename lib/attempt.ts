@@ -1,14 +1,18 @@
 import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse } from 'node:http';
 import { PassThrough, type Readable } from 'node:stream';
-import type { Options } from 'http-proxy-middleware';
+import type { TLSSocket } from 'node:tls';
+import { authenticate } from './credentials.js';
 import { SseProxyError, toSseProxyError } from './errors.js';
 import { setForwarded } from './headers.js';
 import { acceptsEventStream } from './media-type.js';
+import type { Config } from './options.js';
 import { type BodyCapture, captureBody, ReplayedBody, type RequestBody } from './request-body.js';
 import { UpstreamResponse } from './upstream-response.js';
 
 /** What an attempt reports. After `failed` nothing else is reported. */
 export interface AttemptHandlers {
+  /** The path that is asked for is known, as `pathRewrite` has left it. Resolves with the one to send; may change `body`. */
+  prepare(attempt: Attempt, path: string): Promise<string>;
   /** The request is about to be sent to this origin. */
   sending(target: string): void;
   /** A 1xx response. */
@@ -30,6 +34,8 @@ export class Attempt {
   readonly response: UpstreamResponse | ServerResponse;
   /** The target of `forward`, where the request is copied to: what becomes of the copy does not matter. */
   mirror: unknown;
+  /** What the upstream is authenticated to with, by a provider. */
+  credentials: Readonly<Record<string, string>> | undefined;
   readonly #handlers: AttemptHandlers;
   #request: ClientRequest | undefined;
   #capture: BodyCapture | undefined;
@@ -37,6 +43,7 @@ export class Attempt {
   #held: PassThrough | undefined;
   #timedOut = false;
   #headReceived = false;
+  #connected = false;
   #started = false;
   #over = false;
 
@@ -68,6 +75,15 @@ export class Attempt {
 
   get isOver(): boolean {
     return this.#over;
+  }
+
+  /** The upstream may have seen the request, and may charge for it. */
+  get reachedUpstream(): boolean {
+    return this.#connected || this.#headReceived;
+  }
+
+  prepare(path: string): Promise<string> {
+    return this.#handlers.prepare(this, path);
   }
 
   /** The body that was sent, where a pooled connection turned out to be dead before a byte of the response came. */
@@ -133,21 +149,26 @@ export class Attempt {
   }
 
   /** httpxy's `proxyReq`: the upstream request has its socket, and its head is still to be written. */
-  onRequest(request: ClientRequest, { xfwd, headers = {} }: Options): void {
+  onRequest(request: ClientRequest, { hpm, provider, wantsIdentity }: Config): void {
     const redirectedFrom = this.#request;
     this.#request = request;
-    if (redirectedFrom !== undefined && redirectedFrom.getHeader('host') !== request.getHeader('host')) {
+    const own = Object.keys(hpm.headers ?? {}).map((name) => name.toLowerCase());
+    const isTarget = redirectedFrom === undefined || isSameOrigin(redirectedFrom, request);
+    if (provider !== undefined) authenticate(request, provider, this.credentials, own);
+    if (!isTarget) {
       // Credentials among them are for the target, and for nobody else.
-      for (const name of Object.keys(headers)) if (name.toLowerCase() !== 'host') request.removeHeader(name);
+      for (const name of [...own, ...Object.keys(this.credentials ?? {})])
+        if (name !== 'host') request.removeHeader(name);
     }
+    this.#watchConnection(request);
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
     this.#guard(request);
     if (redirectedFrom === undefined) this.#startBody(request);
     if (!request.hasHeader('transfer-encoding')) {
       request.setHeader('connection', request.shouldKeepAlive ? 'keep-alive' : 'close');
     }
-    if (acceptsEventStream(this.req.headers.accept)) request.setHeader('accept-encoding', 'identity');
-    if (xfwd) setForwarded(request, this.req);
+    if (wantsIdentity || acceptsEventStream(this.req.headers.accept)) request.setHeader('accept-encoding', 'identity');
+    if (hpm.xfwd) setForwarded(request, this.req);
     request.once('timeout', () => {
       this.#timedOut = true;
     });
@@ -191,6 +212,14 @@ export class Attempt {
     if (!this.#over) this.#handlers.empty();
   }
 
+  #watchConnection({ socket }: ClientRequest): void {
+    const onConnect = (): void => {
+      this.#connected = true;
+    };
+    if (socket === null || !socket.connecting) onConnect();
+    else socket.once((socket as Partial<TLSSocket>).encrypted ? 'secureConnect' : 'connect', onConnect);
+  }
+
   #startBody(request: ClientRequest): void {
     const { body } = this;
     if (this.#held !== undefined) (body instanceof ReplayedBody ? body.toStream() : this.req).pipe(this.#held);
@@ -210,6 +239,10 @@ export class Attempt {
       }
     };
   }
+}
+
+function isSameOrigin(a: ClientRequest, b: ClientRequest): boolean {
+  return a.protocol === b.protocol && a.getHeader('host') === b.getHeader('host');
 }
 
 function originOf(target: unknown): string {

@@ -1,15 +1,19 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Readable, Transform } from 'node:stream';
+import { Account } from './account.js';
 import { Attempt, type AttemptHandlers } from './attempt.js';
 import { ClientResponse } from './client-response.js';
-import { decoderFor } from './content-coding.js';
+import { credentialsOf, withoutKey } from './credentials.js';
 import { errorResponse, outcomeOf, SseProxyError } from './errors.js';
+import { EventLayer } from './event-layer.js';
+import { type EventPlan, planEvents } from './event-plan.js';
 import { applyResponsePasses, first, mayHaveContent } from './headers.js';
 import { mustBeSync, runHook } from './hooks.js';
-import { isEventStreamType } from './media-type.js';
+import { isEventStreamType, isJsonType } from './media-type.js';
 import type { Config } from './options.js';
+import { Relay } from './relay.js';
 import { type RequestBody, requestBody } from './request-body.js';
-import type { Exchange, ResponseHead, StreamSummary } from './types.js';
+import { editRequest } from './request-edit.js';
+import type { Exchange, RequestEdit, ResponseHead } from './types.js';
 import type { Upstream } from './upstream.js';
 import type { UpstreamResponse } from './upstream-response.js';
 
@@ -19,24 +23,23 @@ type Next = (error?: unknown) => void;
 export class ProxyExchange implements Exchange {
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
-  attempts = 0;
-  target: string | undefined;
+  path: string;
 
   readonly #config: Config;
   readonly #upstream: Upstream;
   readonly #client: ClientResponse;
   readonly #next: Next | undefined;
   readonly #url: string | undefined;
-  readonly #startedAt = performance.now();
+  readonly #account = new Account();
+  #locals: Record<string, unknown> | undefined;
   #attempt: Attempt | undefined;
-  #decoder: Transform | undefined;
-  #source: IncomingMessage | undefined;
+  #edit: RequestEdit | undefined;
+  #events: EventLayer | undefined;
+  #relay: Relay | undefined;
   #onEnd: (() => void) | undefined;
   #notify: (() => Promise<void>) | undefined;
   #failure: SseProxyError | undefined;
-  #bytes = 0;
-  #headersAt: number | undefined;
-  #firstByteAt: number | undefined;
+  #reachedUpstream = false;
 
   constructor(config: Config, upstream: Upstream, req: IncomingMessage, res: ServerResponse, next: Next | undefined) {
     this.#config = config;
@@ -47,6 +50,20 @@ export class ProxyExchange implements Exchange {
     this.#client = new ClientResponse(req, res);
     // `pathRewrite` changes it, and every attempt starts from what came in.
     this.#url = req.url;
+    this.path = req.url ?? '/';
+  }
+
+  get attempts(): number {
+    return this.#account.attempts;
+  }
+
+  get target(): string | undefined {
+    return this.#account.target;
+  }
+
+  get locals(): Record<string, unknown> {
+    this.#locals ??= Object.create(null) as Record<string, unknown>;
+    return this.#locals;
   }
 
   /** Starts; `false` where `pathFilter` says that the request is not the proxy's, and nothing was begun. */
@@ -61,10 +78,12 @@ export class ProxyExchange implements Exchange {
 
   #send(body: RequestBody, freshConnection: boolean): boolean {
     this.req.url = this.#url;
+    this.#noteReach();
     const handlers: AttemptHandlers = {
+      prepare: (attempt, path) => this.#prepare(attempt, path),
       sending: (target) => {
-        this.attempts += 1;
-        this.target = target;
+        this.#account.attempts += 1;
+        this.#account.target = target;
       },
       information: (info) => this.#client.inform(info),
       head: (response, source) => this.#onHead(response, source),
@@ -76,10 +95,22 @@ export class ProxyExchange implements Exchange {
     return this.#upstream.send(this.#attempt);
   }
 
+  // --- the request --------------------------------------------------------------------------------------------------
+
+  async #prepare(attempt: Attempt, path: string): Promise<string> {
+    this.path = path;
+    const { provider } = this.#config;
+    if (provider === undefined) return path;
+    attempt.credentials = await credentialsOf(provider, this);
+    // What is sent once more was changed the first time.
+    this.#edit ??= await editRequest(provider, this, attempt);
+    return attempt.credentials === undefined ? path : withoutKey(path);
+  }
+
   // --- the response -------------------------------------------------------------------------------------------------
 
   #onHead(response: UpstreamResponse, source: IncomingMessage): void {
-    this.#headersAt = this.#elapsed();
+    this.#account.headers();
     try {
       // A hook of the user's has sent a head of its own: only the body is left to pass on.
       if (!this.#client.headersSent) this.#commit(response, response.head(source));
@@ -87,7 +118,7 @@ export class ProxyExchange implements Exchange {
       this.#attempt?.fail(cause instanceof SseProxyError ? cause : hookFailed(cause));
       return;
     }
-    this.#relay(this.#decoder === undefined ? source : source.pipe(this.#decoder), source);
+    this.#relayBody(source);
   }
 
   #commit(response: UpstreamResponse, head: ResponseHead): void {
@@ -95,15 +126,14 @@ export class ProxyExchange implements Exchange {
     const { statusCode, headers } = head;
     if (statusCode < 200) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
     const eventStream = this.#isEventStream(head);
-    if (eventStream && mayHaveContent(method, statusCode)) {
-      this.#decoder = decoderFor(this.req, first(headers['content-encoding']));
-    }
+    const plan = this.#planEvents(head, eventStream);
     applyResponsePasses(headers, {
       method,
       httpVersion,
       statusCode,
       eventStream,
-      decoded: this.#decoder !== undefined,
+      decoded: plan?.decode !== undefined,
+      transformed: plan?.transforms === true,
       app: this.#client.appHeaders,
     });
     this.#rewrite(head);
@@ -111,36 +141,36 @@ export class ProxyExchange implements Exchange {
   }
 
   #isEventStream(head: ResponseHead): boolean {
-    const { isEventStream } = this.#config;
-    if (isEventStream === undefined) return isEventStreamType(first(head.headers['content-type']));
-    return Boolean(mustBeSync('isEventStream', isEventStream(head)));
+    const { isEventStream, provider } = this.#config;
+    if (isEventStream !== undefined) return Boolean(mustBeSync('isEventStream', isEventStream(head)));
+    const contentType = first(head.headers['content-type']);
+    return isEventStreamType(contentType) || (isJsonType(contentType) && provider?.streamsArray?.(this) === true);
+  }
+
+  #planEvents(head: ResponseHead, eventStream: boolean): EventPlan | undefined {
+    if (!mayHaveContent(this.req.method, head.statusCode)) return undefined;
+    if (!eventStream && !this.#config.reads) return undefined;
+    const hasExtras = this.#edit?.isExtra !== undefined;
+    const plan = planEvents(this.#config, this.req, head, { eventStream, hasExtras });
+    this.#events = new EventLayer(plan, this.#config, this, this.#account, this.#client, this.#edit);
+    return plan;
   }
 
   #rewrite(head: ResponseHead): void {
     mustBeSync('rewriteHeaders', this.#config.rewriteHeaders?.(head, this));
   }
 
-  /** Chunk by chunk, each in the tick in which it came; the client's pace is the upstream's. */
-  #relay(body: Readable, source: IncomingMessage): void {
-    const client = this.#client;
-    this.#source = source;
-    body.on('data', (chunk: Buffer) => {
-      this.#firstByteAt ??= this.#elapsed();
-      this.#bytes += chunk.length;
-      if (!client.write(chunk)) body.pause();
+  #relayBody(source: IncomingMessage): void {
+    const relay = new Relay(source, this.#events?.stages ?? [], this.#client, this.#account, {
+      ended: () => {
+        if (this.#failure !== undefined) return;
+        this.#client.end(source.rawTrailers);
+        this.#attempt?.complete();
+      },
+      failed: (stage, cause) => this.#attempt?.fail(this.#events?.failureOf(stage, cause) ?? cause),
     });
-    client.onDrain(() => body.resume());
-    const finish = (): void => {
-      if (this.#failure !== undefined) return;
-      client.end(source.rawTrailers);
-      this.#attempt?.complete();
-    };
-    body.once('end', finish);
-    this.#decoder?.once('error', (cause) => {
-      // No bytes at all are no broken coding.
-      if (source.readableEnded && !source.readableDidRead) finish();
-      else this.#attempt?.fail(new SseProxyError('UPSTREAM_TRUNCATED', { cause }));
-    });
+    this.#relay = relay;
+    this.#events?.accompany(relay);
   }
 
   // --- failures -----------------------------------------------------------------------------------------------------
@@ -155,8 +185,7 @@ export class ProxyExchange implements Exchange {
     }
     this.#failure = error;
     if (this.#client.headersSent) {
-      this.#readRest();
-      this.#client.truncate();
+      this.#breakOff(error);
       // Not before the end: a listener that ends the response would make it look whole.
       this.#notify = notify;
     } else {
@@ -169,13 +198,15 @@ export class ProxyExchange implements Exchange {
     this.req.resume();
   }
 
-  /** What came in the same read as a failure is not to be lost. */
-  #readRest(): void {
-    const source = this.#source;
-    if (source === undefined || source.destroyed) return;
-    // But bytes after the end of a message make it a broken one, and with all its bytes it would look whole.
-    if (source.complete && this.#client.isLengthDelimited) return;
-    while (source.read() !== null);
+  /** Behind what had come until then, the client is told where that is possible, and then cut off. */
+  #breakOff(error: SseProxyError): void {
+    this.#events?.breakOff();
+    const tell = (): void => {
+      this.#events?.tell(error);
+      this.#client.truncate();
+    };
+    if (this.#relay === undefined) tell();
+    else this.#relay.cut(tell);
   }
 
   /** Unless a listener of `on.error` has answered. */
@@ -187,8 +218,17 @@ export class ProxyExchange implements Exchange {
       this.#next(error);
       return;
     }
-    const { head, body } = errorResponse(error);
+    const { head, body } = errorResponse(error, this.#errorBody(error));
     this.#respond(head, body);
+  }
+
+  #errorBody(error: SseProxyError): unknown {
+    try {
+      return this.#config.provider?.errorBody(error) ?? error;
+    } catch (cause) {
+      this.#config.logError('errorBody failed: %o', cause);
+      return error;
+    }
   }
 
   /** A response of the proxy's own. */
@@ -212,38 +252,39 @@ export class ProxyExchange implements Exchange {
 
   /** The client has got its response, or has gone. */
   #end(): void {
+    this.#account.ended();
+    this.#noteReach();
     this.#attempt?.abort();
     void this.#notify?.();
-    this.#decoder?.destroy();
-    this.#onEnd?.();
-    const { onFinish, logError } = this.#config;
-    if (onFinish === undefined) return;
-    void runHook(
-      () => onFinish(this.#summary(), this),
-      (cause) => logError('onFinish failed: %o', cause),
-    );
+    this.#relay?.stop();
+    const { finished } = this.#client;
+    const pending = this.#events?.end(finished && this.#failure === undefined);
+    if (pending === undefined) this.#report(finished);
+    else void pending.then(() => this.#report(finished));
   }
 
-  #summary(): StreamSummary {
-    const { statusCode, finished } = this.#client;
+  #report(finished: boolean): void {
+    const { onUsage, onFinish, logError } = this.#config;
     const error = this.#failure;
-    return {
-      outcome: error === undefined ? (finished ? 'completed' : 'client-closed') : outcomeOf(error),
-      ...(statusCode !== undefined && { statusCode }),
-      attempts: this.attempts,
-      ...(this.target !== undefined && { target: this.target }),
-      bytes: this.#bytes,
-      timings: {
-        ...(this.#headersAt !== undefined && { headers: this.#headersAt }),
-        ...(this.#firstByteAt !== undefined && { firstByte: this.#firstByteAt }),
-        total: this.#elapsed(),
-      },
-      ...(error !== undefined && { error }),
-    };
+    if (onUsage !== undefined && this.#reachedUpstream) {
+      void runHook(
+        () => onUsage(this.#account.usage(), this),
+        (cause) => logError('onUsage failed: %o', cause),
+      );
+    }
+    if (onFinish !== undefined) {
+      const outcome = error === undefined ? (finished ? 'completed' : 'client-closed') : outcomeOf(error);
+      const summary = this.#account.summary({ outcome, statusCode: this.#client.statusCode, error });
+      void runHook(
+        () => onFinish(summary, this),
+        (cause) => logError('onFinish failed: %o', cause),
+      );
+    }
+    this.#onEnd?.();
   }
 
-  #elapsed(): number {
-    return performance.now() - this.#startedAt;
+  #noteReach(): void {
+    this.#reachedUpstream ||= this.#attempt?.reachedUpstream === true;
   }
 }
 

@@ -117,6 +117,42 @@ function formEncode(body: object): string {
   return pairs.filter((pair) => pair !== '').join('&');
 }
 
+/** The most that is read of a request body to change it. What is larger is sent as it came. */
+const EDIT_LIMIT = 10 * 1024 * 1024;
+
+/**
+ * Reads the rest of a request body into memory; `undefined` where it is too large, and nothing is lost of it.
+ *
+ * @throws {Error} when the request breaks off
+ */
+export async function readBody(req: IncomingMessage): Promise<ReplayedBody | undefined> {
+  if (Number(req.headers['content-length'] ?? 0) > EDIT_LIMIT) return undefined;
+  const chunks: Buffer[] = [];
+  let size = 0;
+  return new Promise((resolve, reject) => {
+    const settle = (body: ReplayedBody | undefined): void => {
+      req.removeListener('data', onData);
+      req.removeListener('end', onEnd);
+      req.removeListener('close', onClose);
+      resolve(body);
+    };
+    const onData = (chunk: Buffer): void => {
+      size += chunk.length;
+      chunks.push(chunk);
+      if (size <= EDIT_LIMIT) return;
+      req.pause();
+      req.unshift(Buffer.concat(chunks));
+      settle(undefined);
+    };
+    const onEnd = (): void => settle(new ReplayedBody(Buffer.concat(chunks), true));
+    const onClose = (): void => reject(new Error('The request broke off'));
+    req.on('data', onData);
+    req.once('end', onEnd);
+    req.once('close', onClose);
+    if (req.destroyed && !req.readableEnded) onClose();
+  });
+}
+
 /** Request bodies up to this size can be sent once more when a pooled connection turns out to be dead. */
 const CAPTURE_LIMIT = 256 * 1024;
 

@@ -74,28 +74,26 @@ export function createUpstream(config: Config): Upstream {
     // Runs for every request, after `router`, with the options of this one request.
     pathRewrite: async (path, req, res, options) => {
       const attempt = attempts.get(res ?? {});
-      if (attempt === undefined) {
-        // Thrown here it has the socket with it, to be closed.
-        if (!options?.target) throw new SseProxyError('TARGET_MISSING');
-      } else if (options !== undefined) {
-        prepare(attempt, options);
-      }
-      return hook(() => rewritePath(path, req, realResponse(res), options));
+      // Thrown here it has the socket with it, to be closed.
+      if (attempt === undefined && !options?.target) throw new SseProxyError('TARGET_MISSING');
+      if (attempt !== undefined) prepareRequestHeaders(attempt.req);
+      const rewritten = await hook(() => rewritePath(path, req, realResponse(res), options));
+      if (attempt === undefined || options === undefined) return rewritten;
+      // `router` may have set a body of its own, which stays as it is.
+      if (options.buffer !== undefined) attempt.body = 'stream';
+      const prepared = await attempt.prepare(typeof rewritten === 'string' ? rewritten : path);
+      prepare(attempt, options);
+      return prepared;
     },
   });
 
   function prepare(attempt: Attempt, options: Options): void {
-    prepareRequestHeaders(attempt.req);
     // A user's agent may be the only way out.
     if (attempt.freshConnection && hpm.agent === undefined) options.agent = false;
     // httpxy makes a URL of a string, and names it in its errors.
     if (typeof options.forward === 'string') options.forward = new URL(options.forward);
     attempt.mirror = options.forward;
-    // `router` may have set a body of its own.
-    if (options.buffer !== undefined) {
-      attempt.body = 'stream';
-      return;
-    }
+    if (options.buffer !== undefined) return;
     if (attempt.body instanceof ReplayedBody) attempt.body.describeIn(attempt.req);
     if (options.forward && options.target) options.buffer = attempt.holdBody();
     else if (attempt.body instanceof ReplayedBody) options.buffer = attempt.body.toStream();
@@ -116,10 +114,15 @@ export function createUpstream(config: Config): Upstream {
       });
       return isOurs;
     },
-    upgrade: middleware.upgrade,
+    upgrade: config.provider === undefined ? middleware.upgrade : refuseUpgrade,
     close: () => pool.destroy(),
   };
 }
+
+/** A provider's credentials are put on requests only: a WebSocket would have to go with those of the caller. */
+const refuseUpgrade: RequestHandler['upgrade'] = (_req, socket) => {
+  socket.end('HTTP/1.1 501 Not Implemented\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+};
 
 /** A table of `pathRewrite`, as http-proxy-middleware reads it: the first pattern that matches. */
 function pathRewriter(table: Record<string, string>): (path: string, ...rest: unknown[]) => string {
@@ -163,7 +166,7 @@ function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, conf
       return;
     }
     if (event === 'start') attempt.onStart(args[2]);
-    if (event === 'proxyReq') attempt.onRequest(args[0] as ClientRequest, config.hpm);
+    if (event === 'proxyReq') attempt.onRequest(args[0] as ClientRequest, config);
     if (event === 'proxyRes') attempt.onResponse(args[0] as IncomingMessage);
     if (event === 'econnreset') attempt.fail(args[0]);
     void callListeners(event, given, (cause) => attempt.fail(new SseProxyError('HOOK_FAILED', { cause })));

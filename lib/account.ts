@@ -1,0 +1,73 @@
+import type { Outcome, SseProxyError } from './errors.js';
+import type { Reading, StreamSummary, Usage } from './types.js';
+
+/** What is known of one exchange, as it goes. */
+export class Account {
+  attempts = 0;
+  target: string | undefined;
+  bytes = 0;
+  /** Counted only where events are read. */
+  events: number | undefined;
+  /** Filled in by a provider. */
+  reading: Reading | undefined;
+  readonly #startedAt = performance.now();
+  #headersAt: number | undefined;
+  #firstByteAt: number | undefined;
+  #firstTokenAt: number | undefined;
+  #endedAt: number | undefined;
+
+  headers(): void {
+    this.#headersAt = this.#elapsed();
+  }
+
+  firstByte(): void {
+    this.#firstByteAt = this.#elapsed();
+  }
+
+  firstToken(): void {
+    // Events are read a moment after they have passed, the last ones after the end.
+    this.#firstTokenAt ??= this.#endedAt ?? this.#elapsed();
+  }
+
+  ended(): void {
+    this.#endedAt = this.#elapsed();
+  }
+
+  /** What the provider reported until now. */
+  usage(): Usage {
+    const { usage = {}, usageComplete = false } = this.reading ?? {};
+    const { inputTokens, outputTokens } = usage;
+    return {
+      ...(inputTokens !== undefined && outputTokens !== undefined && { totalTokens: inputTokens + outputTokens }),
+      ...usage,
+      complete: usageComplete,
+    };
+  }
+
+  summary(end: { outcome: Outcome; statusCode: number | undefined; error: SseProxyError | undefined }): StreamSummary {
+    const { outcome, statusCode, error } = end;
+    const { model, finishReason } = this.reading ?? {};
+    return {
+      outcome,
+      ...(statusCode !== undefined && { statusCode }),
+      attempts: this.attempts,
+      ...(this.target !== undefined && { target: this.target }),
+      bytes: this.bytes,
+      ...(this.events !== undefined && { events: this.events }),
+      ...(this.reading !== undefined && { usage: this.usage() }),
+      ...(model !== undefined && { model }),
+      ...(finishReason !== undefined && { finishReason }),
+      timings: {
+        ...(this.#headersAt !== undefined && { headers: this.#headersAt }),
+        ...(this.#firstByteAt !== undefined && { firstByte: this.#firstByteAt }),
+        ...(this.#firstTokenAt !== undefined && { firstToken: this.#firstTokenAt }),
+        total: this.#endedAt ?? this.#elapsed(),
+      },
+      ...(error !== undefined && { error }),
+    };
+  }
+
+  #elapsed(): number {
+    return performance.now() - this.#startedAt;
+  }
+}

@@ -1,0 +1,200 @@
+import type { Transform } from 'node:stream';
+import type { Account } from './account.js';
+import { Boundary } from './boundary.js';
+import type { ClientResponse } from './client-response.js';
+import { createDecoder, isDecodable } from './content-coding.js';
+import { SseProxyError } from './errors.js';
+import type { EventPlan } from './event-plan.js';
+import { EventTooLarge } from './event-reader.js';
+import { EventTap } from './event-tap.js';
+import { EventTransformer } from './event-transformer.js';
+import type { ParsedEvent } from './formats/format.js';
+import { Heartbeat } from './heartbeat.js';
+import { runHook } from './hooks.js';
+import { Later } from './later.js';
+import type { Config } from './options.js';
+import type { Relay } from './relay.js';
+import type { Exchange, RequestEdit, TransformResult } from './types.js';
+
+/** What reads, edits and accompanies the events of one response, as planned by its head. */
+export class EventLayer {
+  /** What the body goes through on its way to the client. */
+  readonly stages: readonly Transform[];
+  readonly #plan: EventPlan;
+  readonly #config: Config;
+  readonly #exchange: Exchange;
+  readonly #account: Account;
+  readonly #client: ClientResponse;
+  readonly #transformer: EventTransformer | undefined;
+  readonly #tap: EventTap | undefined;
+  readonly #boundary: Boundary | undefined;
+  readonly #received = new Later<ParsedEvent>((event) => this.#read(event));
+  readonly #sent = new Later<ParsedEvent>((event) => this.#observe(event));
+  #heartbeat: Heartbeat | undefined;
+
+  /**
+   * @param edit a change to the request that has to be undone in the answer
+   * @throws {SseProxyError} `EVENTS_UNREADABLE`
+   */
+  constructor(
+    plan: EventPlan,
+    config: Config,
+    exchange: Exchange,
+    account: Account,
+    client: ClientResponse,
+    edit: RequestEdit | undefined,
+  ) {
+    if (plan.unreadable) throw new SseProxyError('EVENTS_UNREADABLE');
+    if (plan.eventStream && config.transformEvent !== undefined && !plan.edits) {
+      config.logError('transformEvent was not called: the upstream forbids it by no-transform (see `noTransform`)');
+    }
+    this.#plan = plan;
+    this.#config = config;
+    this.#exchange = exchange;
+    this.#account = account;
+    this.#client = client;
+    if (plan.reads) {
+      account.reading = { usage: {}, reported: {}, usageComplete: false, hasContent: false, ended: false };
+    }
+    if (plan.eventStream && (plan.reads || plan.observes || plan.transforms)) account.events = 0;
+    if (plan.transforms) this.#transformer = this.#createTransformer(edit);
+    else if (plan.reads || plan.observes) this.#tap = this.#createTap();
+    if (plan.beats || plan.reportsErrors) this.#boundary = new Boundary(plan.format);
+    const decoder = plan.decode === undefined ? undefined : createDecoder(plan.decode);
+    this.stages = [decoder, this.#transformer].filter((stage) => stage !== undefined);
+  }
+
+  /** Listens to what the client is sent, behind the client. */
+  accompany(relay: Relay): void {
+    const { body } = relay;
+    const transformer = this.#transformer;
+    const tap = this.#tap;
+    const boundary = this.#boundary;
+    if (transformer !== undefined && this.#plan.observes) {
+      body.on('data', () => {
+        for (const event of transformer.takeSent()) this.#sent.push(event);
+      });
+    }
+    if (tap !== undefined) body.on('data', (chunk: Buffer) => tap.push(chunk));
+    if (boundary !== undefined) body.on('data', (chunk: Buffer) => boundary.sent(chunk));
+    if (this.#plan.beats && this.#config.heartbeat !== undefined) {
+      const { interval, bytes } = this.#config.heartbeat;
+      const heartbeat = new Heartbeat(interval, () => this.#beat(bytes, relay));
+      this.#heartbeat = heartbeat;
+      body.on('data', () => heartbeat.sent());
+    }
+  }
+
+  /** The upstream's answer broke off: half an event is all that there will be of it. */
+  breakOff(): void {
+    this.#heartbeat?.stop();
+    this.#transformer?.breakOff();
+  }
+
+  /** Tells the client by an error event where that is possible. Nothing may be sent behind it. */
+  tell(error: SseProxyError): void {
+    const { format, reportsErrors } = this.#plan;
+    this.#flush();
+    // An answer that was there to its end is not to be called failed.
+    if (!reportsErrors || this.#boundary?.isReached !== true || this.#account.reading?.ended === true) return;
+    const { provider, logError } = this.#config;
+    try {
+      const fields = provider?.errorEvent(error, this.#exchange) ?? { event: 'error', data: JSON.stringify(error) };
+      this.#insert(Buffer.from(format.encode?.(fields) ?? ''));
+    } catch (cause) {
+      logError('errorEvent of the provider failed: %o', cause);
+    }
+  }
+
+  /** What a stage of the body has failed with. */
+  failureOf(stage: Transform, cause: Error): SseProxyError {
+    if (stage !== this.#transformer) return new SseProxyError('UPSTREAM_TRUNCATED', { cause });
+    return new SseProxyError(cause instanceof EventTooLarge ? 'EVENT_TOO_LARGE' : 'HOOK_FAILED', { cause });
+  }
+
+  /** No more is coming. A promise where what came is still to be read. `whole` tells an end from a cut. */
+  end(whole: boolean): Promise<void> | undefined {
+    this.#heartbeat?.stop();
+    this.#flush();
+    for (const stage of this.stages) stage.destroy();
+    return this.#tap?.end(whole);
+  }
+
+  #flush(): void {
+    this.#tap?.flush();
+    this.#received.flush();
+    this.#sent.flush();
+  }
+
+  #beat(bytes: Buffer, relay: Relay): void {
+    if (this.#boundary?.isReached !== true || !this.#client.isIdle) return;
+    if (this.#account.bytes === 0) relay.skipByteOrderMark();
+    this.#insert(bytes);
+  }
+
+  /** Something of our own, between two events. */
+  #insert(bytes: Buffer): void {
+    this.#account.bytes += bytes.length;
+    this.#client.write(bytes);
+  }
+
+  #createTransformer(edit: RequestEdit | undefined): EventTransformer {
+    const { transformEvent, eventSize } = this.#config;
+    const { format, reads, observes, edits } = this.#plan;
+    const exchange = this.#exchange;
+    return new EventTransformer(format, eventSize, {
+      received: (event) => {
+        this.#count();
+        if (reads) this.#received.push(event);
+      },
+      transform: (event) => {
+        if (edit?.isExtra?.(event)) return null;
+        return edits ? (transformEvent?.(event, exchange) as TransformResult | Promise<TransformResult>) : event;
+      },
+      collectsSent: observes,
+    });
+  }
+
+  #createTap(): EventTap | undefined {
+    const { format, reads, observes, decodeAside } = this.#plan;
+    if (decodeAside !== undefined && !isDecodable(decodeAside)) {
+      this.#config.logError('events in the content coding "%s" cannot be observed', decodeAside);
+      return undefined;
+    }
+    return new EventTap(
+      format,
+      this.#config.eventSize,
+      (event) => {
+        this.#count();
+        if (reads) this.#read(event);
+        if (observes) this.#observe(event);
+      },
+      (cause) => this.#config.logError('the rest of a response is not observed: %o', cause),
+      decodeAside === undefined ? undefined : createDecoder(decodeAside),
+    );
+  }
+
+  #count(): void {
+    if (this.#plan.eventStream) this.#account.events = (this.#account.events ?? 0) + 1;
+  }
+
+  /** Has the provider take from an event what it tells. */
+  #read(event: ParsedEvent): void {
+    const { provider, logError } = this.#config;
+    const { reading } = this.#account;
+    if (reading === undefined) return;
+    void runHook(
+      () => provider?.read(event, reading),
+      (cause) => logError('the provider failed to read an event: %o', cause),
+    );
+    if (reading.hasContent) this.#account.firstToken();
+  }
+
+  #observe(event: ParsedEvent): void {
+    const { onEvent, logError } = this.#config;
+    void runHook(
+      () => onEvent?.(event, this.#exchange),
+      (cause) => logError('onEvent failed: %o', cause),
+    );
+  }
+}

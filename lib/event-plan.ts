@@ -1,0 +1,79 @@
+import type { IncomingMessage } from 'node:http';
+import { codingOf, isAccepted, isDecodable } from './content-coding.js';
+import type { EventFormat } from './formats/format.js';
+import { json, jsonArray } from './formats/json.js';
+import { ndjson } from './formats/ndjson.js';
+import { sse } from './formats/sse.js';
+import { first, forbidsTransform } from './headers.js';
+import { isJsonType, parseMediaType } from './media-type.js';
+import type { Config } from './options.js';
+import type { ResponseHead } from './types.js';
+
+/** What is to be done with the body of one response. */
+export interface EventPlan {
+  eventStream: boolean;
+  /** How its events are found. */
+  format: EventFormat;
+  /** The content coding to undo on the way to the client. */
+  decode: string | undefined;
+  /** The content coding to undo for ourselves only. */
+  decodeAside: string | undefined;
+  /** A provider reads it. */
+  reads: boolean;
+  /** `onEvent` is told of its events. */
+  observes: boolean;
+  /** `transformEvent` is called with its events. */
+  edits: boolean;
+  /** Its events may be changed, by that or by us. */
+  transforms: boolean;
+  /** It has events that are to be changed, in bytes that cannot be read. */
+  unreadable: boolean;
+  /** Heartbeats go into its silence. */
+  beats: boolean;
+  /** An error event tells of its breaking off. */
+  reportsErrors: boolean;
+}
+
+/** Decides once per response, by its head. A feature that is off, or that this response is not for, leaves no trace. */
+export function planEvents(
+  config: Config,
+  req: IncomingMessage,
+  { headers }: ResponseHead,
+  { eventStream, hasExtras }: { eventStream: boolean; hasExtras: boolean },
+): EventPlan {
+  const contentType = first(headers['content-type']);
+  const type = parseMediaType(contentType)?.essence ?? '';
+  const coding = codingOf(first(headers['content-encoding']));
+  const format = eventStream ? formatOf(type) : json;
+
+  const reads = config.reads && (eventStream || isJsonType(contentType));
+  const observes = eventStream && config.onEvent !== undefined;
+  const mayTransform = config.noTransform === 'ignore' || !forbidsTransform(headers);
+  const edits = eventStream && config.transformEvent !== undefined && mayTransform;
+  const transforms = eventStream && (edits || hasExtras);
+  const beats = config.heartbeat !== undefined && type === 'text/event-stream';
+
+  const known = coding !== undefined && isDecodable(coding);
+  const onTheWay = known && eventStream && (transforms || beats || !isAccepted(req, coding));
+  const isPlain = coding === undefined || onTheWay;
+  // Whatever is counted or coded has no room for anything of ours.
+  const hasRoom = isPlain && (transforms || onTheWay || headers['content-length'] === undefined);
+  return {
+    eventStream,
+    format,
+    decode: onTheWay ? coding : undefined,
+    decodeAside: isPlain ? undefined : coding,
+    reads,
+    observes,
+    edits,
+    transforms,
+    unreadable: transforms && (!isPlain || format.encode === undefined),
+    beats: beats && hasRoom,
+    reportsErrors: eventStream && config.truncation === 'event' && format.isBoundary !== undefined && hasRoom,
+  };
+}
+
+function formatOf(type: string): EventFormat {
+  if (type === 'application/json') return jsonArray;
+  return ['application/x-ndjson', 'application/jsonl', 'application/stream+json'].includes(type) ? ndjson : sse;
+}

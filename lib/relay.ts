@@ -1,0 +1,124 @@
+import type { IncomingMessage } from 'node:http';
+import type { Readable, Transform } from 'node:stream';
+import type { Account } from './account.js';
+import type { ClientResponse } from './client-response.js';
+
+/** How long the stages may take to hand over what a broken body had brought. Milliseconds. */
+const LINGER = 5_000;
+
+const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
+
+export interface RelayHandlers {
+  /** The whole body was handed to the client's response. */
+  ended(): void;
+  /** A stage failed, such as a decoder or a transform. */
+  failed(stage: Transform, cause: Error): void;
+}
+
+/**
+ * The body on its way to the client: chunk by chunk, each in the tick in which it came, at the pace of the client. Between
+ * the two are no stages, or few: a decoder, a transform.
+ */
+export class Relay {
+  /** What the client gets; whoever listens to its `data` is told after the client. */
+  readonly body: Readable;
+  readonly #source: IncomingMessage;
+  readonly #stages: readonly Transform[];
+  readonly #client: ClientResponse;
+  readonly #handlers: RelayHandlers;
+  readonly #account: Account;
+  readonly #forward = (chunk: Buffer): void => {
+    this.#account.bytes += chunk.length;
+    if (!this.#client.write(chunk)) this.body.pause();
+  };
+  #onCut: (() => void) | undefined;
+  #linger: NodeJS.Timeout | undefined;
+
+  constructor(
+    source: IncomingMessage,
+    stages: readonly Transform[],
+    client: ClientResponse,
+    account: Account,
+    handlers: RelayHandlers,
+  ) {
+    this.#source = source;
+    this.#stages = stages;
+    this.#client = client;
+    this.#account = account;
+    this.#handlers = handlers;
+    this.body = stages.reduce<Readable>((from, stage) => from.pipe(stage), source);
+    this.body.on('data', this.#forward);
+    this.body.once('data', () => account.firstByte());
+    client.onDrain(() => this.body.resume());
+    for (const stage of stages) stage.once('error', (cause) => this.#onError(stage, cause));
+    this.body.once('end', () => this.#onEnd());
+  }
+
+  /** Something was sent in front of the body, where a byte order mark is one no more. */
+  skipByteOrderMark(): void {
+    let matched = 0;
+    const skip = (chunk: Buffer): void => {
+      let i = 0;
+      while (matched + i < 3 && i < chunk.length && chunk[i] === BYTE_ORDER_MARK[matched + i]) i += 1;
+      if (matched + i < 3 && i === chunk.length) {
+        matched += i;
+        return;
+      }
+      this.body.removeListener('data', skip);
+      this.body.prependListener('data', this.#forward);
+      const isMark = matched + i === 3;
+      if (!isMark && matched > 0) this.#forward(BYTE_ORDER_MARK.subarray(0, matched));
+      const rest = isMark ? chunk.subarray(i) : chunk;
+      if (rest.length > 0) this.#forward(rest);
+    };
+    this.body.removeListener('data', this.#forward);
+    this.body.prependListener('data', skip);
+  }
+
+  /** The body broke off: hands on what has come of it, and then calls back. */
+  cut(callback: () => void): void {
+    this.#readRest();
+    const [first] = this.#stages;
+    if (first !== undefined) this.#source.unpipe(first);
+    this.#onCut = callback;
+    // A client that does not read would have them wait for good.
+    this.#linger = setTimeout(() => this.#onEnd(), LINGER);
+    this.#endStage(this.#stages.findLastIndex((stage) => stage.destroyed) + 1);
+  }
+
+  stop(): void {
+    clearTimeout(this.#linger);
+  }
+
+  /** What came in the same read as a failure is not to be lost. */
+  #readRest(): void {
+    const source = this.#source;
+    if (source.destroyed) return;
+    // But bytes after the end of a message make it a broken one, and with all its bytes it would look whole.
+    if (source.complete && this.#client.isLengthDelimited) return;
+    while (source.read() !== null);
+  }
+
+  #onEnd(): void {
+    clearTimeout(this.#linger);
+    const onCut = this.#onCut;
+    this.#onCut = undefined;
+    if (onCut === undefined) this.#handlers.ended();
+    else onCut();
+  }
+
+  #onError(stage: Transform, cause: Error): void {
+    const { readableEnded, readableDidRead } = this.#source;
+    // A body that broke off cannot be decoded to its end; and no bytes at all are no broken coding.
+    if (this.#onCut !== undefined || (readableEnded && !readableDidRead))
+      this.#endStage(this.#stages.indexOf(stage) + 1);
+    else this.#handlers.failed(stage, cause);
+  }
+
+  /** Behind the last of them there is nothing left to wait for. */
+  #endStage(index: number): void {
+    const stage = this.#stages[index];
+    if (stage === undefined || this.body.readableEnded) this.#onEnd();
+    else stage.end();
+  }
+}
