@@ -157,9 +157,11 @@ describe('the tarball', () => {
     const { exports, types, dependencies, scripts } = JSON.parse(
       await readFile(join(installed, 'node_modules/express-sse-proxy/package.json'), 'utf8'),
     );
-    for (const path of [types, exports['.'].types, exports['.'].default])
-      expect(files).toContain(posix.normalize(path));
-    expect(Object.keys(exports['.'])[0]).toBe('types');
+    for (const entry of [exports['.'], exports['./providers']]) {
+      for (const path of [entry.types, entry.default]) expect(files).toContain(posix.normalize(path));
+      expect(Object.keys(entry)[0]).toBe('types');
+    }
+    expect(files).toContain(posix.normalize(types));
     expect(Object.keys(dependencies)).not.toContain('express');
     for (const script of ['preinstall', 'install', 'postinstall']) expect(scripts).not.toHaveProperty(script);
   });
@@ -195,13 +197,15 @@ describe('a project that installs it', () => {
   it('reaches its exports only, and its package.json', async () => {
     const script = `
       const keys = Object.keys(await import('express-sse-proxy'));
+      const providers = Object.keys(await import('express-sse-proxy/providers'));
       const inner = await import('express-sse-proxy/dist/options.js').catch((error) => error.code);
       const { default: { name } } = await import('express-sse-proxy/package.json', { with: { type: 'json' } });
-      console.log(JSON.stringify([keys, inner, name]));`;
+      console.log(JSON.stringify([keys, providers, inner, name]));`;
     const path = await project('exports', { 'main.mjs': script });
     const { output } = await run(path, '--no-warnings', 'main.mjs');
-    const [keys, inner, name] = JSON.parse(output);
+    const [keys, providers, inner, name] = JSON.parse(output);
     expect(keys).toEqual(expect.arrayContaining(['SseProxyError', 'createSseProxy']));
+    expect(providers).toEqual(['anthropic', 'gemini', 'mistral', 'ollama', 'openai', 'openaiCompatible']);
     expect([inner, name]).toEqual(['ERR_PACKAGE_PATH_NOT_EXPORTED', 'express-sse-proxy']);
   });
 });
@@ -211,6 +215,7 @@ describe('a TypeScript project', () => {
 import http from 'node:http';
 import express, { type Request, type Response } from 'express';
 import { createSseProxy, SseProxyError, type SseProxyErrorCode, type SseProxyOptions, type StreamSummary } from 'express-sse-proxy';
+import { openai, type Provider } from 'express-sse-proxy/providers';
 
 const target = 'http://127.0.0.1:1';
 const app = express();
@@ -244,6 +249,19 @@ const proxy = createSseProxy({ target, ws: true });
 http.createServer(proxy).on('upgrade', proxy.upgrade);
 proxy.active satisfies number;
 
+// With a provider, and hooks on its events.
+app.use('/openai', createSseProxy<Request>({
+  provider: openai({ apiKey: async ({ req }) => req.headers['x-tenant'] === 'a' ? 'sk-a' : undefined, includeUsage: true }),
+  onEvent(event, { locals }) { locals.last = event.json<{ id: string }>()?.id; },
+  async transformEvent(event) { event.data = event.data.trim(); },
+  onUsage({ inputTokens, complete }, { req }) { [inputTokens satisfies number | undefined, complete satisfies boolean, req.ip]; },
+  heartbeat: { interval: 15_000 },
+  limits: { eventSize: '2mb' },
+}));
+const split: SseProxyOptions['transformEvent'] = (event) => event.data === '' ? null : [{ comment: 'x' }, { ...event, id: '1' }];
+const own: Provider = { name: 'own', target, read() {}, errorEvent: () => ({ data: '' }), errorBody: () => ({}) };
+createSseProxy({ provider: own, transformEvent: split });
+
 const options: SseProxyOptions = { target, onError: 'next', isEventStream: ({ headers }) => 'x-stream' in headers };
 createSseProxy(options);
 const errors = (error: unknown): SseProxyErrorCode | undefined => error instanceof SseProxyError ? error.code : undefined;
@@ -258,6 +276,8 @@ createSseProxy({ target, onError: 'throw' });
 createSseProxy({ target, rewriteHeaders(head) { head.statusCode = '200'; } });
 createSseProxy({ target, onFinish(summary) { summary.outcome = 'perhaps'; } });
 createSseProxy({ target }).active = 1;
+createSseProxy({ target, transformEvent: () => 'text' });
+createSseProxy({ target, heartbeat: true });
 `;
 
   /** The messages of the compiler, by line: \`file(line,column): error TSxxxx\`. */
@@ -289,6 +309,8 @@ createSseProxy({ target }).active = 1;
         ['6', 'TS2322'],
         ['7', 'TS2322'],
         ['8', 'TS2540'],
+        ['9', 'TS2322'],
+        ['10', 'TS2322'],
       ]);
     },
     60_000,

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { resolveOptions } from '../../lib/options.js';
+import { openai } from '../../lib/providers/index.js';
 import type { SseProxyOptions } from '../../lib/types.js';
 
 const target = 'http://127.0.0.1:1';
@@ -36,7 +37,7 @@ const booleans = [
   'selfHandleResponse',
 ];
 const strings = ['localAddress', 'auth', 'hostRewrite', 'protocolRewrite'];
-const functions = ['isEventStream', 'rewriteHeaders', 'onFinish'];
+const functions = ['isEventStream', 'rewriteHeaders', 'onEvent', 'transformEvent', 'onUsage', 'onFinish'];
 const durations = ['proxyTimeout', 'upgradeTimeout', 'timeout'];
 
 describe('a value that cannot be right is named and quoted', () => {
@@ -70,6 +71,12 @@ describe('a value that cannot be right is named and quoted', () => {
     ['followRedirects', 'yes', "'yes'"],
     ['buffer', 'text', "'text'"],
     ['onError', 'throw', "'throw'"],
+    ['noTransform', 'never', "'never'"],
+    ['truncation', true, 'true'],
+    ['heartbeat', true, 'true'],
+    ['heartbeat', 15_000, '15000'],
+    ['limits', '1mb', "'1mb'"],
+    ['provider', 'openai', "'openai'"],
   ];
 
   it.each(cases)('%s: %p', (name, value, quoted) => {
@@ -85,6 +92,22 @@ describe('a value that cannot be right is named and quoted', () => {
     expect(complaint({ target, cookieDomainRewrite: { a: 1 } })).toContain('`cookieDomainRewrite`');
     expect(complaint({ target, headers: { 'x-a': 1 } })).toContain('`headers`');
     expect(complaint({ target, logger: { info() {}, warn() {} } })).toContain('`logger`');
+  });
+
+  it.each([
+    ['heartbeat', { interval: 0 }, '`heartbeat.interval` must be a number of milliseconds, 1 or more, got 0'],
+    ['heartbeat', { interval: '15s' }, "`heartbeat.interval` must be a number of milliseconds, 1 or more, got '15s'"],
+    ['heartbeat', { interval: 2 ** 31 }, '`heartbeat.interval` must be'],
+    ['heartbeat', { interval: Number.NaN }, '`heartbeat.interval` must be'],
+    ['heartbeat', { comment: 'a\nb' }, '`heartbeat.comment` must be a string without line breaks'],
+    ['heartbeat', { every: 5 }, 'Unknown option `heartbeat.every`'],
+    ['limits', { eventSize: 0 }, "`limits.eventSize` must be a number of bytes, 1 or more, or a string such as '10mb'"],
+    ['limits', { eventSize: '10 apples' }, "got '10 apples'"],
+    ['limits', { eventSize: Number.POSITIVE_INFINITY }, 'got Infinity'],
+    ['limits', { requests: 5 }, 'Unknown option `limits.requests`'],
+    ['limits', { toString: 5 }, 'Unknown option `limits.toString`'],
+  ])('within %s: %p', (name, value, message) => {
+    expect(complaint({ target, [name]: value })).toContain(message);
   });
 
   it.each([undefined, null, 'http://127.0.0.1:1', 5])('and so are options that are none: %p', (options) => {
@@ -119,6 +142,16 @@ describe('a value that is right', () => {
     ['followRedirects', 3],
     ['proxyTimeout', 0],
     ['onError', 'next'],
+    ['heartbeat', false],
+    ['heartbeat', {}],
+    ['heartbeat', { interval: 20_000, comment: '' }],
+    ['limits', {}],
+    ['limits', { eventSize: 1000 }],
+    ['limits', { eventSize: '1.5mb' }],
+    ['limits', { eventSize: undefined }],
+    ['truncation', 'event'],
+    ['noTransform', 'ignore'],
+    ['provider', openai({ apiKey: 'sk-test' })],
   ])('%s: %p', (name, value) => {
     expect(() => resolve({ target, [name]: value })).not.toThrow();
   });
@@ -194,6 +227,50 @@ describe('a target', () => {
   });
 });
 
+describe('options that do not go together', () => {
+  const provider = openai({ apiKey: 'sk-test' });
+
+  it('are onUsage without a provider', () => {
+    expect(complaint({ target, onUsage() {} })).toBe('`onUsage` needs a `provider`');
+  });
+
+  it('are a provider and WebSockets, which would go without its credentials', () => {
+    expect(complaint({ provider, ws: true })).toContain('`ws` cannot be combined with `provider`');
+  });
+
+  it.each([
+    ['onEvent', () => {}],
+    ['transformEvent', () => {}],
+    ['heartbeat', {}],
+    ['onUsage', () => {}],
+  ])('are %s and selfHandleResponse', (name, value) => {
+    const message = complaint({ provider, selfHandleResponse: true, [name]: value });
+    expect(message).toBe(`\`${name}\` needs the response, which \`selfHandleResponse\` leaves to you`);
+    expect(() => resolve({ target, selfHandleResponse: true, heartbeat: false })).not.toThrow();
+  });
+});
+
+describe('a provider', () => {
+  it('gives the target, unless the options do', () => {
+    const provider = openai({ apiKey: 'sk-test' });
+    expect(resolve({ provider }).hpm.target).toBe('https://api.openai.com');
+    expect(resolve({ provider, target: undefined }).hpm.target).toBe('https://api.openai.com');
+    expect(resolve({ provider, target }).hpm.target).toBe(target);
+  });
+
+  it('has its target checked, too', () => {
+    expect(complaint({ provider: openai({ apiKey: 'sk-test', target: 'api.example' }) })).toContain('`target` must be');
+  });
+
+  it('has its answers read only where somebody wants to know', () => {
+    const provider = openai({ apiKey: 'sk-test' });
+    expect(resolve({ provider }).reads).toBe(false);
+    expect(resolve({ provider, onUsage() {} }).reads).toBe(true);
+    expect(resolve({ provider, onFinish() {} }).reads).toBe(true);
+    expect(resolve({ target, onFinish() {} }).reads).toBe(false);
+  });
+});
+
 describe('a credential is not quoted', () => {
   it.each([
     [{ headers: { authorization: 'Bearer sk-secret', 'x-count': 5 } }],
@@ -223,6 +300,30 @@ describe('the resolved options', () => {
     expect(config.hpm).toEqual({ target, ws: true });
     expect(resolve({ target }).onError).toBe('respond');
   });
+
+  it('hold the defaults of the event layer, in which everything is off', () => {
+    expect(resolve({ target })).toMatchObject({
+      heartbeat: undefined,
+      eventSize: 1024 * 1024,
+      truncation: 'destroy',
+      noTransform: 'respect',
+      reads: false,
+      wantsIdentity: false,
+    });
+    expect(resolve({ provider: openai({ apiKey: 'sk-test' }) }).truncation).toBe('event');
+    expect(resolve({ target, heartbeat: {} }).heartbeat).toEqual({
+      interval: 15_000,
+      bytes: Buffer.from(': ping\n\n'),
+    });
+    expect(resolve({ target, limits: { eventSize: '2kb' } }).eventSize).toBe(2048);
+  });
+
+  it.each([{ onEvent() {} }, { transformEvent() {} }, { heartbeat: {} }, { provider: openai({ apiKey: false }) }])(
+    'ask for bodies without a content coding with %p',
+    (options) => {
+      expect(resolve({ target, ...options }).wantsIdentity).toBe(true);
+    },
+  );
 
   it("are a copy: the user's object is left as it is, and may change", () => {
     const options = Object.freeze({ target, headers: Object.freeze({ 'x-a': '1' }) });
