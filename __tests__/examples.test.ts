@@ -139,7 +139,11 @@ describe('the chat server', () => {
       const stream = await openai.chat.completions.create({ ...toOpenAI, stream: true }, standIn('die-mid-stream'));
       const { chunks, error } = await drain(stream);
       expect(chunks.length).toBeGreaterThan(10);
-      expect(error).toMatchObject({ name: 'TypeError', message: 'terminated' });
+      expect(error).toBeInstanceOf(OpenAI.APIError);
+      expect(error).toMatchObject({
+        code: 'UPSTREAM_TRUNCATED',
+        message: expect.stringContaining('closed the connection'),
+      });
     });
 
     it('throws where the provider sends an error in the stream', async () => {
@@ -184,7 +188,8 @@ describe('the chat server', () => {
       const stream = await anthropic.messages.create({ ...toAnthropic, stream: true }, standIn('die-mid-stream'));
       const { chunks, error } = await drain(stream);
       expect(chunks.length).toBeGreaterThan(10);
-      expect(error).toMatchObject({ name: 'TypeError', message: 'terminated' });
+      expect(error).toBeInstanceOf(Anthropic.APIError);
+      expect(error).toMatchObject({ type: 'api_error', message: expect.stringContaining('closed the connection') });
     });
 
     it('throws where the provider sends an error in the stream', async () => {
@@ -257,7 +262,7 @@ describe('the chat server', () => {
     });
     await fetch(`${server.url}/openai/v1/chat/completions?logged`, post(toOpenAI));
     expect(await line).toMatch(
-      /^POST \/openai\/v1\/chat\/completions\?logged 200 completed, first byte after \d+ ms, \d+ bytes in [\d.]+ s$/,
+      /^POST \/openai\/v1\/chat\/completions\?logged 200 completed, gpt-4\.1-mini, \d+ tokens in, \d+ out, [\d.]+ s$/,
     );
   });
 

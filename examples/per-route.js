@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import express from 'express';
 import { createSseProxy } from 'express-sse-proxy';
+import { anthropic, openai } from 'express-sse-proxy/providers';
 import { startStandIn } from './chat/provider.js';
 
 const standIn = await startStandIn({ apiKey: 'sk-secret', tokenDelay: 5 });
@@ -12,8 +13,7 @@ const ai = express.Router();
 ai.use(
   '/openai',
   createSseProxy({
-    target: standIn.url,
-    headers: { authorization: 'Bearer sk-secret' },
+    provider: openai({ target: standIn.url, apiKey: 'sk-secret', includeUsage: true }),
     rewriteHeaders(head) {
       head.headers['x-provider'] = 'openai';
     },
@@ -24,8 +24,7 @@ ai.use(
 ai.use(
   '/anthropic',
   createSseProxy({
-    target: standIn.url,
-    headers: { 'x-api-key': 'sk-secret', 'anthropic-version': '2023-06-01' },
+    provider: anthropic({ target: standIn.url, apiKey: 'sk-secret' }),
     rewriteHeaders(head) {
       head.headers['x-provider'] = 'anthropic';
       // The clients of this app know one kind of overload.
@@ -53,8 +52,11 @@ await standIn.close();
  * @returns {(summary: import('express-sse-proxy').StreamSummary) => void}
  */
 function report(route) {
-  return ({ outcome, statusCode, bytes, timings }) => {
-    console.log(`  ${route} finished: ${outcome}, ${statusCode}, ${bytes} bytes, ${Math.round(timings.total)} ms`);
+  return ({ outcome, statusCode, bytes, usage, timings }) => {
+    const tokens = usage?.totalTokens ?? 'unknown';
+    console.log(
+      `  ${route} finished: ${outcome}, ${statusCode}, ${bytes} bytes, ${tokens} tokens, ${Math.round(timings.total)} ms`,
+    );
   };
 }
 

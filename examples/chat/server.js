@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import compression from 'compression';
 import express from 'express';
 import { createSseProxy } from 'express-sse-proxy';
+import { anthropic, openai } from 'express-sse-proxy/providers';
 import helmet from 'helmet';
 import { startStandIn } from './provider.js';
 
@@ -52,12 +53,7 @@ export async function startServer(options = {}) {
 
   /** @type {import('express-sse-proxy').SseProxyOptions} */
   const shared = {
-    on: {
-      proxyReq(proxyReq) {
-        // They are about this page, not about the provider, which may refuse a request that names a browser's origin.
-        for (const name of ['origin', 'referer', 'cookie']) proxyReq.removeHeader(name);
-      },
-    },
+    heartbeat: { interval: 15_000 },
     onFinish(summary, exchange) {
       log(describe(summary, exchange));
       onFinish?.(summary, exchange);
@@ -68,16 +64,17 @@ export async function startServer(options = {}) {
     '/openai',
     createSseProxy({
       ...shared,
-      target: openaiKey ? 'https://api.openai.com' : standIn.url,
-      headers: { authorization: `Bearer ${openaiKey || standInKey}` },
+      provider: openai({
+        includeUsage: true,
+        ...(openaiKey ? { apiKey: openaiKey } : { apiKey: standInKey, target: standIn.url }),
+      }),
     }),
   );
   app.use(
     '/anthropic',
     createSseProxy({
       ...shared,
-      target: anthropicKey ? 'https://api.anthropic.com' : standIn.url,
-      headers: { 'x-api-key': anthropicKey || standInKey, 'anthropic-version': '2023-06-01' },
+      provider: anthropic(anthropicKey ? { apiKey: anthropicKey } : { apiKey: standInKey, target: standIn.url }),
     }),
   );
 
@@ -133,12 +130,15 @@ function sameOriginOnly(req, res, next) {
  * @param {import('express-sse-proxy').StreamSummary} summary
  * @param {import('express-sse-proxy').Exchange} exchange
  */
-function describe({ outcome, statusCode, bytes, timings, error }, { req }) {
+function describe({ outcome, statusCode, model, usage, timings, error }, { req }) {
   const path = /** @type {import('express').Request} */ (req).originalUrl;
+  const { firstToken } = timings;
   return [
     `${req.method} ${path} ${statusCode ?? '-'} ${outcome}`,
-    timings.firstByte === undefined ? 'no body' : `first byte after ${Math.round(timings.firstByte)} ms`,
-    `${bytes} bytes in ${(timings.total / 1000).toFixed(1)} s`,
+    ...(model ? [model] : []),
+    ...(usage?.inputTokens === undefined ? [] : [`${usage.inputTokens} tokens in, ${usage.outputTokens ?? '?'} out`]),
+    ...(firstToken === undefined ? [] : [`first token after ${Math.round(firstToken)} ms`]),
+    `${(timings.total / 1000).toFixed(1)} s`,
     ...(error ? [error.message] : []),
   ].join(', ');
 }
