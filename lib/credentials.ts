@@ -54,6 +54,6 @@ export function withoutKey(path: string): string {
   const rest = path
     .slice(start + 1)
     .split('&')
-    .filter((parameter) => !new URLSearchParams(parameter).has('key'));
+    .filter((parameter) => !new URLSearchParams(`&${parameter}`).has('key'));
   return path.slice(0, start) + (rest.length === 0 ? '' : `?${rest.join('&')}`);
 }

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import type { Attempt } from './attempt.js';
 import { codingOf } from './content-coding.js';
 import { SseProxyError } from './errors.js';
@@ -22,10 +23,11 @@ export async function editRequest(
     if (codingOf(req.headers['content-encoding']) !== undefined || req.readableDidRead) return undefined;
     attempt.body = (await readBody(req)) ?? 'stream';
   }
-  if (!(attempt.body instanceof ReplayedBody)) return undefined;
+  // What cannot be read could not be written again either.
+  if (!(attempt.body instanceof ReplayedBody) || !isUtf8(attempt.body.bytes)) return undefined;
   try {
     const edit = provider.editRequest(attempt.body.bytes.toString(), exchange);
-    if (edit !== undefined) attempt.body = new ReplayedBody(Buffer.from(edit.body), false);
+    if (edit !== undefined) attempt.body = new ReplayedBody(Buffer.from(edit.body), false, attempt.body.contentType);
     return edit;
   } catch (cause) {
     throw new SseProxyError('HOOK_FAILED', { cause });

@@ -45,6 +45,7 @@ function read(event: StreamEvent, reading: Reading): void {
     case 'message':
       readMessage(payload, reading);
       readFinish(payload, reading);
+      reading.hasContent = true;
       reading.usageComplete = reading.usage.outputTokens !== undefined;
       break;
   }
@@ -64,12 +65,13 @@ function readFinish(from: unknown, reading: Reading): void {
 /** The figures of `message_delta` are cumulative: each replaces the one before, and what it leaves out stands. */
 function readUsage(usage: unknown, reading: Reading): void {
   if (typeof usage !== 'object' || usage === null) return;
-  for (const [name, value] of Object.entries(usage)) if (value !== null) reading.reported[name] = value;
   const { reported } = reading;
+  for (const [name, value] of Object.entries(usage)) if (value !== null) reported[name] = value;
   const { input_tokens: uncached, cache_creation_input_tokens: written, cache_read_input_tokens: read } = reported;
+  const withCache = [written, read].filter((count) => typeof count === 'number');
   reading.usage = counts({
     // What a cache had to do with is counted apart.
-    inputTokens: typeof uncached === 'number' ? uncached + Number(written ?? 0) + Number(read ?? 0) : undefined,
+    inputTokens: typeof uncached === 'number' ? withCache.reduce((sum, count) => sum + count, uncached) : undefined,
     outputTokens: reported.output_tokens,
     cachedInputTokens: read,
     cacheCreationInputTokens: written,

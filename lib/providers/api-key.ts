@@ -30,7 +30,7 @@ export function keyIn(
       async credentials(exchange) {
         const key = await apiKey(exchange);
         if (typeof key !== 'string' || key === '') throw new SseProxyError('CREDENTIALS_MISSING');
-        return field(key);
+        return checked(name, field(key));
       },
     };
   }
@@ -39,7 +39,11 @@ export function keyIn(
       `${name}() needs \`apiKey\`: a string, a function that returns one, or false for the caller's own`,
     );
   }
-  const fields = field(apiKey);
+  const fields = checked(name, field(apiKey));
+  return { credentials: () => fields };
+}
+
+function checked(name: string, fields: Record<string, string>): Record<string, string> {
   try {
     for (const [header, value] of Object.entries(fields)) validateHeaderValue(header, value);
   } catch {
@@ -47,7 +51,7 @@ export function keyIn(
       `\`apiKey\` of ${name}() has characters that a header field cannot have: a line break at its end?`,
     );
   }
-  return { credentials: () => fields };
+  return fields;
 }
 
 export function bearer(key: string): Record<string, string> {

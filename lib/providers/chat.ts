@@ -9,6 +9,7 @@ interface ChatPayload {
 
 interface Choice {
   delta?: object | null;
+  message?: object | null;
   text?: unknown;
   finish_reason?: unknown;
 }
@@ -38,10 +39,10 @@ export function readChat(event: StreamEvent, reading: Reading): void {
   reading.usageComplete = list.length === 0 || finishReason !== undefined;
 }
 
-/** Whether a chunk has a part of the answer in it, and not only a role. */
+/** Whether there is a part of the answer in it, and not only a role. */
 function hasContent(choice: Choice | null): boolean {
   if (typeof choice?.text === 'string' && choice.text !== '') return true;
-  return Object.entries(choice?.delta ?? {}).some(
+  return Object.entries(choice?.delta ?? choice?.message ?? {}).some(
     ([name, value]) =>
       name !== 'role' && value !== null && value !== '' && !(Array.isArray(value) && value.length === 0),
   );
@@ -49,11 +50,13 @@ function hasContent(choice: Choice | null): boolean {
 
 /** OpenAI's usage object, under the names of Chat Completions or of Responses. */
 export function readUsage(usage: Record<string, unknown>): Omit<Usage, 'complete'> {
+  const ofInput = usage.prompt_tokens_details ?? usage.input_tokens_details;
   return counts({
     inputTokens: usage.prompt_tokens ?? usage.input_tokens,
     outputTokens: usage.completion_tokens ?? usage.output_tokens,
     totalTokens: usage.total_tokens,
-    cachedInputTokens: member(usage.prompt_tokens_details ?? usage.input_tokens_details, 'cached_tokens'),
+    cachedInputTokens: member(ofInput, 'cached_tokens'),
+    cacheCreationInputTokens: member(ofInput, 'cache_write_tokens'),
     reasoningTokens: member(usage.completion_tokens_details ?? usage.output_tokens_details, 'reasoning_tokens'),
   });
 }

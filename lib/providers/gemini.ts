@@ -14,7 +14,7 @@ export function gemini(options: ProviderOptions): Provider {
     name: 'gcp.gemini',
     target,
     // Without `alt=sse` the answer is a JSON array, an element per chunk.
-    streamsArray: ({ path }) => /:streamGenerateContent(\?|$)/.test(path),
+    streamsArray: ({ path }) => /^[^?]*:streamGenerateContent(\?|$)/.test(path),
     read,
     errorEvent: (failure) => ({ data: JSON.stringify(errorBody(failure)) }),
     errorBody,
@@ -47,7 +47,7 @@ function read(event: StreamEvent, reading: Reading): void {
     reasoningTokens: member(usage, 'thoughtsTokenCount'),
   });
   // Each chunk has the figures so far.
-  reading.usageComplete = finishReason !== undefined || candidate === undefined;
+  reading.usageComplete = typeof finishReason === 'string' || candidate === undefined;
 }
 
 /** google.rpc.Code, by the HTTP status that it is mapped to. */

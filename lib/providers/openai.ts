@@ -86,30 +86,40 @@ function readResponse(response: unknown, reading: Reading): void {
   const model = member(response, 'model');
   const usage = member(response, 'usage');
   const status = member(response, 'status');
+  const output = member(response, 'output');
   if (typeof model === 'string') reading.model = model;
+  if (Array.isArray(output) && output.length > 0) reading.hasContent = true;
   if (typeof usage === 'object' && usage !== null) {
     reading.usage = readUsage(usage as Record<string, unknown>);
     reading.usageComplete = true;
   }
   if (status === 'completed' || status === 'incomplete' || status === 'failed') {
-    reading.finishReason = String(member(member(response, 'incomplete_details'), 'reason') ?? status);
+    const reason = member(member(response, 'incomplete_details'), 'reason');
+    reading.finishReason = typeof reason === 'string' ? reason : status;
   }
 }
 
 /** `stream_options` is known to Chat Completions only, which have `messages`; and only where they stream. */
 function askForUsage(body: string, exchange: Exchange): RequestEdit | undefined {
-  if (!/\/chat\/completions\/?(\?|$)/.test(exchange.path)) return undefined;
+  if (!/^[^?]*\/chat\/completions\/?(\?|$)/.test(exchange.path)) return undefined;
   const request = parseObject(body);
   if (request?.stream !== true) return undefined;
   const { stream_options: given } = request;
-  if (member(given, 'include_usage') === true) return undefined;
+  if (hasAsked(request)) return undefined;
   const options = { ...(typeof given === 'object' && given), include_usage: true };
-  // Where nothing has to be replaced, all else keeps its bytes, and numbers their digits.
-  const edited =
-    'stream_options' in request
-      ? JSON.stringify({ ...request, stream_options: options })
-      : body.replace('{', `{"stream_options":${JSON.stringify(options)},`);
-  return { body: edited, isExtra: isUsageChunk };
+  return { body: withStreamOptions(body, request, options), isExtra: isUsageChunk };
+}
+
+function hasAsked(request: unknown): boolean {
+  return member(member(request, 'stream_options'), 'include_usage') === true;
+}
+
+/** All else keeps its bytes, and numbers their digits, unless it cannot be told by looks where the old options are. */
+function withStreamOptions(body: string, request: object, options: object): string {
+  const text = JSON.stringify(options);
+  if (!('stream_options' in request)) return body.replace('{', `{"stream_options":${text},`);
+  const edited = body.replace(/("stream_options"\s*:\s*)(null|\{[^{}]*\})/, (_found, name) => name + text);
+  return hasAsked(parseObject(edited)) ? edited : JSON.stringify({ ...request, stream_options: options });
 }
 
 /** The chunk that `include_usage` adds: it has usage, and no choices. */
@@ -131,7 +141,7 @@ function parseObject(text: string): Record<string, unknown> | undefined {
 /** The SDKs throw where a chunk has an `error`; in Responses an event of that type says the same. */
 export function errorEvent(failure: ProviderFailure, { path }: Exchange): EventFields {
   const body = errorBody(failure);
-  if (!/\/responses\/?(\?|$)/.test(path)) return { data: JSON.stringify(body) };
+  if (!/^[^?]*\/responses\/?(\?|$)/.test(path)) return { data: JSON.stringify(body) };
   const { code, message } = failure;
   return { event: 'error', data: JSON.stringify({ type: 'error', code, message, param: null, ...body }) };
 }

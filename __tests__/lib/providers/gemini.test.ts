@@ -1,0 +1,39 @@
+import { describe, expect, it } from '@jest/globals';
+import { gemini } from '../../../lib/providers/index.js';
+import { exchangeFor, GEMINI } from '../../support/dialects.js';
+import { describeReading } from '../../support/reading.js';
+
+describe('gemini()', () => {
+  const provider = gemini({ apiKey: 'sk' });
+  describeReading(provider, GEMINI);
+
+  it('is at its own address', () => {
+    expect(provider).toMatchObject({
+      name: 'gcp.gemini',
+      target: 'https://generativelanguage.googleapis.com',
+    });
+    expect(gemini({ apiKey: 'sk', target: 'http://127.0.0.1:1' }).target).toBe('http://127.0.0.1:1');
+  });
+
+  it.each([
+    ['/v1beta/models/gemini-2.5-flash:streamGenerateContent', true],
+    ['/v1beta/models/gemini-2.5-flash:streamGenerateContent?key=sk', true],
+    ['/v1beta/models/gemini-2.5-flash:generateContent', false],
+    ['/v1beta/models/gemini-2.5-flash:countTokens?a=:streamGenerateContent', false],
+    ['/v1beta/models', false],
+  ])('takes a JSON answer to %s for a stream: %s', (path, expected) => {
+    expect(provider.streamsArray?.(exchangeFor(path))).toBe(expected);
+  });
+
+  it.each([
+    [500, 'INTERNAL'],
+    [502, 'UNAVAILABLE'],
+    [504, 'DEADLINE_EXCEEDED'],
+    [418, 'UNKNOWN'],
+  ])('calls a failure with the status %d %s', (statusCode, status) => {
+    const failure = { message: 'It failed.', code: 'UPSTREAM_TRUNCATED', statusCode };
+    const body = { error: { code: statusCode, message: 'It failed.', status } };
+    expect(provider.errorBody(failure)).toEqual(body);
+    expect(provider.errorEvent(failure, exchangeFor('/'))).toEqual({ data: JSON.stringify(body) });
+  });
+});

@@ -1,0 +1,21 @@
+import { describe, expect, it } from '@jest/globals';
+import { mistral } from '../../../lib/providers/index.js';
+import { exchangeFor, MISTRAL } from '../../support/dialects.js';
+import { describeReading } from '../../support/reading.js';
+
+describe('mistral()', () => {
+  const provider = mistral({ apiKey: 'sk' });
+  describeReading(provider, MISTRAL);
+
+  it('is at its own address', () => {
+    expect(provider).toMatchObject({ name: 'mistral_ai', target: 'https://api.mistral.ai' });
+    expect(mistral({ apiKey: 'sk', target: 'http://127.0.0.1:1' }).target).toBe('http://127.0.0.1:1');
+  });
+
+  it('tells of a failure as an `error`', () => {
+    const failure = { message: 'It failed.', code: 'UPSTREAM_TRUNCATED', statusCode: 502 };
+    const body = { error: { message: 'It failed.', type: 'proxy_error', param: null, code: 'UPSTREAM_TRUNCATED' } };
+    expect(provider.errorBody(failure)).toEqual(body);
+    expect(provider.errorEvent(failure, exchangeFor('/v1/chat/completions'))).toEqual({ data: JSON.stringify(body) });
+  });
+});
