@@ -5,6 +5,8 @@ export class Boundary {
   readonly #isBoundary: EventFormat['isBoundary'];
   /** The last four bytes. A stream that has not begun is between two events, as after line ends. */
   #tail = 0x0a0a0a0a;
+  /** The last chunk. */
+  last: Buffer | undefined;
 
   constructor({ isBoundary }: EventFormat) {
     this.#isBoundary = isBoundary;
@@ -14,7 +16,8 @@ export class Boundary {
     return this.#isBoundary?.(this.#tail) ?? false;
   }
 
-  sent(chunk: Uint8Array): void {
+  sent(chunk: Buffer): void {
+    this.last = chunk;
     for (let i = Math.max(0, chunk.length - 4); i < chunk.length; i += 1) {
       this.#tail = (this.#tail << 8) | (chunk[i] as number);
     }

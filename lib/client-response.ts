@@ -1,5 +1,5 @@
 import { type IncomingMessage, type InformationEvent, type ServerResponse, validateHeaderValue } from 'node:http';
-import { type Http2ServerResponse, constants as http2 } from 'node:http2';
+import { type Http2ServerResponse, constants as http2, type ServerHttp2Stream } from 'node:http2';
 import { Socket } from 'node:net';
 import { removeConnectionFields, trailerFields } from './headers.js';
 import type { HeaderFields, ResponseHead } from './types.js';
@@ -203,7 +203,7 @@ export class ClientResponse {
     if (res.destroyed || res.writableFinished) return;
     this.#flushHead();
     if (this.#http2 !== undefined) {
-      this.#http2.stream.close(http2.NGHTTP2_INTERNAL_ERROR);
+      resetWhenWritten(this.#http2.stream);
       return;
     }
     // A pipelined response whose turn has not come has written nothing.
@@ -235,6 +235,16 @@ export class ClientResponse {
   limitSilence(timeout: number): void {
     this.#res.setTimeout(timeout, () => this.destroy());
   }
+}
+
+/** A stream that is reset drops what the client's window has not let through yet. */
+function resetWhenWritten(stream: ServerHttp2Stream): void {
+  if (stream.closed) return;
+  const reset = (): void => stream.close(http2.NGHTTP2_INTERNAL_ERROR);
+  const linger = setTimeout(reset, LINGER);
+  stream.once('close', () => clearTimeout(linger));
+  // Called when all that was written before has left.
+  stream.write('', reset);
 }
 
 function isValue(value: string): boolean {

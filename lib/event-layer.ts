@@ -5,7 +5,7 @@ import type { ClientResponse } from './client-response.js';
 import { createDecoder, isDecodable } from './content-coding.js';
 import { SseProxyError } from './errors.js';
 import type { EventPlan } from './event-plan.js';
-import { EventTooLarge } from './event-reader.js';
+import { EventReader, EventTooLarge } from './event-reader.js';
 import { EventTap } from './event-tap.js';
 import { EventTransformer } from './event-transformer.js';
 import type { ParsedEvent } from './formats/format.js';
@@ -14,7 +14,17 @@ import { runHook } from './hooks.js';
 import { Later } from './later.js';
 import type { Config } from './options.js';
 import type { Relay } from './relay.js';
-import type { Exchange, RequestEdit, TransformResult } from './types.js';
+import type { Exchange, Reading, RequestEdit, TransformResult } from './types.js';
+
+const EMPTY = Buffer.alloc(0);
+
+const newReading = (): Reading => ({
+  usage: {},
+  reported: {},
+  usageComplete: false,
+  hasContent: false,
+  ended: false,
+});
 
 /** What reads, edits and accompanies the events of one response, as planned by its head. */
 export class EventLayer {
@@ -53,9 +63,7 @@ export class EventLayer {
     this.#exchange = exchange;
     this.#account = account;
     this.#client = client;
-    if (plan.reads) {
-      account.reading = { usage: {}, reported: {}, usageComplete: false, hasContent: false, ended: false };
-    }
+    if (plan.reads) account.reading = newReading();
     if (plan.eventStream && (plan.reads || plan.observes || plan.transforms)) account.events = 0;
     if (plan.transforms) this.#transformer = this.#createTransformer(edit);
     else if (plan.reads || plan.observes) this.#tap = this.#createTap();
@@ -95,8 +103,7 @@ export class EventLayer {
   tell(error: SseProxyError): void {
     const { format, reportsErrors } = this.#plan;
     this.#flush();
-    // An answer that was there to its end is not to be called failed.
-    if (!reportsErrors || this.#boundary?.isReached !== true || this.#account.reading?.ended === true) return;
+    if (!reportsErrors || this.#boundary?.isReached !== true || this.#hasEnded()) return;
     const { provider, logError } = this.#config;
     try {
       const fields = provider?.errorEvent(error, this.#exchange) ?? { event: 'error', data: JSON.stringify(error) };
@@ -104,6 +111,22 @@ export class EventLayer {
     } catch (cause) {
       logError('errorEvent of the provider failed: %o', cause);
     }
+  }
+
+  /** An answer that was there to its end is not to be called failed. Where nobody reads it, the last chunk tells. */
+  #hasEnded(): boolean {
+    const { reading } = this.#account;
+    if (reading !== undefined) return reading.ended;
+    const { provider, eventSize } = this.#config;
+    const last = newReading();
+    try {
+      for (const { event } of new EventReader(this.#plan.format, eventSize).read(this.#boundary?.last ?? EMPTY)) {
+        if (event !== undefined) provider?.read(event, last);
+      }
+    } catch {
+      // It is no end, then.
+    }
+    return last.ended;
   }
 
   /** What a stage of the body has failed with. */

@@ -51,7 +51,7 @@ export function planEvents(
   const mayTransform = config.noTransform === 'ignore' || !forbidsTransform(headers);
   const edits = eventStream && config.transformEvent !== undefined && mayTransform;
   const transforms = eventStream && (edits || hasExtras);
-  const beats = config.heartbeat !== undefined && type === 'text/event-stream';
+  const beats = eventStream && config.heartbeat !== undefined && type === 'text/event-stream';
 
   const known = coding !== undefined && isDecodable(coding);
   const onTheWay = known && eventStream && (transforms || beats || !isAccepted(req, coding));

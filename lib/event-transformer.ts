@@ -5,6 +5,8 @@ import { isPromiseLike } from './hooks.js';
 import type { EventFields, TransformResult } from './types.js';
 
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
+const LF = 0x0a;
+const CR = 0x0d;
 
 /** An event as it came, with its bytes. */
 interface EventBlock {
@@ -25,9 +27,12 @@ export interface EventTransformerHooks {
 export class EventTransformer extends Transform {
   readonly #reader: EventReader;
   readonly #encode: (fields: EventFields) => string;
+  readonly #endsWithStream: boolean;
   readonly #hooks: EventTransformerHooks;
   #brokenOff = false;
   #begun = false;
+  /** The last event has ended in CR, and is not what the client was sent last. */
+  #crIsGone = false;
   #output: Buffer[] = [];
   #outputEvents: ParsedEvent[] = [];
   /** The events in each chunk of output that was not taken yet. */
@@ -36,9 +41,10 @@ export class EventTransformer extends Transform {
   /** Errors: `EventTooLarge`, what a hook throws, and a `TypeError` for an event that cannot be written. */
   constructor(format: EventFormat, limit: number, hooks: EventTransformerHooks) {
     super();
-    const { encode } = format;
+    const { encode, endsWithStream } = format;
     if (encode === undefined) throw new TypeError('The format has no encoder');
     this.#encode = encode;
+    this.#endsWithStream = endsWithStream;
     this.#reader = new EventReader(format, limit);
     this.#hooks = hooks;
   }
@@ -58,10 +64,9 @@ export class EventTransformer extends Transform {
   }
 
   override _flush(callback: TransformCallback): void {
-    const last = this.#reader.end();
     // Half an event is for nobody: clients discard it, and it has not been through the hook.
-    const isKept = last.event === undefined ? isLineEnd(last.bytes) : !this.#brokenOff;
-    this.#run((isKept ? [last] : []).values(), callback);
+    const isWhole = this.#endsWithStream && !this.#brokenOff;
+    this.#run((isWhole ? [this.#reader.end()] : []).values(), callback);
   }
 
   /** Block by block; from the first promise on in a later tick, still in order. */
@@ -70,7 +75,10 @@ export class EventTransformer extends Transform {
       for (let next = blocks.next(); next.done !== true; next = blocks.next()) {
         const { bytes, event } = next.value;
         if (event === undefined) {
-          this.#output.push(this.#begin(bytes));
+          // The second half of a CRLF goes where the first one went.
+          const isGone = this.#crIsGone && bytes.length === 1 && bytes[0] === LF;
+          if (!isGone) this.#output.push(this.#begin(bytes));
+          this.#crIsGone = false;
           continue;
         }
         const original = event.copy();
@@ -121,21 +129,25 @@ export class EventTransformer extends Transform {
   }
 
   #put(upstreams: EventBlock, event: ParsedEvent, result: TransformResult): void {
-    if (result === null) return;
-    for (const fields of [result ?? event].flat()) {
-      if (typeof fields !== 'object' || fields === null) {
-        throw new TypeError(`transformEvent must return an event, an array of events or null, got ${typeof fields}`);
+    const list = result === null ? [] : [result ?? event].flat();
+    for (const [i, fields] of list.entries()) {
+      if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
+        const got = `${Array.isArray(result) ? 'an array with ' : ''}${fields === null ? 'null' : typeof fields}`;
+        throw new TypeError(`transformEvent must return an event, an array of events or null, got ${got}`);
       }
-      if (upstreams.event.equals(fields)) {
+      // The last line of NDJSON may have no end, and needs one where something follows.
+      if (upstreams.event.equals(fields) && (i === list.length - 1 || endsLine(upstreams.bytes))) {
         this.#output.push(upstreams.bytes);
         if (this.#hooks.collectsSent) this.#outputEvents.push(upstreams.event);
         continue;
       }
-      this.#output.push(Buffer.from(this.#encode(fields)));
+      const block = this.#encode(fields);
+      this.#output.push(Buffer.from(block));
       const { data, event, id, retry, comment } = fields;
-      if (data === undefined || !this.#hooks.collectsSent) continue;
+      if (data === undefined || block === '' || !this.#hooks.collectsSent) continue;
       this.#outputEvents.push(new ParsedEvent(data, event, id, retry, comment));
     }
+    this.#crIsGone = upstreams.bytes.at(-1) === CR && this.#output.at(-1) !== upstreams.bytes;
   }
 
   /** In one piece what goes in one tick: one chunk, one write. */
@@ -150,7 +162,6 @@ export class EventTransformer extends Transform {
   }
 }
 
-/** The second half of a CRLF, the first of which has ended the last event. */
-function isLineEnd(bytes: Buffer): boolean {
-  return bytes.length === 1 && bytes[0] === 0x0a;
+function endsLine(bytes: Buffer): boolean {
+  return bytes.at(-1) === LF || bytes.at(-1) === CR;
 }

@@ -31,6 +31,8 @@ export class Relay {
     this.#account.bytes += chunk.length;
     if (!this.#client.write(chunk)) this.body.pause();
   };
+  /** How many bytes of what may become a byte order mark are held back. */
+  #heldBack = 0;
   #onCut: (() => void) | undefined;
   #linger: NodeJS.Timeout | undefined;
 
@@ -56,18 +58,19 @@ export class Relay {
 
   /** Something was sent in front of the body, where a byte order mark is one no more. */
   skipByteOrderMark(): void {
-    let matched = 0;
     const skip = (chunk: Buffer): void => {
+      const held = this.#heldBack;
       let i = 0;
-      while (matched + i < 3 && i < chunk.length && chunk[i] === BYTE_ORDER_MARK[matched + i]) i += 1;
-      if (matched + i < 3 && i === chunk.length) {
-        matched += i;
+      while (held + i < 3 && i < chunk.length && chunk[i] === BYTE_ORDER_MARK[held + i]) i += 1;
+      if (held + i < 3 && i === chunk.length) {
+        this.#heldBack += i;
         return;
       }
       this.body.removeListener('data', skip);
       this.body.prependListener('data', this.#forward);
-      const isMark = matched + i === 3;
-      if (!isMark && matched > 0) this.#forward(BYTE_ORDER_MARK.subarray(0, matched));
+      const isMark = held + i === 3;
+      if (isMark) this.#heldBack = 0;
+      else this.#releaseHeldBack();
       const rest = isMark ? chunk.subarray(i) : chunk;
       if (rest.length > 0) this.#forward(rest);
     };
@@ -93,14 +96,23 @@ export class Relay {
   /** What came in the same read as a failure is not to be lost. */
   #readRest(): void {
     const source = this.#source;
-    if (source.destroyed) return;
     // But bytes after the end of a message make it a broken one, and with all its bytes it would look whole.
     if (source.complete && this.#client.isLengthDelimited) return;
-    while (source.read() !== null);
+    for (let chunk = source.read(); chunk !== null; chunk = source.read()) {
+      // Of a source that has failed, `read` hands out what is buffered, but emits it no more.
+      if (source.errored !== null) source.emit('data', chunk);
+    }
+  }
+
+  /** It is no byte order mark. */
+  #releaseHeldBack(): void {
+    if (this.#heldBack > 0) this.#forward(BYTE_ORDER_MARK.subarray(0, this.#heldBack));
+    this.#heldBack = 0;
   }
 
   #onEnd(): void {
     clearTimeout(this.#linger);
+    this.#releaseHeldBack();
     const onCut = this.#onCut;
     this.#onCut = undefined;
     if (onCut === undefined) this.#handlers.ended();

@@ -36,13 +36,13 @@ export const jsonArray: EventFormat = {
     };
   },
   parser() {
-    let first = true;
+    // The array's own bracket in front of the first element, a comma in front of the others. In what is no array, nothing.
+    let expected = '[';
     return (block) => {
-      const element = block.trimStart().slice(1).trim();
-      // The array's own bracket in front of the first element, a comma in front of the others.
-      const expected = first ? '[' : ',';
-      first = false;
-      return block.trimStart().startsWith(expected) && element !== '' ? new ParsedEvent(element) : undefined;
+      const text = block.trim();
+      if (!text.startsWith(expected)) return undefined;
+      expected = ',';
+      return new ParsedEvent(text.slice(1).trimStart());
     };
   },
   endsWithStream: false,

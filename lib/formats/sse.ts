@@ -29,9 +29,9 @@ function scanner(): (chunk: Uint8Array, from: number) => number {
         atLineStart = true;
         continue;
       }
-      if (byte !== CR || chunk[i + 1] !== LF) return i + 1;
+      // An LF that comes in the next chunk is a block by itself: it does not wait for the next event, nor belong to it.
       afterCr = false;
-      return i + 2;
+      return byte === CR && chunk[i + 1] === LF ? i + 2 : i + 1;
     }
     return -1;
   };
@@ -49,7 +49,8 @@ function parser(): (block: string) => ParsedEvent | undefined {
       comment = comment === undefined ? line : `${comment}\n${line}`;
     },
     onRetry: (milliseconds) => {
-      retry = milliseconds;
+      // More digits than a number has could not be written again.
+      if (Number.isSafeInteger(milliseconds)) retry = milliseconds;
     },
   });
   return (block) => {
@@ -97,7 +98,10 @@ function line(name: string, value: unknown): string {
 function isBoundary(tail: number): boolean {
   const last = tail & 0xff;
   const before = (tail >>> 8) & 0xff;
+  const third = (tail >>> 16) & 0xff;
   if (last !== LF && last !== CR) return false;
-  const previous = last === LF && before === CR ? (tail >>> 16) & 0xff : before;
+  // Half of a CRLF, most likely: not every client would understand what went in between.
+  if (last === CR && before === LF && third === CR) return false;
+  const previous = last === LF && before === CR ? third : before;
   return previous === LF || previous === CR;
 }
