@@ -19,6 +19,7 @@ describe('a boundary', () => {
     ['behind an event', sse, 'data: 1\n\n', true],
     ['behind an event in CRLF', sse, 'data: 1\r\n\r\n', true],
     ['behind an event in CR', sse, 'data: 1\r\r', true],
+    ['within the CRLF that ends an event', sse, 'data: 1\r\n\r', false],
     ['behind a comment', sse, 'data: 1\n\n: ping\n\n', true],
     ['behind a blank line only', sse, '\r\n', true],
     ['within a line', sse, 'data: 1\n\ndata: 2', false],
