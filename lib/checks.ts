@@ -61,6 +61,18 @@ const MAX_DELAY = 2 ** 31 - 1;
 export const aDelay = check('a number of milliseconds, 1 or more', (value) => {
   return typeof value === 'number' && value >= 1 && value <= MAX_DELAY;
 });
+export const aTimeout = check(
+  'a number of milliseconds, 1 or more, or false',
+  (value) => value === false || aDelay.is(value),
+);
+export const aCount = check('a whole number, 0 or more', (value) => Number.isSafeInteger(value) && Number(value) >= 0);
+export const aPositiveCount = check('a whole number, 1 or more', (value) => aCount.is(value) && value !== 0);
+export const aBodySize = check(
+  "a number of bytes or a string such as '10mb'",
+  (value) => value === 0 || aSize.is(value),
+);
+export const listOf = (item: Check): Check =>
+  check('an array', (value) => Array.isArray(value) && value.every(item.is));
 export const aLine = check(
   'a string without line breaks',
   (value) => typeof value === 'string' && !/[\r\n]/.test(value),

@@ -5,9 +5,19 @@
  * - `upstream-truncated`: the upstream's response broke off after its head had been sent on;
  * - `upstream-error`: no usable response came from the upstream (refused, reset, DNS, TLS, malformed);
  * - `timeout`: a deadline passed;
+ * - `refused`: the request was not let in: a limit, or the proxy was draining;
+ * - `drained`: it was still running when the grace period of `drain()` was over;
  * - `failed`: something on this side failed: a hook, a request body that was already consumed.
  */
-export type Outcome = 'completed' | 'client-closed' | 'upstream-truncated' | 'upstream-error' | 'timeout' | 'failed';
+export type Outcome =
+  | 'completed'
+  | 'client-closed'
+  | 'upstream-truncated'
+  | 'upstream-error'
+  | 'timeout'
+  | 'refused'
+  | 'drained'
+  | 'failed';
 
 /**
  * Why an exchange failed. Stable: safe to switch on, and sent to the client as `error.code`.
@@ -25,7 +35,15 @@ const FAILURES = {
     'upstream-truncated',
     'The upstream closed the connection before its response was complete.',
   ],
+  UPSTREAM_ERROR_EVENT: [502, 'upstream-error', 'The upstream answered with an error.'],
+  UPSTREAM_CONNECT_TIMEOUT: [504, 'timeout', 'The upstream could not be connected to in time.'],
   UPSTREAM_TIMEOUT: [504, 'timeout', 'The upstream did not answer in time.'],
+  TOTAL_TIMEOUT: [504, 'timeout', 'The exchange took too long.'],
+  CLIENT_TIMEOUT: [408, 'timeout', 'The client has not read its response in time.'],
+  CONCURRENCY_LIMIT: [503, 'refused', 'The proxy is at its limit of concurrent requests.'],
+  REQUEST_BODY_TOO_LARGE: [413, 'refused', 'The request body is too large.'],
+  DRAINING: [503, 'refused', 'The proxy is shutting down.'],
+  DRAINED: [503, 'drained', 'The proxy was shut down.'],
   TARGET_MISSING: [500, 'failed', 'The proxy has no target for this request.'],
   REQUEST_BODY_CONSUMED: [
     500,
@@ -89,13 +107,25 @@ export function errorResponse({ code, statusCode }: SseProxyError, body: unknown
       headers: {
         'cache-control': 'no-store',
         'content-type': 'application/json; charset=utf-8',
-        // The request may have been served: another try may be billed again.
-        ...(code === 'UPSTREAM_TIMEOUT' && { 'x-should-retry': 'false' }),
+        ...ERROR_FIELDS[code],
       },
     },
     body: JSON.stringify(body),
   };
 }
+
+/** Header fields of the responses to some failures. */
+const ERROR_FIELDS: { [code in SseProxyErrorCode]?: Readonly<Record<string, string>> } = {
+  // The request may have been served: another try may be billed again.
+  UPSTREAM_TIMEOUT: { 'x-should-retry': 'false' },
+  TOTAL_TIMEOUT: { 'x-should-retry': 'false' },
+  CONCURRENCY_LIMIT: { 'retry-after': '1' },
+  // Another instance may be there.
+  DRAINING: { 'retry-after': '1', connection: 'close' },
+  DRAINED: { 'retry-after': '1', connection: 'close' },
+  // The rest of it is not read.
+  REQUEST_BODY_TOO_LARGE: { connection: 'close' },
+};
 
 const UNREACHABLE = new Set([
   'ECONNREFUSED',

@@ -1,34 +1,41 @@
 import bytes from 'bytes';
 import type { Options } from 'http-proxy-middleware';
 import {
+  aBodySize,
   aBoolean,
+  aCount,
   aDelay,
-  aFilter,
   aFunction,
   aLine,
-  aLogger,
-  anArray,
   anObject,
-  anything,
+  aPositiveCount,
   aProvider,
-  aRewrite,
   aSize,
-  aString,
-  aStringOrNull,
-  aTable,
   aTarget,
+  aTimeout,
   type Check,
   check,
-  fields,
   isObject,
-  listeners,
-  milliseconds,
+  listOf,
   oneOf,
   quote,
-  redirects,
 } from './checks.js';
+import type { Timeouts } from './deadlines.js';
 import { sse } from './formats/sse.js';
-import type { SseProxyOptions } from './types.js';
+import { HPM_OPTIONS, RENAMED } from './hpm-options.js';
+import type { RetryConfig } from './retry.js';
+import type { Fallback, FallbackTarget, Provider, SseProxyOptions } from './types.js';
+
+/** Where attempts go, and as whom. */
+export interface Route {
+  /** `undefined` for the target of the options. */
+  readonly target: Options['target'];
+  readonly provider: Provider | undefined;
+  /** `undefined` for that of the options. */
+  readonly pathRewrite: FallbackTarget['pathRewrite'];
+  /** `undefined` for those of the options. */
+  readonly headers: Readonly<Record<string, string>> | undefined;
+}
 
 /** The options of one proxy: checked, with defaults, frozen. */
 export interface Config {
@@ -37,6 +44,19 @@ export interface Config {
   readonly isEventStream: SseProxyOptions['isEventStream'];
   readonly rewriteHeaders: SseProxyOptions['rewriteHeaders'];
   readonly provider: SseProxyOptions['provider'];
+  /** The proxy's own target first. */
+  readonly routes: readonly Route[];
+  /** Names the next route where there is no list of them. */
+  readonly nextFallback: Extract<SseProxyOptions['fallbacks'], (...args: never) => unknown> | undefined;
+  readonly timeouts: Timeouts;
+  /** What counts as a failed attempt, also where only fallbacks are left to try. */
+  readonly retry: RetryConfig;
+  readonly commit: NonNullable<SseProxyOptions['commit']>;
+  readonly onClientClose: NonNullable<SseProxyOptions['onClientClose']>;
+  /** `limits.requestBody` in bytes. */
+  readonly requestBody: number;
+  readonly concurrency: number;
+  readonly queue: { readonly size: number; readonly timeout: number };
   readonly onEvent: SseProxyOptions['onEvent'];
   readonly transformEvent: SseProxyOptions['transformEvent'];
   readonly noTransform: 'respect' | 'ignore';
@@ -56,47 +76,30 @@ export interface Config {
   readonly logError: (message: string, ...values: unknown[]) => void;
 }
 
-/** Options within an option, by name. */
-const HEARTBEAT = { interval: aDelay, comment: aLine };
-const LIMITS = { eventSize: aSize };
+const aString = check('a string', (value) => typeof value === 'string');
+const aNumber = check('a number', (value) => typeof value === 'number');
 
-/** Every option of http-proxy-middleware; the compiler insists that none is missing here. */
-const HPM_OPTIONS = {
-  target: aTarget,
-  forward: aTarget,
-  router: aTable,
-  pathFilter: aFilter,
-  pathRewrite: aTable,
-  plugins: anArray,
-  ejectPlugins: aBoolean,
-  on: listeners,
-  logger: aLogger,
-  agent: anything,
-  http2: aBoolean,
-  ssl: anObject,
-  ws: aBoolean,
-  xfwd: aBoolean,
-  secure: aBoolean,
-  toProxy: aBoolean,
-  prependPath: aBoolean,
-  ignorePath: aBoolean,
-  localAddress: aString,
-  changeOrigin: aBoolean,
-  preserveHeaderKeyCase: aBoolean,
-  auth: aString,
-  hostRewrite: aStringOrNull,
-  autoRewrite: aBoolean,
-  protocolRewrite: aStringOrNull,
-  cookieDomainRewrite: aRewrite,
-  cookiePathRewrite: aRewrite,
-  headers: fields,
-  proxyTimeout: milliseconds,
-  upgradeTimeout: milliseconds,
-  timeout: milliseconds,
-  selfHandleResponse: aBoolean,
-  followRedirects: redirects,
-  buffer: anObject,
-} satisfies Record<keyof Options, Check>;
+/** Options within an option, by name. */
+const NESTED = {
+  heartbeat: { interval: aDelay, comment: aLine },
+  limits: { eventSize: aSize, requestBody: aBodySize, concurrency: aPositiveCount, queue: anObject },
+  'limits.queue': { size: aCount, timeout: aDelay },
+  timeouts: { connect: aTimeout, headers: aTimeout, idle: aTimeout, drain: aTimeout, total: aTimeout },
+  retry: {
+    maxRetries: aCount,
+    methods: listOf(aString),
+    statusCodes: listOf(aNumber),
+    errorCodes: listOf(aString),
+    minTimeout: aDelay,
+    maxTimeout: aDelay,
+    timeoutFactor: check('a number, 1 or more', (value) => Number.isFinite(value) && Number(value) >= 1),
+    retryAfter: aBoolean,
+    maxBodySize: aBodySize,
+  },
+} satisfies Record<string, Record<string, Check>>;
+
+const FALLBACK = { target: aTarget, provider: aProvider, pathRewrite: aFunction, headers: anObject };
+const falseOrObject = check('false or an object', (value) => value === false || isObject(value));
 
 const OWN_OPTIONS = {
   isEventStream: aFunction,
@@ -105,8 +108,19 @@ const OWN_OPTIONS = {
   onEvent: aFunction,
   transformEvent: aFunction,
   noTransform: oneOf('respect', 'ignore'),
-  heartbeat: check('false or an object', (value) => value === false || isObject(value)),
+  heartbeat: falseOrObject,
   limits: anObject,
+  timeouts: anObject,
+  retry: falseOrObject,
+  fallbacks: check('an array of targets or a function', (value) => Array.isArray(value) || typeof value === 'function'),
+  commit: check(
+    "'head', 'first-event' or a function",
+    (value) => ['head', 'first-event'].includes(String(value)) || typeof value === 'function',
+  ),
+  onClientClose: check(
+    "'abort', 'continue' or a function",
+    (value) => ['abort', 'continue'].includes(String(value)) || typeof value === 'function',
+  ),
   truncation: oneOf('destroy', 'event'),
   onUsage: aFunction,
   onFinish: aFunction,
@@ -114,19 +128,6 @@ const OWN_OPTIONS = {
 } satisfies Record<Exclude<keyof SseProxyOptions, keyof Options>, Check>;
 
 const CHECKS = new Map<string, Check>(Object.entries({ ...HPM_OPTIONS, ...OWN_OPTIONS }));
-
-/** Options of http-proxy-middleware's earlier versions, and what they are called today. */
-const RENAMED = new Map([
-  ['onProxyReq', 'on.proxyReq'],
-  ['onProxyRes', 'on.proxyRes'],
-  ['onProxyReqWs', 'on.proxyReqWs'],
-  ['onError', 'on.error'],
-  ['onOpen', 'on.open'],
-  ['onClose', 'on.close'],
-  ['logLevel', 'logger'],
-  ['logProvider', 'logger'],
-  ['context', 'pathFilter'],
-]);
 
 /**
  * Checks the options once, at construction.
@@ -156,14 +157,23 @@ export function resolveOptions(options: SseProxyOptions): Config {
     noTransform = 'respect',
     heartbeat = false,
     limits = {},
+    timeouts = {},
+    retry = false,
+    fallbacks = [],
+    commit = 'head',
+    onClientClose = 'abort',
     truncation = provider === undefined ? 'destroy' : 'event',
     onUsage,
     onFinish,
     onError = 'respond',
     ...hpm
   } = Object.fromEntries(entries) as SseProxyOptions;
-  checkNested('heartbeat', heartbeat === false ? {} : heartbeat, HEARTBEAT);
-  checkNested('limits', limits, LIMITS);
+  checkNested('heartbeat', heartbeat || {}, NESTED.heartbeat);
+  checkNested('limits', limits, NESTED.limits);
+  checkNested('limits.queue', limits.queue ?? {}, NESTED['limits.queue']);
+  checkNested('timeouts', timeouts, NESTED.timeouts);
+  checkNested('retry', retry || {}, NESTED.retry);
+  const ownRoute: Route = { target: undefined, provider, pathRewrite: undefined, headers: undefined };
   const logError: Config['logError'] = (message, ...values) => {
     try {
       hpm.logger?.error(`[express-sse-proxy] ${message}`, ...values);
@@ -180,15 +190,97 @@ export function resolveOptions(options: SseProxyOptions): Config {
     transformEvent,
     noTransform,
     heartbeat: heartbeat === false ? undefined : resolveHeartbeat(heartbeat),
-    eventSize: Number(bytes.parse(limits.eventSize ?? '1mb')),
+    eventSize: sizeOf(limits.eventSize ?? '1mb'),
+    requestBody: sizeOf(limits.requestBody ?? Number.POSITIVE_INFINITY),
+    concurrency: limits.concurrency ?? Number.POSITIVE_INFINITY,
+    queue: { size: limits.queue?.size ?? 0, timeout: limits.queue?.timeout ?? 10_000 },
+    timeouts: Object.freeze({
+      connect: 10_000,
+      headers: 120_000,
+      idle: 120_000,
+      drain: 120_000,
+      total: false,
+      ...defined(timeouts),
+    }),
+    retry: resolveRetry(retry, provider),
+    routes: [
+      ownRoute,
+      ...(typeof fallbacks === 'function' ? [] : fallbacks.map((fallback) => resolveFallback(fallback, provider))),
+    ],
+    nextFallback: typeof fallbacks === 'function' ? fallbacks : undefined,
+    commit,
+    onClientClose,
     truncation,
     onUsage,
     onFinish,
     onError,
-    reads: provider !== undefined && (onUsage ?? onFinish) !== undefined,
-    wantsIdentity: (provider ?? onEvent ?? transformEvent) !== undefined || heartbeat !== false,
+    reads: (onUsage ?? onFinish) !== undefined,
+    wantsIdentity: (provider ?? onEvent ?? transformEvent) !== undefined || heartbeat !== false || commit !== 'head',
     logError,
   });
+}
+
+/** undici's defaults, but for the status codes and errors of AI APIs. */
+const RETRY_DEFAULTS = {
+  methods: ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'],
+  statusCodes: [429, 500, 502, 503, 504, 529],
+  errorCodes: [
+    'ECONNRESET',
+    'ECONNREFUSED',
+    'ENOTFOUND',
+    'EAI_AGAIN',
+    'ENETDOWN',
+    'ENETUNREACH',
+    'EHOSTDOWN',
+    'EHOSTUNREACH',
+    'EPIPE',
+    'ETIMEDOUT',
+    'UPSTREAM_CONNECT_TIMEOUT',
+    'UPSTREAM_CLOSED',
+    'UPSTREAM_ERROR_EVENT',
+  ],
+  maxRetries: 2,
+  minTimeout: 500,
+  maxTimeout: 30_000,
+  timeoutFactor: 2,
+  retryAfter: true,
+} satisfies Omit<RetryConfig, 'maxBodySize'>;
+
+function resolveRetry(retry: NonNullable<SseProxyOptions['retry']>, provider: Provider | undefined): RetryConfig {
+  const given = defined(retry || { maxRetries: 0 });
+  const methods = given.methods ?? [...RETRY_DEFAULTS.methods, ...(provider?.retryMethods ?? [])];
+  return Object.freeze({
+    ...RETRY_DEFAULTS,
+    ...given,
+    methods: methods.map((method) => method.toUpperCase()),
+    maxBodySize: sizeOf(given.maxBodySize ?? '1mb'),
+  });
+}
+
+/**
+ * A fallback as a route of its own.
+ *
+ * @throws {TypeError} for what cannot be right
+ */
+export function resolveFallback(fallback: Fallback, provider: Provider | undefined): Route {
+  if (aTarget.is(fallback)) {
+    return { target: fallback as Options['target'], provider, pathRewrite: undefined, headers: {} };
+  }
+  if (!isObject(fallback)) throw new TypeError(`A fallback must be a target or an object, got ${quote(fallback)}`);
+  const own = fallback as FallbackTarget;
+  checkNested('fallbacks', own, FALLBACK);
+  const target = own.target ?? own.provider?.target;
+  if (!aTarget.is(target)) throw new TypeError('A fallback needs a `target`, or a `provider` that has one');
+  return { target, provider: own.provider ?? provider, pathRewrite: own.pathRewrite, headers: own.headers ?? {} };
+}
+
+/** Without the members that are undefined, which must not replace a default. */
+function defined<T extends object>(values: T): T {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T;
+}
+
+function sizeOf(size: number | string): number {
+  return Number(bytes.parse(size));
 }
 
 function resolveHeartbeat({ interval = 15_000, comment = 'ping' }: { interval?: number; comment?: string }) {

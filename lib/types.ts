@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Options, RequestHandler } from 'http-proxy-middleware';
-import type { Outcome, SseProxyError } from './errors.js';
+import type { Outcome, SseProxyError, SseProxyErrorCode } from './errors.js';
 
 /** Header fields by lower-case name; an array stands for one field line per element. */
 export type HeaderFields = Record<string, string | string[]>;
@@ -112,12 +112,50 @@ export interface Provider {
   editRequest?(body: string, exchange: Exchange): RequestEdit | undefined;
   /** Whether the JSON answer to this request is an array that is sent element by element. */
   streamsArray?(exchange: Exchange): boolean;
+  /** Methods that `retry` tries again, beside those that are safe by HTTP. */
+  readonly retryMethods?: readonly string[];
+  /** The HTTP status that an error event stands for; `undefined` for an event that is none. Used by `commit`. */
+  errorStatus?(event: StreamEvent): number | undefined;
   /** Takes from an event of a stream, or from a whole JSON answer, what it tells. */
   read(event: StreamEvent, reading: Reading): void;
   /** The event that says in the middle of a stream that it has failed. */
   errorEvent(failure: ProviderFailure, exchange: Exchange): EventFields;
   /** The JSON body that says so instead of an answer. */
-  errorBody(failure: ProviderFailure): unknown;
+  errorBody(failure: ProviderFailure, exchange: Exchange): unknown;
+}
+
+/** What became of one request upstream. */
+export interface AttemptSummary {
+  /** The origin of its target, without credentials or path. */
+  target: string;
+  /** The upstream's status; absent where none came. */
+  statusCode?: number;
+  /** Why it failed; absent where its response was used. */
+  error?: SseProxyErrorCode;
+  /** Milliseconds until its head, or its failure. */
+  duration?: number;
+}
+
+/** A target to fall back to. */
+export interface FallbackTarget {
+  /** Default: the provider's. */
+  target?: Options['target'];
+  /** Whose credentials and dialect; default: those of the proxy's own `provider`. */
+  provider?: Provider;
+  /** As http-proxy-middleware's, from the path that the client asked for. Default: the proxy's own. */
+  pathRewrite?: (path: string, req: IncomingMessage) => string | undefined;
+  /** In the place of the proxy's own `headers`, which are meant for its own target. */
+  headers?: Record<string, string>;
+}
+
+export type Fallback = NonNullable<Options['target']> | FallbackTarget;
+
+/** Why an attempt did not bring the answer. */
+export interface AttemptFailed {
+  /** The upstream's status, where it has answered. */
+  statusCode?: number;
+  /** The error, where it has not. */
+  error?: SseProxyError;
 }
 
 /** One client request on its way through the proxy, as hooks see it. */
@@ -126,8 +164,8 @@ export interface Exchange<TReq = IncomingMessage, TRes = ServerResponse> {
   readonly req: TReq;
   /** Express's own response. */
   readonly res: TRes;
-  /** How many requests were sent upstream so far. */
-  readonly attempts: number;
+  /** The requests that were sent upstream so far, the last one included. */
+  readonly attempts: readonly AttemptSummary[];
   /** The origin of the last attempt's target, without credentials or path; `undefined` before the first. */
   readonly target: string | undefined;
   /** Path and query of the last attempt's request, as `pathRewrite` left it; the client's before the first. */
@@ -141,8 +179,8 @@ export interface StreamSummary {
   outcome: Outcome;
   /** The status that the client was sent; absent where it left before one was. */
   statusCode?: number;
-  /** How many requests were sent upstream. */
-  attempts: number;
+  /** The requests that were sent upstream, in order. */
+  attempts: readonly AttemptSummary[];
   /** The origin of the last attempt's target; absent where none was tried. */
   target?: string;
   /** Bytes of the body written to the client, before any compression in front of the proxy. */
@@ -229,8 +267,76 @@ export interface SseProxyOptions<
    */
   heartbeat?: false | { interval?: number; comment?: string };
 
-  /** Sizes, in bytes or as `'10mb'`. */
+  /**
+   * Deadlines of the phases of an exchange, each in milliseconds or `false` for none. Before the head a 504, behind it the
+   * stream breaks off.
+   */
+  timeouts?: {
+    /** Until the upstream is connected, name and TLS included. Default: 10,000. */
+    connect?: number | false;
+    /** From the end of the request to the head of the response (with `commit`, to its first event). Default: 120,000. */
+    headers?: number | false;
+    /** Without a byte of the response's body. Heartbeats do not count. Default: 120,000. */
+    idle?: number | false;
+    /** Without the client taking anything of what is ready for it. Default: 120,000. */
+    drain?: number | false;
+    /** For the whole exchange, retries and all. Default: `false`. */
+    total?: number | false;
+  };
+
+  /**
+   * Tries again, before anything was sent to the client, after connection errors (`errorCodes`: those of Node and of
+   * {@link SseProxyError}) and statuses (default: 429, 500, 502, 503, 504, 529), up to `maxRetries` (2) times. A request that the
+   * upstream may have seen is sent again only by `methods` that are safe to repeat (GET, HEAD, OPTIONS, PUT, DELETE, TRACE, and
+   * those of the provider, which has POST). Waits between 0 and `minTimeout` (500) ms times `timeoutFactor` (2) to the power of
+   * the retry, at most `maxTimeout` (30,000), or for as long as `Retry-After` says (`retryAfter: false` to ignore it); where that
+   * is longer than `maxTimeout`, the answer is passed on at once. Bodies above `maxBodySize` (`'1mb'`) are not sent again.
+   * Default: `false`.
+   */
+  retry?:
+    | false
+    | {
+        maxRetries?: number;
+        methods?: readonly string[];
+        statusCodes?: readonly number[];
+        errorCodes?: readonly string[];
+        minTimeout?: number;
+        maxTimeout?: number;
+        timeoutFactor?: number;
+        retryAfter?: boolean;
+        maxBodySize?: number | string;
+      };
+
+  /**
+   * Where to turn when the retries of a target are spent, in order; or a function that names the next one, or none. Of a list,
+   * a target that has failed five times in a row is skipped for 30 s.
+   */
+  fallbacks?: readonly Fallback[] | ((failed: AttemptFailed, exchange: Exchange<TReq, TRes>) => Fallback | undefined);
+
+  /**
+   * When the head of an event stream is sent: with the upstream's `'head'` (default), or with the `'first-event'`, so that a 200 that
+   * begins with an error event (as its provider knows it) is retried, falls back, or becomes a real status; or when a function
+   * says so of the first event. `false` from it is a failed attempt.
+   */
+  commit?:
+    | 'head'
+    | 'first-event'
+    | ((event: StreamEvent, exchange: Exchange<TReq, TRes>) => boolean | Promise<boolean>);
+
+  /**
+   * What becomes of the upstream's answer when the client leaves in the middle: `'abort'` (default) ends it at once; `'continue'`
+   * reads it to its end, so that the usage is complete (up to 64 MiB and five minutes).
+   */
+  onClientClose?: 'abort' | 'continue' | ((exchange: Exchange<TReq, TRes>) => 'abort' | 'continue');
+
+  /** Sizes are in bytes or as `'10mb'`. */
   limits?: {
+    /** The most that a request body may have; more is answered with a 413. Default: no limit. */
+    requestBody?: number | string;
+    /** How many exchanges run at a time; more are answered with a 503. Default: no limit. */
+    concurrency?: number;
+    /** How many more may wait for their turn, and for how many milliseconds (default 10,000). Default: none. */
+    queue?: { size: number; timeout?: number };
     /**
      * The most that is held of one event; of a JSON answer, of all of it. Default: `'1mb'`. Beyond it nothing is observed
      * any more (`onEvent`, usage), and a stream that is to be transformed ends.
@@ -266,4 +372,9 @@ export interface SseProxy<TReq extends IncomingMessage = IncomingMessage, TRes e
   extends RequestHandler<TReq, TRes> {
   /** Exchanges that have not ended yet. */
   readonly active: number;
+  /**
+   * Ends the proxy's work, before a server is closed: new requests are answered with a 503, running ones may end within `grace`
+   * milliseconds (default 30,000) and are then ended as `drained`. Resolves when the last is gone, and accounted for.
+   */
+  drain(options?: { grace?: number }): Promise<void>;
 }

@@ -1,0 +1,110 @@
+import type { Circuit } from './circuit.js';
+import type { SseProxyError } from './errors.js';
+import { type Config, type Route, resolveFallback } from './options.js';
+import { type AttemptFailure, isRetryable, retryDelay, shouldRetry } from './retry.js';
+import type { Exchange, HeaderFields } from './types.js';
+
+/** The most targets that one exchange turns to, whatever `fallbacks` says as a function. */
+const MAX_ROUTES = 10;
+
+/** What keeps an attempt from being the answer: a response, or an error. */
+export interface Failed {
+  statusCode?: number;
+  headers?: HeaderFields;
+  error?: SseProxyError;
+  /** The upstream may have seen the request. */
+  reached: boolean;
+}
+
+export interface NextAttempt {
+  route: Route;
+  /** Milliseconds to wait before. */
+  delay: number;
+}
+
+/** Where the attempts of one exchange go, one after the other. */
+export class Failover {
+  readonly #config: Config;
+  readonly #circuits: ReadonlyMap<Route, Circuit>;
+  readonly #exchange: Exchange;
+  readonly #own: Route;
+  /** Those that were not tried yet. */
+  readonly #routes: Route[];
+  #route: Route;
+  #retries = 0;
+  #routesTried = 1;
+
+  constructor(config: Config, circuits: ReadonlyMap<Route, Circuit>, exchange: Exchange) {
+    this.#config = config;
+    this.#circuits = circuits;
+    this.#exchange = exchange;
+    this.#routes = [...config.routes];
+    this.#own = config.routes[0] as Route;
+    // Where no target is worth it, the proxy's own is tried all the same.
+    this.#route = this.#nextAdmitted() ?? this.#own;
+  }
+
+  get route(): Route {
+    return this.#route;
+  }
+
+  /** Whether a failed attempt can have a next one at all, so that the request's body is worth keeping. */
+  get isPossible(): boolean {
+    const { retry, routes, nextFallback } = this.#config;
+    return retry.maxRetries > 0 || routes.length > 1 || nextFallback !== undefined;
+  }
+
+  /** The attempt has brought the answer, whatever becomes of the rest of it. */
+  succeeded(): void {
+    this.#circuits.get(this.#route)?.succeeded();
+  }
+
+  /** What to try after a failure; `undefined` where that is the answer. */
+  next(failed: Failed): NextAttempt | undefined {
+    const { retry } = this.#config;
+    const failure = failureOf(failed);
+    const isUpstreams = isRetryable(failure, retry) || failed.error !== undefined;
+    if (!isUpstreams) return undefined;
+    this.#circuits.get(this.#route)?.failed();
+    if (shouldRetry(failure, { method: this.#exchange.req.method, retries: this.#retries }, retry)) {
+      const delay = retryDelay(failure, this.#retries, retry);
+      this.#retries += 1;
+      if (delay !== undefined) return { route: this.#route, delay };
+    }
+    const route = this.#nextRoute(failed);
+    if (route === undefined) return undefined;
+    this.#route = route;
+    this.#retries = 0;
+    this.#routesTried += 1;
+    return { route, delay: 0 };
+  }
+
+  #nextRoute({ statusCode, error }: Failed): Route | undefined {
+    const { nextFallback } = this.#config;
+    if (nextFallback === undefined) return this.#nextAdmitted();
+    if (this.#routesTried >= MAX_ROUTES) return undefined;
+    const failed = { ...(statusCode !== undefined && { statusCode }), ...(error !== undefined && { error }) };
+    try {
+      const fallback = nextFallback(failed, this.#exchange);
+      return fallback === undefined ? undefined : resolveFallback(fallback, this.#own.provider);
+    } catch (cause) {
+      this.#config.logError('fallbacks failed: %o', cause);
+      return undefined;
+    }
+  }
+
+  #nextAdmitted(): Route | undefined {
+    for (let route = this.#routes.shift(); route !== undefined; route = this.#routes.shift()) {
+      if (this.#circuits.get(route)?.admits() ?? true) return route;
+    }
+    return undefined;
+  }
+}
+
+function failureOf({ statusCode, headers, error, reached }: Failed): AttemptFailure {
+  if (error === undefined) {
+    return { ...(statusCode !== undefined && { statusCode }), ...(headers !== undefined && { headers }), reached };
+  }
+  const { code } = (error.cause ?? {}) as NodeJS.ErrnoException;
+  return { errorCodes: [error.code, code], reached };
+}
