@@ -125,7 +125,7 @@ describe.each(FAULTS)('an upstream that %s', (_, makeTarget, code) => {
   const summary = (target: string): object => ({
     outcome: 'upstream-error',
     statusCode: 502,
-    attempts: 1,
+    attempts: { length: 1 },
     target,
     bytes: 0,
     error: { name: 'SseProxyError', code, statusCode: 502 },
@@ -211,7 +211,7 @@ describe('proxyTimeout', () => {
     await expectOneSummary(proxy, {
       outcome: 'timeout',
       statusCode: 504,
-      attempts: 1,
+      attempts: { length: 1 },
       error: { code: 'UPSTREAM_TIMEOUT' },
     });
   });
@@ -315,7 +315,7 @@ async function truncatingUpstream(type: string, truncation: Truncation): Promise
 const TRUNCATED = {
   outcome: 'upstream-truncated',
   statusCode: 200,
-  attempts: 1,
+  attempts: { length: 1 },
   error: { code: 'UPSTREAM_TRUNCATED' },
 };
 

@@ -83,7 +83,7 @@ describe('credentials', () => {
       const response = await post(proxy.url, '{}', callers);
       expect(response.statusCode).toBe(500);
       expect((await readAll(response)).toString()).not.toMatch(/sk-|vault/);
-      expect(await proxy.summary()).toMatchObject({ outcome: 'failed', attempts: 0, error: { code } });
+      expect(await proxy.summary()).toMatchObject({ outcome: 'failed', attempts: { length: 0 }, error: { code } });
       expect([received, usages]).toEqual([[], []]);
     });
   });
@@ -270,7 +270,7 @@ describe('includeUsage', () => {
     req.write('{"stream":');
     await new Promise((resolve) => proxy.server.once('request', resolve));
     req.destroy();
-    expect(await proxy.summary()).toMatchObject({ outcome: 'client-closed', attempts: 0 });
+    expect(await proxy.summary()).toMatchObject({ outcome: 'client-closed', attempts: { length: 0 } });
     expect([received, usages]).toEqual([[], []]);
   });
 });

@@ -231,7 +231,7 @@ describe('usage', () => {
     const asked = await upstream.next();
     req.destroy();
     await asked.closed;
-    expect(await proxy.summary()).toMatchObject({ outcome: 'client-closed', attempts: 1 });
+    expect(await proxy.summary()).toMatchObject({ outcome: 'client-closed', attempts: { length: 1 } });
     expect(await usages.next()).toEqual({ complete: false });
     expect(usages.count).toBe(1);
   });

@@ -37,9 +37,16 @@ describe('the README', () => {
     const outcomes = table('| what happened | the client sees | `summary.outcome` |').map(([, , outcome]) => outcome);
     expect(new Set(outcomes)).toEqual(
       new Set(
-        ['completed', 'client-closed', 'upstream-error', 'timeout', 'upstream-truncated', 'failed'].map(
-          (o) => `\`${o}\``,
-        ),
+        [
+          'completed',
+          'client-closed',
+          'upstream-error',
+          'timeout',
+          'upstream-truncated',
+          'refused',
+          'drained',
+          'failed',
+        ].map((o) => `\`${o}\``),
       ),
     );
   });

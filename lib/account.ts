@@ -1,23 +1,46 @@
-import type { Outcome, SseProxyError } from './errors.js';
-import type { Reading, StreamSummary, Usage } from './types.js';
+import type { Outcome, SseProxyError, SseProxyErrorCode } from './errors.js';
+import type { AttemptSummary, Reading, StreamSummary, Usage } from './types.js';
 
 /** What is known of one exchange, as it goes. */
 export class Account {
-  attempts = 0;
-  target: string | undefined;
+  readonly attempts: AttemptSummary[] = [];
   bytes = 0;
   /** Counted only where events are read. */
   events: number | undefined;
   /** Filled in by a provider. */
   reading: Reading | undefined;
   readonly #startedAt = performance.now();
+  #sentAt = 0;
   #headersAt: number | undefined;
   #firstByteAt: number | undefined;
   #firstTokenAt: number | undefined;
   #endedAt: number | undefined;
 
-  headers(): void {
+  get target(): string | undefined {
+    return this.attempts.at(-1)?.target;
+  }
+
+  /** A request is about to be sent upstream. */
+  sending(target: string): void {
+    this.attempts.push({ target });
+    this.#sentAt = this.#elapsed();
+  }
+
+  /** It was answered with this status. */
+  headers(statusCode: number): void {
     this.#headersAt = this.#elapsed();
+    this.#attempted({ statusCode });
+  }
+
+  /** It failed. */
+  attemptFailed(error: SseProxyErrorCode): void {
+    this.#attempted({ error });
+  }
+
+  #attempted(result: Omit<AttemptSummary, 'target'>): void {
+    const attempt = this.attempts.at(-1);
+    if (attempt === undefined || attempt.error !== undefined) return;
+    Object.assign(attempt, { duration: this.#elapsed() - this.#sentAt }, attempt, result);
   }
 
   firstByte(): void {

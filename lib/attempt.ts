@@ -5,8 +5,8 @@ import { authenticate } from './credentials.js';
 import { SseProxyError, toSseProxyError } from './errors.js';
 import { setForwarded } from './headers.js';
 import { acceptsEventStream } from './media-type.js';
-import type { Config } from './options.js';
-import { type BodyCapture, captureBody, ReplayedBody, type RequestBody } from './request-body.js';
+import type { Config, Route } from './options.js';
+import { type BodyCapture, captureBody, limitBody, ReplayedBody, type RequestBody } from './request-body.js';
 import { UpstreamResponse } from './upstream-response.js';
 
 /** What an attempt reports. After `failed` nothing else is reported. */
@@ -17,6 +17,13 @@ export interface AttemptHandlers {
   sending(target: string): void;
   /** A 1xx response. */
   information(info: InformationEvent): void;
+  /** The head has come, and the response is the user's (`selfHandleResponse`). */
+  handedOver(): void;
+  /** The connection is being made. */
+  connecting(): void;
+  connected(): void;
+  /** The whole request was sent. */
+  sent(): void;
   /** The final response's head; `source` is its body, paused. Not called with `selfHandleResponse`. */
   head(response: UpstreamResponse, source: IncomingMessage): void;
   /** There is no response to wait for: the request was only to be forwarded (`forward` without a target). */
@@ -25,11 +32,33 @@ export interface AttemptHandlers {
   failed(error: SseProxyError, notify: () => Promise<void>): void;
 }
 
+export interface AttemptOptions {
+  req: IncomingMessage;
+  res: ServerResponse;
+  handlers: AttemptHandlers;
+  body: RequestBody;
+  /** Where to, and as whom. */
+  route: Route;
+  /** Pooled connections are to be left alone. */
+  freshConnection: boolean;
+  /** How much of the body to keep, so that it can be sent once more. */
+  keptBytes: number;
+  /** The user answers the client (`selfHandleResponse`). */
+  selfHandled: boolean;
+}
+
+/** Bodies up to this size can be sent once more when a pooled connection turns out to be dead. */
+const STALE_LIMIT = 256 * 1024;
+
 /** One request to the upstream. */
 export class Attempt {
   /** Express's own, which user callbacks are handed. */
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
+  /** What is sent; a hook may have put a stream of its own in its place before that. */
+  body: RequestBody;
+  readonly route: Route;
+  readonly freshConnection: boolean;
   /** What http-proxy-middleware writes into: Express's own response where the user handles it. */
   readonly response: UpstreamResponse | ServerResponse;
   /** The target of `forward`, where the request is copied to: what becomes of the copy does not matter. */
@@ -37,8 +66,10 @@ export class Attempt {
   /** What the upstream is authenticated to with, by a provider. */
   credentials: Readonly<Record<string, string>> | undefined;
   readonly #handlers: AttemptHandlers;
+  readonly #keptBytes: number;
   #request: ClientRequest | undefined;
   #capture: BodyCapture | undefined;
+  #bodyStarted = false;
   #bytesReadBefore = 0;
   #held: PassThrough | undefined;
   #timedOut = false;
@@ -47,23 +78,14 @@ export class Attempt {
   #started = false;
   #over = false;
 
-  /**
-   * @param body what to send
-   * @param freshConnection whether pooled connections are to be left alone
-   * @param selfHandled whether the user answers the client (`selfHandleResponse`)
-   */
-  constructor(
-    req: IncomingMessage,
-    res: ServerResponse,
-    handlers: AttemptHandlers,
-    /** What is sent; a hook may have put a stream of its own in its place before that. */
-    public body: RequestBody,
-    readonly freshConnection: boolean,
-    selfHandled: boolean,
-  ) {
+  constructor({ req, res, handlers, body, route, freshConnection, keptBytes, selfHandled }: AttemptOptions) {
     this.req = req;
     this.res = res;
+    this.body = body;
+    this.route = route;
+    this.freshConnection = freshConnection;
     this.#handlers = handlers;
+    this.#keptBytes = keptBytes;
     this.response = selfHandled
       ? res
       : new UpstreamResponse(
@@ -86,12 +108,30 @@ export class Attempt {
     return this.#handlers.prepare(this, path);
   }
 
+  /** The request is not sent yet, and it is the client that takes its time. */
+  get waitsForClient(): boolean {
+    const request = this.#request;
+    return request !== undefined && !request.writableEnded && !request.writableNeedDrain;
+  }
+
+  get isReplayable(): boolean {
+    if (this.body !== 'stream') return this.body !== 'lost';
+    return !this.#bodyStarted || this.#capture?.isUsable === true;
+  }
+
+  /** The body to send in another attempt; `undefined` where it is lost. Nothing more is sent in this one. */
+  replay(): RequestBody | undefined {
+    if (this.body !== 'stream' || !this.#bodyStarted) return this.body === 'lost' ? undefined : this.body;
+    if (this.#request !== undefined) this.req.unpipe(this.#held ?? this.#request);
+    return this.#capture?.take();
+  }
+
   /** The body that was sent, where a pooled connection turned out to be dead before a byte of the response came. */
-  bodyForFreshConnection(): ReplayedBody | undefined {
+  bodyForFreshConnection(): RequestBody | undefined {
     const request = this.#request;
     if (request === undefined || !request.reusedSocket || this.#headReceived || this.#timedOut) return undefined;
     if (request.socket !== null && request.socket.bytesRead > this.#bytesReadBefore) return undefined;
-    return this.body instanceof ReplayedBody ? this.body : this.#capture?.take();
+    return this.replay();
   }
 
   /** Ends the upstream request, whatever has become of it. Nothing is reported any more. */
@@ -149,10 +189,11 @@ export class Attempt {
   }
 
   /** httpxy's `proxyReq`: the upstream request has its socket, and its head is still to be written. */
-  onRequest(request: ClientRequest, { hpm, provider, wantsIdentity }: Config): void {
+  onRequest(request: ClientRequest, { hpm, wantsIdentity, requestBody }: Config): void {
     const redirectedFrom = this.#request;
     this.#request = request;
-    const own = Object.keys(hpm.headers ?? {}).map((name) => name.toLowerCase());
+    const { provider, headers = hpm.headers } = this.route;
+    const own = Object.keys(headers ?? {}).map((name) => name.toLowerCase());
     const isTarget = redirectedFrom === undefined || isSameOrigin(redirectedFrom, request);
     if (provider !== undefined) authenticate(request, provider, this.credentials, own);
     if (!isTarget) {
@@ -163,7 +204,7 @@ export class Attempt {
     this.#watchConnection(request);
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
     this.#guard(request);
-    if (redirectedFrom === undefined) this.#startBody(request);
+    if (redirectedFrom === undefined) this.#startBody(request, requestBody);
     if (!request.hasHeader('transfer-encoding')) {
       request.setHeader('connection', request.shouldKeepAlive ? 'keep-alive' : 'close');
     }
@@ -201,7 +242,9 @@ export class Attempt {
     this.#headReceived = true;
     // httpxy overwrites it before it copies the head.
     if (this.response instanceof UpstreamResponse) this.response.connection = response.headers.connection;
-    this.#capture?.stop();
+    else this.#handlers.handedOver();
+    // With a status that is tried again it is still needed; else the exchange stops it.
+    if (this.#keptBytes === 0) this.#capture?.stop();
   }
 
   #onBody(source: IncomingMessage): void {
@@ -212,18 +255,34 @@ export class Attempt {
     if (!this.#over) this.#handlers.empty();
   }
 
-  #watchConnection({ socket }: ClientRequest): void {
+  #watchConnection(request: ClientRequest): void {
+    const { socket } = request;
     const onConnect = (): void => {
       this.#connected = true;
+      if (this.#over) return;
+      this.#handlers.connected();
+      request.once('finish', () => {
+        if (!this.#over && !this.#headReceived) this.#handlers.sent();
+      });
     };
-    if (socket === null || !socket.connecting) onConnect();
-    else socket.once((socket as Partial<TLSSocket>).encrypted ? 'secureConnect' : 'connect', onConnect);
+    if (socket?.connecting !== true) {
+      onConnect();
+      return;
+    }
+    this.#handlers.connecting();
+    socket.once((socket as Partial<TLSSocket>).encrypted ? 'secureConnect' : 'connect', onConnect);
   }
 
-  #startBody(request: ClientRequest): void {
+  #startBody(request: ClientRequest, limit: number): void {
     const { body } = this;
+    this.#bodyStarted = true;
     if (this.#held !== undefined) (body instanceof ReplayedBody ? body.toStream() : this.req).pipe(this.#held);
-    if (body === 'stream' && request.reusedSocket) this.#capture = captureBody(this.req);
+    if (body !== 'stream') return;
+    const kept = Math.max(this.#keptBytes, request.reusedSocket ? STALE_LIMIT : 0);
+    if (kept > 0) this.#capture = captureBody(this.req, kept);
+    if (limit < Number.POSITIVE_INFINITY) {
+      limitBody(this.req, limit, () => this.fail(new SseProxyError('REQUEST_BODY_TOO_LARGE')));
+    }
   }
 
   /** What httpxy throws inside its own listeners (a malformed Location, say) would end the process. */

@@ -14,7 +14,7 @@ import { runHook } from './hooks.js';
 import { Later } from './later.js';
 import type { Config } from './options.js';
 import type { Relay } from './relay.js';
-import type { Exchange, Reading, RequestEdit, TransformResult } from './types.js';
+import type { Exchange, Provider, Reading, RequestEdit, TransformResult } from './types.js';
 
 const EMPTY = Buffer.alloc(0);
 
@@ -32,6 +32,7 @@ export class EventLayer {
   readonly stages: readonly Transform[];
   readonly #plan: EventPlan;
   readonly #config: Config;
+  readonly #provider: Provider | undefined;
   readonly #exchange: Exchange;
   readonly #account: Account;
   readonly #client: ClientResponse;
@@ -49,6 +50,7 @@ export class EventLayer {
   constructor(
     plan: EventPlan,
     config: Config,
+    provider: Provider | undefined,
     exchange: Exchange,
     account: Account,
     client: ClientResponse,
@@ -60,6 +62,7 @@ export class EventLayer {
     }
     this.#plan = plan;
     this.#config = config;
+    this.#provider = provider;
     this.#exchange = exchange;
     this.#account = account;
     this.#client = client;
@@ -67,7 +70,7 @@ export class EventLayer {
     if (plan.eventStream && (plan.reads || plan.observes || plan.transforms)) account.events = 0;
     if (plan.transforms) this.#transformer = this.#createTransformer(edit);
     else if (plan.reads || plan.observes) this.#tap = this.#createTap();
-    if (plan.beats || plan.reportsErrors) this.#boundary = new Boundary(plan.format);
+    if (plan.beats || plan.reportsErrors || plan.reconnects) this.#boundary = new Boundary(plan.format);
     const decoder = plan.decode === undefined ? undefined : createDecoder(plan.decode);
     this.stages = [decoder, this.#transformer].filter((stage) => stage !== undefined);
   }
@@ -93,10 +96,21 @@ export class EventLayer {
     }
   }
 
+  /** The client has left. */
+  detach(): void {
+    this.#heartbeat?.stop();
+  }
+
   /** The upstream's answer broke off: half an event is all that there will be of it. */
   breakOff(): void {
     this.#heartbeat?.stop();
     this.#transformer?.breakOff();
+  }
+
+  /** Has EventSource clients come back after so many milliseconds, where that can be said now. */
+  askForReconnect(retry: number): void {
+    if (!this.#plan.reconnects || this.#boundary?.isReached !== true) return;
+    this.#insert(Buffer.from(`retry: ${retry}\n\n`));
   }
 
   /** Tells the client by an error event where that is possible. Nothing may be sent behind it. */
@@ -104,9 +118,12 @@ export class EventLayer {
     const { format, reportsErrors } = this.#plan;
     this.#flush();
     if (!reportsErrors || this.#boundary?.isReached !== true || this.#hasEnded()) return;
-    const { provider, logError } = this.#config;
+    const { logError } = this.#config;
     try {
-      const fields = provider?.errorEvent(error, this.#exchange) ?? { event: 'error', data: JSON.stringify(error) };
+      const fields = this.#provider?.errorEvent(error, this.#exchange) ?? {
+        event: 'error',
+        data: JSON.stringify(error),
+      };
       this.#insert(Buffer.from(format.encode?.(fields) ?? ''));
     } catch (cause) {
       logError('errorEvent of the provider failed: %o', cause);
@@ -117,11 +134,11 @@ export class EventLayer {
   #hasEnded(): boolean {
     const { reading } = this.#account;
     if (reading !== undefined) return reading.ended;
-    const { provider, eventSize } = this.#config;
+    const { eventSize } = this.#config;
     const last = newReading();
     try {
       for (const { event } of new EventReader(this.#plan.format, eventSize).read(this.#boundary?.last ?? EMPTY)) {
-        if (event !== undefined) provider?.read(event, last);
+        if (event !== undefined) this.#provider?.read(event, last);
       }
     } catch {
       // It is no end, then.
@@ -203,11 +220,11 @@ export class EventLayer {
 
   /** Has the provider take from an event what it tells. */
   #read(event: ParsedEvent): void {
-    const { provider, logError } = this.#config;
+    const { logError } = this.#config;
     const { reading } = this.#account;
     if (reading === undefined) return;
     void runHook(
-      () => provider?.read(event, reading),
+      () => this.#provider?.read(event, reading),
       (cause) => logError('the provider failed to read an event: %o', cause),
     );
     if (reading.hasContent) this.#account.firstToken();

@@ -5,7 +5,7 @@ import { json, jsonArray } from './formats/json.js';
 import { ndjson } from './formats/ndjson.js';
 import { sse } from './formats/sse.js';
 import { first, forbidsTransform } from './headers.js';
-import { isJsonType, parseMediaType } from './media-type.js';
+import { acceptsEventStream, isJsonType, parseMediaType } from './media-type.js';
 import type { Config } from './options.js';
 import type { ResponseHead } from './types.js';
 
@@ -32,6 +32,8 @@ export interface EventPlan {
   beats: boolean;
   /** An error event tells of its breaking off. */
   reportsErrors: boolean;
+  /** It goes to an EventSource, which can be told when to come back. */
+  reconnects: boolean;
 }
 
 /** Decides once per response, by its head. A feature that is off, or that this response is not for, leaves no trace. */
@@ -39,14 +41,14 @@ export function planEvents(
   config: Config,
   req: IncomingMessage,
   { headers }: ResponseHead,
-  { eventStream, hasExtras }: { eventStream: boolean; hasExtras: boolean },
+  { eventStream, hasExtras, hasProvider }: { eventStream: boolean; hasExtras: boolean; hasProvider: boolean },
 ): EventPlan {
   const contentType = first(headers['content-type']);
   const type = parseMediaType(contentType)?.essence ?? '';
   const coding = codingOf(first(headers['content-encoding']));
   const format = eventStream ? formatOf(type) : json;
 
-  const reads = config.reads && (eventStream || isJsonType(contentType));
+  const reads = config.reads && hasProvider && (eventStream || isJsonType(contentType));
   const observes = eventStream && config.onEvent !== undefined;
   const mayTransform = config.noTransform === 'ignore' || !forbidsTransform(headers);
   const edits = eventStream && config.transformEvent !== undefined && mayTransform;
@@ -69,6 +71,7 @@ export function planEvents(
     transforms,
     unreadable: transforms && (!isPlain || format.encode === undefined),
     beats: beats && hasRoom,
+    reconnects: format === sse && hasRoom && acceptsEventStream(req.headers.accept),
     reportsErrors: eventStream && config.truncation === 'event' && format.isBoundary !== undefined && hasRoom,
   };
 }

@@ -1,23 +1,49 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Account } from './account.js';
+import { Answer, type GateFailure } from './answer.js';
 import { Attempt, type AttemptHandlers } from './attempt.js';
+import type { Circuit } from './circuit.js';
 import { ClientResponse } from './client-response.js';
 import { credentialsOf, withoutKey } from './credentials.js';
-import { errorResponse, outcomeOf, SseProxyError } from './errors.js';
-import { EventLayer } from './event-layer.js';
-import { type EventPlan, planEvents } from './event-plan.js';
-import { applyResponsePasses, first, mayHaveContent } from './headers.js';
+import { Deadlines, type Phase } from './deadlines.js';
+import { outcomeOf, SseProxyError, type SseProxyErrorCode } from './errors.js';
+import { type Failed, Failover } from './failover.js';
 import { mustBeSync, runHook } from './hooks.js';
-import { isEventStreamType, isJsonType } from './media-type.js';
-import type { Config } from './options.js';
-import { Relay } from './relay.js';
+import type { Limiter } from './limiter.js';
+import type { Config, Route } from './options.js';
+import { errorAnswer, respond } from './own-response.js';
 import { type RequestBody, requestBody } from './request-body.js';
-import { editRequest } from './request-edit.js';
-import type { Exchange, RequestEdit, ResponseHead } from './types.js';
+import { editRequest, readEditable } from './request-edit.js';
+import type { AttemptSummary, Exchange, RequestEdit, ResponseHead } from './types.js';
 import type { Upstream } from './upstream.js';
 import type { UpstreamResponse } from './upstream-response.js';
 
 type Next = (error?: unknown) => void;
+
+/** What the exchanges of one proxy share. */
+export interface Services {
+  config: Config;
+  upstream: Upstream;
+  limiter: Limiter | undefined;
+  circuits: ReadonlyMap<Route, Circuit>;
+  /** No new exchanges are let in. */
+  isDraining(): boolean;
+}
+
+/** What is read on of an answer when its client has left (`onClientClose: 'continue'`), at the most. */
+const CONTINUE_BYTES = 64 * 1024 * 1024;
+const CONTINUE_TIME = 5 * 60_000;
+
+/** When an EventSource is to come back to a proxy that was drained. Milliseconds. */
+const RECONNECT_AFTER = 1_000;
+
+const TIMEOUTS: Record<Phase, SseProxyErrorCode> = {
+  connect: 'UPSTREAM_CONNECT_TIMEOUT',
+  headers: 'UPSTREAM_TIMEOUT',
+  idle: 'UPSTREAM_TIMEOUT',
+  drain: 'CLIENT_TIMEOUT',
+  total: 'TOTAL_TIMEOUT',
+};
 
 /** One client request, from its arrival to its one ending. */
 export class ProxyExchange implements Exchange {
@@ -25,35 +51,48 @@ export class ProxyExchange implements Exchange {
   readonly res: ServerResponse;
   path: string;
 
+  readonly #services: Services;
   readonly #config: Config;
-  readonly #upstream: Upstream;
   readonly #client: ClientResponse;
   readonly #next: Next | undefined;
   readonly #url: string | undefined;
   readonly #account = new Account();
+  readonly #deadlines: Deadlines;
+  readonly #failover: Failover;
+  /** What every attempt starts from. */
+  #body: RequestBody;
   #locals: Record<string, unknown> | undefined;
+  #hasPlace = false;
+  #stopWaiting: (() => void) | undefined;
   #attempt: Attempt | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #continueTimer: NodeJS.Timeout | undefined;
   #edit: RequestEdit | undefined;
-  #events: EventLayer | undefined;
-  #relay: Relay | undefined;
+  #answer: Answer | undefined;
   #onEnd: (() => void) | undefined;
   #notify: (() => Promise<void>) | undefined;
   #failure: SseProxyError | undefined;
   #reachedUpstream = false;
+  /** The client has its response, or has gone. */
+  #isClosed = false;
+  #isReported = false;
 
-  constructor(config: Config, upstream: Upstream, req: IncomingMessage, res: ServerResponse, next: Next | undefined) {
-    this.#config = config;
-    this.#upstream = upstream;
+  constructor(services: Services, req: IncomingMessage, res: ServerResponse, next: Next | undefined) {
+    this.#services = services;
+    this.#config = services.config;
     this.req = req;
     this.res = res;
     this.#next = next;
     this.#client = new ClientResponse(req, res);
+    this.#deadlines = new Deadlines(services.config.timeouts, (phase) => this.#onTimeout(phase));
     // `pathRewrite` changes it, and every attempt starts from what came in.
     this.#url = req.url;
     this.path = req.url ?? '/';
+    this.#body = services.config.hpm.buffer === undefined ? requestBody(req) : 'stream';
+    this.#failover = new Failover(services.config, services.circuits, this);
   }
 
-  get attempts(): number {
+  get attempts(): readonly AttemptSummary[] {
     return this.#account.attempts;
   }
 
@@ -68,149 +107,259 @@ export class ProxyExchange implements Exchange {
 
   /** Starts; `false` where `pathFilter` says that the request is not the proxy's, and nothing was begun. */
   start(onEnd: () => void): boolean {
-    const { buffer, timeout } = this.#config.hpm;
-    if (!this.#send(buffer === undefined ? requestBody(this.req) : 'stream', false)) return false;
+    const { timeout } = this.#config.hpm;
+    if (!this.#send(this.#failover.route)) return false;
     this.#onEnd = onEnd;
-    this.#client.onceClosed(() => this.#end());
+    this.#deadlines.start('total');
+    this.#client.onceClosed(() => this.#onClosed());
     if (timeout) this.#client.limitSilence(timeout);
     return true;
   }
 
-  #send(body: RequestBody, freshConnection: boolean): boolean {
-    this.req.url = this.#url;
-    this.#noteReach();
-    const handlers: AttemptHandlers = {
-      prepare: (attempt, path) => this.#prepare(attempt, path),
-      sending: (target) => {
-        this.#account.attempts += 1;
-        this.#account.target = target;
-      },
-      information: (info) => this.#client.inform(info),
-      head: (response, source) => this.#onHead(response, source),
-      empty: () => this.#respond({ statusCode: 200, statusMessage: '', headers: { 'content-length': '0' } }, ''),
-      failed: (error, notify) => this.#onFailure(error, notify),
-    };
-    const selfHandled = this.#config.hpm.selfHandleResponse === true;
-    this.#attempt = new Attempt(this.req, this.res, handlers, body, freshConnection, selfHandled);
-    return this.#upstream.send(this.#attempt);
+  /** Ends it now, if it has not ended yet: the proxy is drained. */
+  drain(): void {
+    if (this.#isClosed) this.#end();
+    else this.#fail(new SseProxyError('DRAINED'));
   }
 
   // --- the request --------------------------------------------------------------------------------------------------
 
+  #send(route: Route, freshConnection = false): boolean {
+    this.req.url = this.#url;
+    this.#noteReach();
+    const deadlines = this.#deadlines;
+    const handlers: AttemptHandlers = {
+      prepare: (attempt, path) => this.#prepare(attempt, path),
+      sending: (target) => this.#account.sending(target),
+      connecting: () => deadlines.start('connect'),
+      connected: () => {
+        deadlines.stop('connect');
+        deadlines.start('headers');
+      },
+      sent: () => deadlines.start('headers'),
+      handedOver: () => deadlines.stop('headers'),
+      information: (info) => this.#client.inform(info),
+      head: (response, source) => void this.#onHead(response, source),
+      empty: () => this.#respond({ statusCode: 200, statusMessage: '', headers: { 'content-length': '0' } }, ''),
+      failed: (error, notify) => this.#onFailure(error, notify),
+    };
+    const selfHandled = this.#config.hpm.selfHandleResponse === true;
+    const keptBytes = this.#failover.isPossible ? this.#config.retry.maxBodySize : 0;
+    this.#attempt = new Attempt({
+      req: this.req,
+      res: this.res,
+      handlers,
+      body: this.#body,
+      route,
+      freshConnection,
+      keptBytes,
+      selfHandled,
+    });
+    return this.#services.upstream.send(this.#attempt);
+  }
+
+  /** The request is the proxy's, and about to be sent. Resolves with the path to send. */
   async #prepare(attempt: Attempt, path: string): Promise<string> {
+    if (!this.#hasPlace) await this.#enter();
     this.path = path;
-    const { provider } = this.#config;
+    const { provider } = attempt.route;
     if (provider === undefined) return path;
     attempt.credentials = await credentialsOf(provider, this);
-    // What is sent once more was changed the first time.
-    this.#edit ??= await editRequest(provider, this, attempt);
+    if (attempt.body === this.#body) {
+      this.#body = await readEditable(provider, this.req, this.#body);
+      const { body, edit } = editRequest(provider, this, this.#body);
+      attempt.body = body;
+      this.#edit = edit;
+    }
     return attempt.credentials === undefined ? path : withoutKey(path);
+  }
+
+  /** Asks for a place among those that run. Throws where there is none. */
+  async #enter(): Promise<void> {
+    const { limiter, isDraining } = this.#services;
+    if (isDraining()) throw new SseProxyError('DRAINING');
+    if (Number(this.req.headers['content-length'] ?? 0) > this.#config.requestBody) {
+      throw new SseProxyError('REQUEST_BODY_TOO_LARGE');
+    }
+    if (limiter !== undefined) {
+      await new Promise<void>((resolve, reject) => {
+        this.#stopWaiting = limiter.enter(resolve, () => reject(new SseProxyError('CONCURRENCY_LIMIT')));
+      });
+    }
+    this.#hasPlace = true;
+    // It has left while it was waiting.
+    if (this.#isReported) this.#leave();
+  }
+
+  #leave(): void {
+    this.#stopWaiting?.();
+    if (this.#hasPlace) this.#services.limiter?.leave();
+    this.#hasPlace = false;
   }
 
   // --- the response -------------------------------------------------------------------------------------------------
 
-  #onHead(response: UpstreamResponse, source: IncomingMessage): void {
-    this.#account.headers();
+  async #onHead(response: UpstreamResponse, source: IncomingMessage): Promise<void> {
+    const attempt = this.#attempt as Attempt;
+    this.#account.headers(response.statusCode);
     try {
+      const answer = this.#createAnswer(attempt, response, source);
+      const { statusCode, headers } = answer;
+      if (this.#isClosed) {
+        this.#continueWith(answer);
+        return;
+      }
       // A hook of the user's has sent a head of its own: only the body is left to pass on.
-      if (!this.#client.headersSent) this.#commit(response, response.head(source));
+      if (!this.#client.headersSent) {
+        if (this.#tryNext({ statusCode, headers, reached: true })) return;
+        const failure = answer.isGated ? await answer.gate() : undefined;
+        if (attempt.isOver) return;
+        if (this.#isClosed) {
+          this.#continueWith(answer);
+          return;
+        }
+        if (failure !== undefined) {
+          this.#onGateFailure(failure);
+          return;
+        }
+        this.#answer = answer;
+        answer.commit();
+      }
+      this.#deadlines.stop('headers');
+      this.#answer = answer;
+      this.#failover.succeeded();
+      answer.relay();
     } catch (cause) {
-      this.#attempt?.fail(cause instanceof SseProxyError ? cause : hookFailed(cause));
+      attempt.fail(cause instanceof SseProxyError ? cause : hookFailed(cause));
+    }
+  }
+
+  #createAnswer(attempt: Attempt, response: UpstreamResponse, source: IncomingMessage): Answer {
+    const context = {
+      config: this.#config,
+      exchange: this,
+      account: this.#account,
+      client: this.#client,
+      deadlines: this.#deadlines,
+      provider: attempt.route.provider,
+      edit: this.#edit,
+      ended: () => this.#onBodyEnd(attempt, source),
+      failed: (error: unknown) => attempt.fail(error),
+    };
+    return new Answer(context, response, source);
+  }
+
+  #onBodyEnd(attempt: Attempt, source: IncomingMessage): void {
+    if (this.#failure !== undefined) return;
+    this.#deadlines.stop('idle');
+    attempt.complete();
+    if (this.#isClosed) {
+      this.#end();
       return;
     }
-    this.#relayBody(source);
+    // Trailers are about the bytes that the upstream has sent.
+    this.#client.end(this.#answer?.isTransformed ? [] : source.rawTrailers);
+    // The last of it is still to be taken.
+    this.#deadlines.start('drain');
   }
 
-  #commit(response: UpstreamResponse, head: ResponseHead): void {
-    const { method, httpVersion } = this.req;
-    const { statusCode, headers } = head;
-    if (statusCode < 200) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
-    const eventStream = this.#isEventStream(head);
-    const plan = this.#planEvents(head, eventStream);
-    applyResponsePasses(headers, {
-      method,
-      httpVersion,
-      statusCode,
-      eventStream,
-      decoded: plan?.decode !== undefined,
-      transformed: plan?.transforms === true,
-      app: this.#client.appHeaders,
-    });
-    this.#rewrite(head);
-    this.#client.commit(head, { eventStream, nameOf: (key) => response.nameOf(key) });
-  }
-
-  #isEventStream(head: ResponseHead): boolean {
-    const { isEventStream, provider } = this.#config;
-    if (isEventStream !== undefined) return Boolean(mustBeSync('isEventStream', isEventStream(head)));
-    const contentType = first(head.headers['content-type']);
-    return isEventStreamType(contentType) || (isJsonType(contentType) && provider?.streamsArray?.(this) === true);
-  }
-
-  #planEvents(head: ResponseHead, eventStream: boolean): EventPlan | undefined {
-    if (!mayHaveContent(this.req.method, head.statusCode)) return undefined;
-    if (!eventStream && !this.#config.reads) return undefined;
-    const hasExtras = this.#edit?.isExtra !== undefined;
-    const plan = planEvents(this.#config, this.req, head, { eventStream, hasExtras });
-    this.#events = new EventLayer(plan, this.#config, this, this.#account, this.#client, this.#edit);
-    return plan;
-  }
-
-  #rewrite(head: ResponseHead): void {
-    mustBeSync('rewriteHeaders', this.#config.rewriteHeaders?.(head, this));
-  }
-
-  #relayBody(source: IncomingMessage): void {
-    const relay = new Relay(source, this.#events?.stages ?? [], this.#client, this.#account, {
-      ended: () => {
-        if (this.#failure !== undefined) return;
-        this.#client.end(source.rawTrailers);
-        this.#attempt?.complete();
-      },
-      failed: (stage, cause) => this.#attempt?.fail(this.#events?.failureOf(stage, cause) ?? cause),
-    });
-    this.#relay = relay;
-    this.#events?.accompany(relay);
+  /** The first event of a stream has said that it is no answer. */
+  #onGateFailure({ statusCode, event }: GateFailure): void {
+    const error = new SseProxyError('UPSTREAM_ERROR_EVENT', { statusCode });
+    this.#account.attemptFailed(error.code);
+    if (this.#tryNext({ statusCode, reached: true })) return;
+    this.#failure = error;
+    this.#attempt?.abort();
+    const { head, body } = errorAnswer(error, this.#attempt?.route.provider, this, this.#config.logError);
+    this.#respond(head, event?.json() === undefined ? body : event.data);
   }
 
   // --- failures -----------------------------------------------------------------------------------------------------
 
-  #onFailure(error: SseProxyError, notify: () => Promise<void>): void {
-    // RFC 9112 9.3.1: the upstream had closed an idle connection just when the request was sent on it.
-    const body = error.code === 'UPSTREAM_CLOSED' ? this.#attempt?.bodyForFreshConnection() : undefined;
-    if (body !== undefined && !this.#client.gone) {
-      this.#attempt?.abort();
-      this.#send(body, true);
+  #fail(error: SseProxyError): void {
+    if (this.#attempt === undefined || this.#attempt.isOver) this.#onFailure(error, async () => {});
+    else this.#attempt.fail(error);
+  }
+
+  #onTimeout(phase: Phase): void {
+    if (phase === 'headers' && this.#attempt?.waitsForClient === true) {
+      this.#deadlines.start('headers');
       return;
     }
+    this.#fail(new SseProxyError(TIMEOUTS[phase]));
+    // It does not read: there is nothing to be told, and nothing to wait for.
+    if (phase === 'drain') this.#client.destroy();
+  }
+
+  #onFailure(error: SseProxyError, notify: () => Promise<void>): void {
+    if (this.#failure !== undefined || this.#isReported) return;
+    this.#account.attemptFailed(error.code);
+    if (this.#isClosed) {
+      this.#end();
+      return;
+    }
+    if (!this.#client.headersSent && this.#tryAgain(error)) return;
     this.#failure = error;
+    this.#deadlines.stopAll();
+    clearTimeout(this.#retryTimer);
     if (this.#client.headersSent) {
-      this.#breakOff(error);
+      if (this.#answer === undefined) this.#client.truncate();
+      else this.#answer.breakOff(error, error.code === 'DRAINED' ? RECONNECT_AFTER : undefined);
       // Not before the end: a listener that ends the response would make it look whole.
       this.#notify = notify;
     } else {
       notify()
-        .then(() => this.#answer(error))
+        .then(() => this.#answerFailure(error))
         .catch(() => this.#client.destroy());
     }
     this.#attempt?.abort();
     // The rest of an upload that nobody wants any more must not block the connection.
-    this.req.resume();
+    if (error.code !== 'REQUEST_BODY_TOO_LARGE') this.req.resume();
   }
 
-  /** Behind what had come until then, the client is told where that is possible, and then cut off. */
-  #breakOff(error: SseProxyError): void {
-    this.#events?.breakOff();
-    const tell = (): void => {
-      this.#events?.tell(error);
-      this.#client.truncate();
-    };
-    if (this.#relay === undefined) tell();
-    else this.#relay.cut(tell);
+  #tryAgain(error: SseProxyError): boolean {
+    const attempt = this.#attempt;
+    // RFC 9112 9.3.1: the upstream had closed an idle connection just when the request was sent on it.
+    const stale = error.code === 'UPSTREAM_CLOSED' ? attempt?.bodyForFreshConnection() : undefined;
+    if (attempt !== undefined && stale !== undefined && !this.#client.gone) {
+      this.#sendAgain(stale, attempt.route, true);
+      return true;
+    }
+    const outcome = outcomeOf(error);
+    if (attempt === undefined || (outcome !== 'upstream-error' && outcome !== 'timeout')) return false;
+    return error.code !== 'TOTAL_TIMEOUT' && this.#tryNext({ error, reached: attempt.reachedUpstream });
+  }
+
+  /** Starts, or schedules, the next attempt, if there is one to be made. */
+  #tryNext(failed: Failed): boolean {
+    const attempt = this.#attempt;
+    if (attempt === undefined || this.#client.gone || !this.#failover.isPossible || !attempt.isReplayable) return false;
+    const next = this.#failover.next(failed);
+    const body = next === undefined ? undefined : attempt.replay();
+    if (next === undefined || body === undefined) return false;
+    if (next.delay > 0) {
+      this.#stopAttempt(body);
+      this.#retryTimer = setTimeout(() => this.#send(next.route), next.delay);
+    } else {
+      this.#sendAgain(body, next.route);
+    }
+    return true;
+  }
+
+  #stopAttempt(body: RequestBody): void {
+    // An edited body is made anew from what the client has sent.
+    if (this.#edit === undefined) this.#body = body;
+    this.#deadlines.stop('connect', 'headers');
+    this.#attempt?.abort();
+  }
+
+  #sendAgain(body: RequestBody, route: Route, freshConnection = false): void {
+    this.#stopAttempt(body);
+    this.#send(route, freshConnection);
   }
 
   /** Unless a listener of `on.error` has answered. */
-  #answer(error: SseProxyError): void {
+  #answerFailure(error: SseProxyError): void {
     if (this.#client.headersSent || this.#client.gone) return;
     this.#client.reset();
     if (this.#config.onError === 'next' && this.#next !== undefined) {
@@ -218,47 +367,69 @@ export class ProxyExchange implements Exchange {
       this.#next(error);
       return;
     }
-    const { head, body } = errorResponse(error, this.#errorBody(error));
+    const { provider } = (this.#attempt ?? this.#failover).route;
+    const { head, body } = errorAnswer(error, provider, this, this.#config.logError);
     this.#respond(head, body);
   }
 
-  #errorBody(error: SseProxyError): unknown {
-    try {
-      return this.#config.provider?.errorBody(error) ?? error;
-    } catch (cause) {
-      this.#config.logError('errorBody failed: %o', cause);
-      return error;
-    }
-  }
-
   /** A response of the proxy's own. */
-  #respond({ statusCode, statusMessage, headers }: ResponseHead, body: string): void {
-    const makeHead = (): ResponseHead => ({
-      statusCode,
-      statusMessage,
-      headers: { ...this.#client.appHeaders, ...headers, 'content-length': String(Buffer.byteLength(body)) },
+  #respond(head: ResponseHead, body: string): void {
+    respond(this.#client, head, body, (own) => {
+      mustBeSync('rewriteHeaders', this.#config.rewriteHeaders?.(own, this));
     });
-    try {
-      const head = makeHead();
-      this.#rewrite(head);
-      this.#client.respond(head, body);
-    } catch {
-      // Most likely it is this hook that is answered for.
-      if (!this.#client.headersSent) this.#client.respond(makeHead(), body);
-    }
   }
 
   // --- the one ending -----------------------------------------------------------------------------------------------
 
   /** The client has got its response, or has gone. */
+  #onClosed(): void {
+    this.#isClosed = true;
+    if (this.#mayContinue()) this.#continueWith(this.#answer);
+    else this.#end();
+  }
+
+  /** Whether the upstream's answer is still of use to the account. */
+  #mayContinue(): boolean {
+    if (this.#client.finished || this.#failure !== undefined || this.#attempt?.isOver !== false) return false;
+    // An upload that broke off will not be answered.
+    if (!this.#reachedBy(this.#attempt) || !this.req.complete) return false;
+    const { onClientClose, logError } = this.#config;
+    if (typeof onClientClose !== 'function') return onClientClose === 'continue';
+    try {
+      return onClientClose(this) === 'continue';
+    } catch (cause) {
+      logError('onClientClose failed: %o', cause);
+      return false;
+    }
+  }
+
+  /** Reads an answer on for the account alone; `undefined` where its head is still to come. */
+  #continueWith(answer: Answer | undefined): void {
+    this.#continueTimer ??= setTimeout(() => this.#end(), CONTINUE_TIME);
+    if (answer === undefined) return;
+    this.#answer = answer;
+    this.#deadlines.stop('headers');
+    let size = 0;
+    answer.detach((bytes) => {
+      size += bytes;
+      if (size > CONTINUE_BYTES) this.#end();
+    });
+  }
+
   #end(): void {
+    if (this.#isReported) return;
+    this.#isReported = true;
     this.#account.ended();
     this.#noteReach();
+    this.#deadlines.stopAll();
+    clearTimeout(this.#retryTimer);
+    clearTimeout(this.#continueTimer);
+    const isWhole = this.#failure === undefined && (this.#client.finished || this.#attempt?.isOver === true);
     this.#attempt?.abort();
+    this.#leave();
     void this.#notify?.();
-    this.#relay?.stop();
     const { finished } = this.#client;
-    const pending = this.#events?.end(finished && this.#failure === undefined);
+    const pending = this.#answer?.end(isWhole);
     if (pending === undefined) this.#report(finished);
     else void pending.then(() => this.#report(finished));
   }
@@ -284,7 +455,11 @@ export class ProxyExchange implements Exchange {
   }
 
   #noteReach(): void {
-    this.#reachedUpstream ||= this.#attempt?.reachedUpstream === true;
+    this.#reachedUpstream ||= this.#reachedBy(this.#attempt);
+  }
+
+  #reachedBy(attempt: Attempt | undefined): boolean {
+    return attempt?.reachedUpstream === true;
   }
 }
 

@@ -183,6 +183,7 @@ function describeTransformedBody(headers: HeaderFields, { transformed }: HeadCon
     'repr-digest',
     'content-md5',
     'digest',
+    'trailer',
   ]) {
     delete headers[name];
   }

@@ -1,5 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import { ProxyExchange } from './exchange.js';
+import { Circuit } from './circuit.js';
+import { ProxyExchange, type Services } from './exchange.js';
+import { Limiter } from './limiter.js';
 import { type Config, resolveOptions } from './options.js';
 import type { SseProxy, SseProxyOptions } from './types.js';
 import { createUpstream } from './upstream.js';
@@ -18,17 +20,30 @@ export function createSseProxy<
   const config: Config = resolveOptions(options as unknown as SseProxyOptions);
   const upstream = createUpstream(config);
   const servers = new Set<Server>();
-  let active = 0;
+  const exchanges = new Set<ProxyExchange>();
+  let isDraining = false;
+  /** Called when the last exchange has ended. */
+  const drained = new Set<() => void>();
+  const services: Services = {
+    config,
+    upstream,
+    limiter:
+      config.concurrency === Number.POSITIVE_INFINITY ? undefined : new Limiter(config.concurrency, config.queue),
+    // A single target is tried whatever has become of it.
+    circuits: new Map(config.routes.length > 1 ? config.routes.map((route) => [route, new Circuit()]) : []),
+    isDraining: () => isDraining,
+  };
 
   function sseProxy(req: IncomingMessage, res: ServerResponse, next?: (error?: unknown) => void): Promise<void> {
-    const exchange = new ProxyExchange(config, upstream, req, res, next);
+    const exchange = new ProxyExchange(services, req, res, next);
     return new Promise((resolve) => {
       const isOurs = exchange.start(() => {
-        active -= 1;
+        exchanges.delete(exchange);
+        if (exchanges.size === 0) for (const callback of drained) callback();
         resolve();
       });
       if (isOurs) {
-        active += 1;
+        exchanges.add(exchange);
         follow(serverOf(req));
         return;
       }
@@ -60,8 +75,24 @@ export function createSseProxy<
     upstream.upgrade(req, socket, head);
   };
 
-  return Object.defineProperty(Object.assign(sseProxy, { upgrade }), 'active', {
-    get: () => active,
+  const drain: SseProxy['drain'] = ({ grace = 30_000 } = {}) => {
+    isDraining = true;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        for (const exchange of [...exchanges]) exchange.drain();
+      }, grace);
+      const finish = (): void => {
+        clearTimeout(timer);
+        drained.delete(finish);
+        resolve();
+      };
+      drained.add(finish);
+      if (exchanges.size === 0) finish();
+    });
+  };
+
+  return Object.defineProperty(Object.assign(sseProxy, { upgrade, drain }), 'active', {
+    get: () => exchanges.size,
   }) as unknown as SseProxy<TReq, TRes>;
 }
 

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
 import type { Account } from './account.js';
 import type { ClientResponse } from './client-response.js';
+import type { Deadlines } from './deadlines.js';
 
 /** How long the stages may take to hand over what a broken body had brought. Milliseconds. */
 const LINGER = 5_000;
@@ -27,12 +28,21 @@ export class Relay {
   readonly #client: ClientResponse;
   readonly #handlers: RelayHandlers;
   readonly #account: Account;
+  readonly #deadlines: Deadlines;
   readonly #forward = (chunk: Buffer): void => {
     this.#account.bytes += chunk.length;
-    if (!this.#client.write(chunk)) this.body.pause();
+    if (this.#client.write(chunk)) {
+      this.#deadlines.start('idle');
+      return;
+    }
+    // From here on it is the client that is waited for.
+    this.body.pause();
+    this.#deadlines.stop('idle');
+    this.#deadlines.start('drain');
   };
   /** How many bytes of what may become a byte order mark are held back. */
   #heldBack = 0;
+  #isDetached = false;
   #onCut: (() => void) | undefined;
   #linger: NodeJS.Timeout | undefined;
 
@@ -41,24 +51,39 @@ export class Relay {
     stages: readonly Transform[],
     client: ClientResponse,
     account: Account,
+    deadlines: Deadlines,
     handlers: RelayHandlers,
   ) {
     this.#source = source;
     this.#stages = stages;
     this.#client = client;
     this.#account = account;
+    this.#deadlines = deadlines;
     this.#handlers = handlers;
     this.body = stages.reduce<Readable>((from, stage) => from.pipe(stage), source);
     this.body.on('data', this.#forward);
     this.body.once('data', () => account.firstByte());
-    client.onDrain(() => this.body.resume());
+    client.onDrain(() => this.#onDrain());
+    // Of a body that goes through stages, what the client gets does not tell how the upstream is.
+    if (stages.length > 0) source.on('data', () => this.#touch());
+    deadlines.start('idle');
     for (const stage of stages) stage.once('error', (cause) => this.#onError(stage, cause));
     this.body.once('end', () => this.#onEnd());
+  }
+
+  /** The client has left, and the body goes on to flow for those who listen. */
+  detach(): void {
+    this.#isDetached = true;
+    this.body.removeListener('data', this.#forward);
+    this.#deadlines.stop('drain');
+    this.#deadlines.start('idle');
+    this.body.resume();
   }
 
   /** Something was sent in front of the body, where a byte order mark is one no more. */
   skipByteOrderMark(): void {
     const skip = (chunk: Buffer): void => {
+      if (this.#isDetached) return;
       const held = this.#heldBack;
       let i = 0;
       while (held + i < 3 && i < chunk.length && chunk[i] === BYTE_ORDER_MARK[held + i]) i += 1;
@@ -91,6 +116,17 @@ export class Relay {
 
   stop(): void {
     clearTimeout(this.#linger);
+  }
+
+  #onDrain(): void {
+    if (this.#isDetached) return;
+    this.#deadlines.stop('drain');
+    this.#deadlines.start('idle');
+    this.body.resume();
+  }
+
+  #touch(): void {
+    if (!this.body.isPaused()) this.#deadlines.start('idle');
   }
 
   /** What came in the same read as a failure is not to be lost. */

@@ -34,6 +34,18 @@ export class ReplayedBody {
 /** What is sent upstream: the request's own stream, bytes in its place, or nothing, since the body is lost. */
 export type RequestBody = 'stream' | ReplayedBody | 'lost';
 
+/** Calls back when more than so many bytes of a request body have come. Must be called as {@link captureBody}. */
+export function limitBody(req: IncomingMessage, limit: number, callback: () => void): void {
+  let size = 0;
+  const onData = (chunk: Buffer): void => {
+    size += chunk.length;
+    if (size <= limit) return;
+    req.removeListener('data', onData);
+    callback();
+  };
+  req.on('data', onData);
+}
+
 /** What body parsers leave on a request. */
 type ParsedRequest = IncomingMessage & { body?: unknown; rawBody?: unknown };
 
@@ -153,25 +165,27 @@ export async function readBody(req: IncomingMessage): Promise<ReplayedBody | und
   });
 }
 
-/** Request bodies up to this size can be sent once more when a pooled connection turns out to be dead. */
-const CAPTURE_LIMIT = 256 * 1024;
-
 /** Keeps a copy of a request body while it streams upstream, so that a small one can be sent again. */
 export interface BodyCapture {
-  /** The whole body; `undefined` where it is too large, or has not come in whole. */
-  take(): ReplayedBody | undefined;
+  /** Not too much has come. */
+  readonly isUsable: boolean;
+  /**
+   * What to send once more: the body, where it has come in whole; else the request's own stream, with what was copied put back;
+   * `undefined` where the body is too large. The request must not be piped anywhere by then.
+   */
+  take(): RequestBody | undefined;
   /** Stops copying and forgets what was copied. */
   stop(): void;
 }
 
 /** Starts to copy. The request must be piped elsewhere in the same tick: this makes it flow. */
-export function captureBody(req: IncomingMessage): BodyCapture {
+export function captureBody(req: IncomingMessage, limit: number): BodyCapture {
   let chunks: Buffer[] | undefined = [];
   let size = 0;
   const onData = (chunk: Buffer): void => {
     size += chunk.length;
     chunks?.push(chunk);
-    if (size > CAPTURE_LIMIT) stop();
+    if (size > limit) stop();
   };
   const stop = (): void => {
     req.removeListener('data', onData);
@@ -179,9 +193,18 @@ export function captureBody(req: IncomingMessage): BodyCapture {
   };
   req.on('data', onData);
   return {
+    get isUsable() {
+      return chunks !== undefined;
+    },
     take() {
-      const whole = chunks !== undefined && req.complete && req.readableLength === 0;
-      return whole ? new ReplayedBody(Buffer.concat(chunks ?? []), true) : undefined;
+      if (chunks === undefined) return undefined;
+      const copied = Buffer.concat(chunks);
+      stop();
+      if (req.complete && req.readableLength === 0) return new ReplayedBody(copied, true);
+      if (req.readableEnded || req.destroyed) return undefined;
+      req.pause();
+      if (copied.length > 0) req.unshift(copied);
+      return 'stream';
     },
     stop,
   };

@@ -1,34 +1,36 @@
 import { isUtf8 } from 'node:buffer';
-import type { Attempt } from './attempt.js';
+import type { IncomingMessage } from 'node:http';
 import { codingOf } from './content-coding.js';
 import { SseProxyError } from './errors.js';
 import { isJsonType } from './media-type.js';
-import { hasBody, ReplayedBody, readBody } from './request-body.js';
+import { hasBody, ReplayedBody, type RequestBody, readBody } from './request-body.js';
 import type { Exchange, Provider, RequestEdit } from './types.js';
 
+/** Reads a request body that the provider may want to change; any other goes on as it is. */
+export async function readEditable(provider: Provider, req: IncomingMessage, body: RequestBody): Promise<RequestBody> {
+  const { 'content-type': contentType, 'content-encoding': coding } = req.headers;
+  const isEditable = provider.editRequest !== undefined && isJsonType(contentType) && codingOf(coding) === undefined;
+  if (body !== 'stream' || !isEditable || !hasBody(req) || req.readableDidRead) return body;
+  return (await readBody(req)) ?? body;
+}
+
 /**
- * Has the provider change a JSON request body, where it wants to. Nothing is read of any other request, and what is not
- * changed is sent in its own bytes.
+ * Has the provider change a JSON request body, where it wants to. What is not changed is sent in its own bytes.
  *
  * @throws {SseProxyError} `HOOK_FAILED`
  */
-export async function editRequest(
+export function editRequest(
   provider: Provider,
   exchange: Exchange,
-  attempt: Attempt,
-): Promise<RequestEdit | undefined> {
-  const { req } = exchange;
-  if (provider.editRequest === undefined || !isJsonType(req.headers['content-type']) || !hasBody(req)) return undefined;
-  if (attempt.body === 'stream') {
-    if (codingOf(req.headers['content-encoding']) !== undefined || req.readableDidRead) return undefined;
-    attempt.body = (await readBody(req)) ?? 'stream';
-  }
+  body: RequestBody,
+): { body: RequestBody; edit: RequestEdit | undefined } {
+  const isEditable = body instanceof ReplayedBody && isJsonType(exchange.req.headers['content-type']);
   // What cannot be read could not be written again either.
-  if (!(attempt.body instanceof ReplayedBody) || !isUtf8(attempt.body.bytes)) return undefined;
+  if (!isEditable || !isUtf8(body.bytes)) return { body, edit: undefined };
   try {
-    const edit = provider.editRequest(attempt.body.bytes.toString(), exchange);
-    if (edit !== undefined) attempt.body = new ReplayedBody(Buffer.from(edit.body), false, attempt.body.contentType);
-    return edit;
+    const edit = provider.editRequest?.(body.bytes.toString(), exchange);
+    if (edit === undefined) return { body, edit };
+    return { body: new ReplayedBody(Buffer.from(edit.body), false, body.contentType), edit };
   } catch (cause) {
     throw new SseProxyError('HOOK_FAILED', { cause });
   }

@@ -40,7 +40,7 @@ export function createUpstream(config: Config): Upstream {
     agent: pool,
     ...hpm,
     // httpxy forgets credentials at a redirect to another host only where their names are in lower case.
-    headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value])),
+    headers: lowerCased(headers),
     // Ours appends the peer, httpxy's lets the client hide it.
     xfwd: false,
     // The middleware sees to it. http-proxy-middleware does so only when its first request has ended: a stream may be long.
@@ -76,9 +76,17 @@ export function createUpstream(config: Config): Upstream {
       const attempt = attempts.get(res ?? {});
       // Thrown here it has the socket with it, to be closed.
       if (attempt === undefined && !options?.target) throw new SseProxyError('TARGET_MISSING');
-      if (attempt !== undefined) prepareRequestHeaders(attempt.req);
-      const rewritten = await hook(() => rewritePath(path, req, realResponse(res), options));
-      if (attempt === undefined || options === undefined) return rewritten;
+      if (attempt === undefined || options === undefined) {
+        return hook(() => rewritePath(path, req, realResponse(res), options));
+      }
+      const { target, headers: ownHeaders, pathRewrite: ownRewrite } = attempt.route;
+      // httpxy makes a URL of a string.
+      if (target !== undefined) options.target = target;
+      if (ownHeaders !== undefined) options.headers = lowerCased(ownHeaders);
+      prepareRequestHeaders(attempt.req);
+      const rewritten = await hook(() =>
+        ownRewrite === undefined ? rewritePath(path, req, realResponse(res), options) : ownRewrite(path, req),
+      );
       // `router` may have set a body of its own, which stays as it is.
       if (options.buffer !== undefined) attempt.body = 'stream';
       const prepared = await attempt.prepare(typeof rewritten === 'string' ? rewritten : path);
@@ -117,6 +125,10 @@ export function createUpstream(config: Config): Upstream {
     upgrade: config.provider === undefined ? middleware.upgrade : refuseUpgrade,
     close: () => pool.destroy(),
   };
+}
+
+function lowerCased<T>(headers: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 }
 
 /** A provider's credentials are put on requests only: a WebSocket would have to go with those of the caller. */

@@ -52,19 +52,20 @@ describe('the usage', () => {
 describe('the summary', () => {
   it('has nothing that is not known', () => {
     const summary = new Account().summary({ outcome: 'client-closed', statusCode: undefined, error: undefined });
-    expect(summary).toStrictEqual({ outcome: 'client-closed', attempts: 0, bytes: 0, timings: { total: 0 } });
+    expect(summary).toStrictEqual({ outcome: 'client-closed', attempts: [], bytes: 0, timings: { total: 0 } });
   });
 
   it('has all that is', () => {
     const account = new Account();
     const error = new SseProxyError('UPSTREAM_TRUNCATED');
-    account.attempts = 2;
-    account.target = 'https://api.example';
+    account.sending('https://down.example');
+    account.attemptFailed('UPSTREAM_UNREACHABLE');
+    account.sending('https://api.example');
     account.bytes = 100;
     account.events = 0;
     account.reading = reading({ usage: { inputTokens: 1 }, model: 'm', finishReason: 'stop' });
     jest.advanceTimersByTime(10);
-    account.headers();
+    account.headers(200);
     jest.advanceTimersByTime(10);
     account.firstByte();
     jest.advanceTimersByTime(10);
@@ -75,7 +76,10 @@ describe('the summary', () => {
     expect(account.summary({ outcome: 'upstream-truncated', statusCode: 200, error })).toStrictEqual({
       outcome: 'upstream-truncated',
       statusCode: 200,
-      attempts: 2,
+      attempts: [
+        { target: 'https://down.example', duration: 0, error: 'UPSTREAM_UNREACHABLE' },
+        { target: 'https://api.example', duration: 10, statusCode: 200 },
+      ],
       target: 'https://api.example',
       bytes: 100,
       events: 0,

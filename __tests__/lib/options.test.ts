@@ -267,7 +267,6 @@ describe('a provider', () => {
     expect(resolve({ provider }).reads).toBe(false);
     expect(resolve({ provider, onUsage() {} }).reads).toBe(true);
     expect(resolve({ provider, onFinish() {} }).reads).toBe(true);
-    expect(resolve({ target, onFinish() {} }).reads).toBe(false);
   });
 });
 

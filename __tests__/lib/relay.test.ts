@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Account } from '../../lib/account.js';
 import { ClientResponse } from '../../lib/client-response.js';
 import { createDecoder } from '../../lib/content-coding.js';
+import { Deadlines } from '../../lib/deadlines.js';
 import { Relay } from '../../lib/relay.js';
 import { chunkings } from '../support/event-streams.js';
 import { receive } from '../support/received.js';
@@ -37,9 +38,11 @@ async function relayed({ stages = [], headers = {} }: { stages?: Transform[]; he
   const socket = new Socket();
   const source = new IncomingMessage(socket);
   const account = new Account();
+  const off = { connect: false, headers: false, idle: false, drain: false, total: false } as const;
+  const deadlines = new Deadlines(off, () => {});
   const events: unknown[] = [];
   const ended = signal();
-  const relay = new Relay(source, stages, client, account, {
+  const relay = new Relay(source, stages, client, account, deadlines, {
     ended() {
       events.push('ended');
       ended.resolve();

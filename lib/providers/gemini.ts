@@ -1,6 +1,6 @@
 import type { Provider, ProviderFailure, Reading, StreamEvent } from '../types.js';
 import { keyIn, type ProviderOptions } from './api-key.js';
-import { counts, member } from './chat.js';
+import { counts, isErrorStatus, member } from './chat.js';
 
 /**
  * Google's Gemini API: `generateContent`, and `streamGenerateContent` with and without `alt=sse`.
@@ -18,7 +18,16 @@ export function gemini(options: ProviderOptions): Provider {
     read,
     errorEvent: (failure) => ({ data: JSON.stringify(errorBody(failure)) }),
     errorBody,
+    errorStatus,
+    retryMethods: ['POST'],
   };
+}
+
+function errorStatus(event: StreamEvent): number | undefined {
+  const error = member(event.json(), 'error');
+  if (typeof error !== 'object' || error === null) return undefined;
+  const code = member(error, 'code');
+  return isErrorStatus(code) ? code : 502;
 }
 
 function read(event: StreamEvent, reading: Reading): void {

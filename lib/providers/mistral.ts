@@ -1,7 +1,7 @@
 import type { Provider } from '../types.js';
 import { bearer, keyIn, type ProviderOptions } from './api-key.js';
 import { readChat } from './chat.js';
-import { errorBody, errorEvent } from './openai.js';
+import { errorBody, errorEvent, errorStatus } from './openai.js';
 
 /**
  * Mistral: its chat completions are OpenAI's, and report usage with the last chunk by themselves.
@@ -17,5 +17,7 @@ export function mistral(options: ProviderOptions): Provider {
     read: readChat,
     errorEvent,
     errorBody,
+    errorStatus,
+    retryMethods: ['POST'],
   };
 }

@@ -20,7 +20,10 @@ export function ollama(options: OllamaOptions = {}): Provider {
     read,
     errorEvent: (failure, exchange) =>
       isCompatible(exchange) ? openai.errorEvent(failure, exchange) : { data: JSON.stringify(ownError(failure)) },
-    errorBody: ownError,
+    errorBody: (failure, exchange) => (isCompatible(exchange) ? openai.errorBody(failure) : ownError(failure)),
+    errorStatus: (event) =>
+      openai.errorStatus(event) ?? (typeof member(event.json(), 'error') === 'string' ? 502 : undefined),
+    retryMethods: ['POST'],
   };
 }
 

@@ -1,6 +1,6 @@
 import type { EventFields, Exchange, Provider, ProviderFailure, Reading, RequestEdit, StreamEvent } from '../types.js';
 import { type ApiKey, bearer, keyIn, type ProviderOptions } from './api-key.js';
-import { member, readChat, readUsage } from './chat.js';
+import { isErrorStatus, member, readChat, readUsage } from './chat.js';
 
 export interface OpenAICompatibleOptions {
   /** A name for logs and metrics. */
@@ -60,8 +60,9 @@ export function openaiCompatible(options: OpenAICompatibleOptions): Provider {
 }
 
 /** All but name and address. */
-function dialect(includeUsage = false): Pick<Provider, 'read' | 'errorEvent' | 'errorBody' | 'editRequest'> {
-  return { read, errorEvent, errorBody, ...(includeUsage && { editRequest: askForUsage }) };
+function dialect(includeUsage = false): Omit<Provider, 'name' | 'target' | 'credentials'> {
+  const retryMethods = ['POST'];
+  return { read, errorEvent, errorBody, errorStatus, retryMethods, ...(includeUsage && { editRequest: askForUsage }) };
 }
 
 function read(event: StreamEvent, reading: Reading): void {
@@ -144,6 +145,36 @@ export function errorEvent(failure: ProviderFailure, { path }: Exchange): EventF
   if (!/^[^?]*\/responses\/?(\?|$)/.test(path)) return { data: JSON.stringify(body) };
   const { code, message } = failure;
   return { event: 'error', data: JSON.stringify({ type: 'error', code, message, param: null, ...body }) };
+}
+
+/** The status that an error has where it is not inside a 200, by its code or type. */
+const STATUSES: Record<string, number> = {
+  invalid_request_error: 400,
+  invalid_api_key: 401,
+  authentication_error: 401,
+  permission_error: 403,
+  not_found_error: 404,
+  rate_limit_error: 429,
+  rate_limit_exceeded: 429,
+  requests: 429,
+  tokens: 429,
+  insufficient_quota: 429,
+  server_error: 500,
+  engine_overloaded: 503,
+  overloaded: 503,
+};
+
+/** Of a chunk with an `error`; in Responses, of an `error` event or a response that has failed. */
+export function errorStatus(event: StreamEvent): number | undefined {
+  const payload = event.json();
+  const isError = member(payload, 'type') === 'error';
+  const error =
+    member(payload, 'error') ?? member(member(payload, 'response'), 'error') ?? (isError ? payload : undefined);
+  if (error === undefined || error === null) return undefined;
+  const code = member(error, 'code');
+  // Some servers put the status there.
+  if (isErrorStatus(code)) return code;
+  return STATUSES[String(code)] ?? STATUSES[String(member(error, 'type'))] ?? 502;
 }
 
 export function errorBody({ message, code }: ProviderFailure): { error: object } {

@@ -24,7 +24,7 @@ describe('anthropic()', () => {
     const provider = anthropic({ apiKey: 'sk' });
     const failure = { message: 'It failed.', code: 'UPSTREAM_TRUNCATED', statusCode };
     const body = { type: 'error', error: { type, message: 'It failed.' } };
-    expect(provider.errorBody(failure)).toEqual(body);
+    expect(provider.errorBody(failure, exchangeFor('/v1'))).toEqual(body);
     expect(provider.errorEvent(failure, exchangeFor('/v1/messages'))).toEqual({
       event: 'error',
       data: JSON.stringify(body),

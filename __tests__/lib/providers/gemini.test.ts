@@ -33,7 +33,7 @@ describe('gemini()', () => {
   ])('calls a failure with the status %d %s', (statusCode, status) => {
     const failure = { message: 'It failed.', code: 'UPSTREAM_TRUNCATED', statusCode };
     const body = { error: { code: statusCode, message: 'It failed.', status } };
-    expect(provider.errorBody(failure)).toEqual(body);
+    expect(provider.errorBody(failure, exchangeFor('/v1'))).toEqual(body);
     expect(provider.errorEvent(failure, exchangeFor('/'))).toEqual({ data: JSON.stringify(body) });
   });
 });

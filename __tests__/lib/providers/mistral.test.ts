@@ -15,7 +15,7 @@ describe('mistral()', () => {
   it('tells of a failure as an `error`', () => {
     const failure = { message: 'It failed.', code: 'UPSTREAM_TRUNCATED', statusCode: 502 };
     const body = { error: { message: 'It failed.', type: 'proxy_error', param: null, code: 'UPSTREAM_TRUNCATED' } };
-    expect(provider.errorBody(failure)).toEqual(body);
+    expect(provider.errorBody(failure, exchangeFor('/v1'))).toEqual(body);
     expect(provider.errorEvent(failure, exchangeFor('/v1/chat/completions'))).toEqual({ data: JSON.stringify(body) });
   });
 });

@@ -21,7 +21,10 @@ describe('ollama()', () => {
 
   it.each(['/api/chat', '/api/generate?a=/v1/'])('tells of a failure in a line of its own at %s', (path) => {
     expect(provider.errorEvent(failure, exchangeFor(path))).toEqual({ data: '{"error":"It failed."}' });
-    expect(provider.errorBody(failure)).toEqual({ error: 'It failed.' });
+    expect(provider.errorBody(failure, exchangeFor('/api/chat'))).toEqual({ error: 'It failed.' });
+    expect(provider.errorBody(failure, exchangeFor('/v1/chat/completions'))).toMatchObject({
+      error: { message: 'It failed.' },
+    });
   });
 
   it("tells of a failure as OpenAI does at OpenAI's endpoint", () => {

@@ -54,7 +54,7 @@ describe('what a client is told of a failure', () => {
   const error = { message: 'It failed.', type: 'proxy_error', param: null, code: 'UPSTREAM_TRUNCATED' };
 
   it('is a body with an `error`', () => {
-    expect(errorBody(failure)).toEqual({ error });
+    expect(errorBody(failure, exchangeFor('/v1'))).toEqual({ error });
   });
 
   it.each([CHAT, '/v1/completions', '/v1/chat/completions?a=/responses'])(

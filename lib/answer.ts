@@ -1,0 +1,165 @@
+import type { IncomingMessage } from 'node:http';
+import type { Account } from './account.js';
+import type { ClientResponse } from './client-response.js';
+import { codingOf } from './content-coding.js';
+import type { Deadlines } from './deadlines.js';
+import { SseProxyError } from './errors.js';
+import { EventLayer } from './event-layer.js';
+import { type EventPlan, planEvents } from './event-plan.js';
+import { firstEvent } from './first-event.js';
+import type { ParsedEvent } from './formats/format.js';
+import { applyResponsePasses, first, mayHaveContent } from './headers.js';
+import { mustBeSync } from './hooks.js';
+import { isEventStreamType, isJsonType } from './media-type.js';
+import type { Config } from './options.js';
+import { Relay } from './relay.js';
+import type { Exchange, Provider, RequestEdit, ResponseHead } from './types.js';
+import type { UpstreamResponse } from './upstream-response.js';
+
+export interface AnswerContext {
+  config: Config;
+  exchange: Exchange;
+  account: Account;
+  client: ClientResponse;
+  deadlines: Deadlines;
+  provider: Provider | undefined;
+  /** A change to the request that has to be undone in the answer. */
+  edit: RequestEdit | undefined;
+  /** The whole body was handed to the client. */
+  ended(source: IncomingMessage): void;
+  failed(error: unknown): void;
+}
+
+/** An upstream's response that becomes the client's: its head, and its body on the way. */
+export class Answer {
+  readonly statusCode: number;
+  readonly #context: AnswerContext;
+  readonly #response: UpstreamResponse;
+  readonly #source: IncomingMessage;
+  readonly #head: ResponseHead;
+  readonly #eventStream: boolean;
+  readonly #plan: EventPlan | undefined;
+  #events: EventLayer | undefined;
+  #relay: Relay | undefined;
+
+  /** What a hook throws comes out of it. */
+  constructor(context: AnswerContext, response: UpstreamResponse, source: IncomingMessage) {
+    const { config, exchange, edit, provider } = context;
+    const head = response.head(source);
+    if (head.statusCode < 200) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
+    this.#context = context;
+    this.#response = response;
+    this.#source = source;
+    this.#head = head;
+    this.statusCode = head.statusCode;
+    this.#eventStream = this.#isEventStream();
+    const hasBody = mayHaveContent(exchange.req.method, head.statusCode);
+    if (!hasBody || !(this.#eventStream || config.reads)) return;
+    this.#plan = planEvents(config, exchange.req, head, {
+      eventStream: this.#eventStream,
+      hasExtras: edit?.isExtra !== undefined,
+      hasProvider: provider !== undefined,
+    });
+  }
+
+  get headers(): ResponseHead['headers'] {
+    return this.#head.headers;
+  }
+
+  #isEventStream(): boolean {
+    const { config, exchange, provider } = this.#context;
+    const { isEventStream } = config;
+    if (isEventStream !== undefined) return Boolean(mustBeSync('isEventStream', isEventStream(this.#head)));
+    const contentType = first(this.#head.headers['content-type']);
+    return isEventStreamType(contentType) || (isJsonType(contentType) && provider?.streamsArray?.(exchange) === true);
+  }
+
+  /** The client gets other bytes than the upstream has sent. */
+  get isTransformed(): boolean {
+    return this.#plan?.transforms === true;
+  }
+
+  /** Whether its head is to wait for its first event. */
+  get isGated(): boolean {
+    return (
+      this.#context.config.commit !== 'head' && this.#eventStream && this.#plan !== undefined && this.statusCode < 300
+    );
+  }
+
+  /** Looks at the first event; resolves with the failure that it says, if it does. */
+  async gate(): Promise<GateFailure | undefined> {
+    const { config, exchange, provider } = this.#context;
+    const coding = codingOf(first(this.headers['content-encoding']));
+    if (this.#plan === undefined) return undefined;
+    const event = await firstEvent(this.#source, this.#plan.format, coding, config.eventSize);
+    if (event === 'unknown') return undefined;
+    if (event === 'none') return { statusCode: 502, event: undefined };
+    const isGood = typeof config.commit === 'function' ? await config.commit(event, exchange) : undefined;
+    const statusCode = isGood === false ? 502 : isGood === true ? undefined : provider?.errorStatus?.(event);
+    return statusCode === undefined ? undefined : { statusCode, event };
+  }
+
+  /** Makes its head the client's. What a hook throws comes out of it. */
+  commit(): void {
+    const { config, exchange, account, client, edit, provider } = this.#context;
+    const plan = this.#plan;
+    const { method, httpVersion } = exchange.req;
+    if (plan !== undefined) this.#events = new EventLayer(plan, config, provider, exchange, account, client, edit);
+    applyResponsePasses(this.headers, {
+      method,
+      httpVersion,
+      statusCode: this.statusCode,
+      eventStream: this.#eventStream,
+      decoded: plan?.decode !== undefined,
+      transformed: plan?.transforms === true,
+      app: client.appHeaders,
+    });
+    mustBeSync('rewriteHeaders', config.rewriteHeaders?.(this.#head, exchange));
+    client.commit(this.#head, { eventStream: this.#eventStream, nameOf: (key) => this.#response.nameOf(key) });
+  }
+
+  /** Lets the body flow. */
+  relay(): void {
+    const { account, client, deadlines, ended, failed } = this.#context;
+    this.#relay = new Relay(this.#source, this.#events?.stages ?? [], client, account, deadlines, {
+      ended: () => ended(this.#source),
+      failed: (stage, cause) => failed(this.#events?.failureOf(stage, cause) ?? cause),
+    });
+    this.#events?.accompany(this.#relay);
+  }
+
+  /** Goes on without the client; the callback is told how many bytes came since, chunk by chunk. */
+  detach(onBytes: (bytes: number) => void): void {
+    this.#events?.detach();
+    if (this.#relay === undefined) this.relay();
+    this.#relay?.body.on('data', (chunk: Buffer) => onBytes(chunk.length));
+    this.#relay?.detach();
+  }
+
+  /** The body will not come to its end: hands on what has come of it, tells the client where that is possible, and cuts it off. */
+  breakOff(error: SseProxyError, reconnectAfter?: number): void {
+    const { client } = this.#context;
+    this.#events?.breakOff();
+    const tell = (): void => {
+      if (reconnectAfter !== undefined) this.#events?.askForReconnect(reconnectAfter);
+      this.#events?.tell(error);
+      client.truncate();
+    };
+    if (this.#relay === undefined) tell();
+    else this.#relay.cut(tell);
+  }
+
+  /** No more is coming. A promise where what came is still to be read. `whole` tells an end from a cut. */
+  end(whole: boolean): Promise<void> | undefined {
+    this.#relay?.stop();
+    return this.#events?.end(whole);
+  }
+}
+
+/** A first event that says that the answer is none. */
+export interface GateFailure {
+  /** The status that it stands for. */
+  statusCode: number;
+  /** `undefined` where the stream ended without one. */
+  event: ParsedEvent | undefined;
+}
