@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import supertest from 'supertest';
 import { SseProxyError, type SseProxyErrorCode } from '../lib/index.js';
+import { resolveOptions } from '../lib/options.js';
 import { closeAll, proxyApp, upstream } from './support/servers.js';
 
 afterEach(closeAll);
@@ -31,6 +32,48 @@ describe('the README', () => {
       const { statusCode } = new SseProxyError(code?.replaceAll('`', '') as SseProxyErrorCode);
       if (statuses !== '') expect(statuses?.split(', ')).toContain(String(statusCode));
     }
+  });
+
+  it('has every option of our own, in the table', () => {
+    const source = readFileSync(new URL('../lib/options.ts', import.meta.url), 'utf8');
+    const [, own = ''] = /const OWN_OPTIONS = \{(.*?)\n\}/s.exec(source) ?? [];
+    const known = [...own.matchAll(/^ {2}(\w+): /gm)].map(([, name]) => name);
+    const rows = table('| option | type | default | meaning |').map(([name]) => name ?? '');
+    const named = new Set(rows.flatMap((cell) => [...cell.matchAll(/`(\w+)/g)].map(([, name]) => name)));
+    expect(known.length).toBeGreaterThan(10);
+    expect(named).toEqual(new Set(['target', ...known]));
+  });
+
+  it('has every figure of the usage', () => {
+    const source = readFileSync(new URL('../lib/types.ts', import.meta.url), 'utf8');
+    const [, usage = ''] = /export interface Usage \{(.*?)\n\}/s.exec(source) ?? [];
+    const known = [...usage.matchAll(/^ {2}(\w+)\??: /gm)].map(([, name]) => name);
+    const start = readme.indexOf('| `inputTokens` |');
+    const named = [...readme.slice(start, readme.indexOf('\n\n', start)).matchAll(/^\| (.*?) \|/gm)].flatMap(
+      ([, cell = '']) => [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name),
+    );
+    expect(new Set(named)).toEqual(new Set(known));
+  });
+
+  it('has the defaults of the deadlines and of the retries', () => {
+    const { timeouts, retry } = resolveOptions({ target: 'http://127.0.0.1:1', retry: {} });
+    const rows = table('| `timeouts` | default | how long |');
+    expect(Object.fromEntries(rows.map(([name, value]) => [name, value]))).toEqual(
+      Object.fromEntries(
+        Object.entries(timeouts).map(([name, value]) => [
+          `\`${name}\``,
+          value === false ? '`false`' : `${value / 1000} s`,
+        ]),
+      ),
+    );
+    const retries = new Map(table('| `retry` | default | |').map(([name, value]) => [name, value]));
+    expect(retries.get('`maxRetries`')).toBe(String(retry.maxRetries));
+    expect(retries.get('`statusCodes`')).toBe(retry.statusCodes.join(', '));
+    expect(retries.get('`methods`')).toContain(retry.methods.join(', '));
+    expect(retries.get('`maxBodySize`')).toBe("`'1mb'`");
+    expect(retries.get('`minTimeout`, `maxTimeout`, `timeoutFactor`')).toBe(
+      [retry.minTimeout, retry.maxTimeout, retry.timeoutFactor].map((n) => n.toLocaleString('en-US')).join(', '),
+    );
   });
 
   it('has every outcome', () => {
