@@ -29,7 +29,7 @@ describe('usage.js', () => {
     expect(lines).toEqual([
       ['request', 'model', 'in', 'out', 'complete', 'first token', 'outcome'],
       [...openai, ...chat, 'yes', milliseconds, 'completed'],
-      [...openai, ...chat, 'yes', '-', 'completed'],
+      [...openai, ...chat, 'yes', milliseconds, 'completed'],
       [...anthropic, ...messages, 'yes', milliseconds, 'completed'],
       [...anthropic, messages[0], '1', 'no', milliseconds, 'client-closed'],
       [...openai, '-', '-', 'no', milliseconds, 'client-closed'],

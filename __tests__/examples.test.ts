@@ -262,7 +262,7 @@ describe('the chat server', () => {
     });
     await fetch(`${server.url}/openai/v1/chat/completions?logged`, post(toOpenAI));
     expect(await line).toMatch(
-      /^POST \/openai\/v1\/chat\/completions\?logged 200 completed, gpt-4\.1-mini, \d+ tokens in, \d+ out, [\d.]+ s$/,
+      /^POST \/openai\/v1\/chat\/completions\?logged 200 completed, gpt-4\.1-mini, \d+ tokens in, \d+ out, first token after \d+ ms, [\d.]+ s$/,
     );
   });
 

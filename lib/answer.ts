@@ -101,10 +101,10 @@ export class Answer {
 
   /** Makes its head the client's. What a hook throws comes out of it. */
   commit(): void {
-    const { config, exchange, account, client, edit, provider } = this.#context;
+    const { config, exchange, client } = this.#context;
     const plan = this.#plan;
     const { method, httpVersion } = exchange.req;
-    if (plan !== undefined) this.#events = new EventLayer(plan, config, provider, exchange, account, client, edit);
+    this.#events = this.#createEvents();
     applyResponsePasses(this.headers, {
       method,
       httpVersion,
@@ -116,6 +116,12 @@ export class Answer {
     });
     mustBeSync('rewriteHeaders', config.rewriteHeaders?.(this.#head, exchange));
     client.commit(this.#head, { eventStream: this.#eventStream, nameOf: (key) => this.#response.nameOf(key) });
+  }
+
+  #createEvents(): EventLayer | undefined {
+    const { config, exchange, account, client, edit, provider } = this.#context;
+    const plan = this.#plan;
+    return plan === undefined ? undefined : new EventLayer(plan, config, provider, exchange, account, client, edit);
   }
 
   /** Lets the body flow. */
@@ -130,8 +136,10 @@ export class Answer {
 
   /** Goes on without the client; the callback is told how many bytes came since, chunk by chunk. */
   detach(onBytes: (bytes: number) => void): void {
-    this.#events?.detach();
+    // The client may have left before there was a head.
+    this.#events ??= this.#createEvents();
     if (this.#relay === undefined) this.relay();
+    this.#events?.detach();
     this.#relay?.body.on('data', (chunk: Buffer) => onBytes(chunk.length));
     this.#relay?.detach();
   }

@@ -22,8 +22,8 @@ export interface AttemptHandlers {
   /** The connection is being made. */
   connecting(): void;
   connected(): void;
-  /** The whole request was sent. */
-  sent(): void;
+  /** The upstream has taken what had waited for it, or the whole request was sent. */
+  taken(): void;
   /** The final response's head; `source` is its body, paused. Not called with `selfHandleResponse`. */
   head(response: UpstreamResponse, source: IncomingMessage): void;
   /** There is no response to wait for: the request was only to be forwarded (`forward` without a target). */
@@ -59,6 +59,8 @@ export class Attempt {
   body: RequestBody;
   readonly route: Route;
   readonly freshConnection: boolean;
+  /** How much of the body is kept, so that it can be sent once more. */
+  readonly keptBytes: number;
   /** What http-proxy-middleware writes into: Express's own response where the user handles it. */
   readonly response: UpstreamResponse | ServerResponse;
   /** The target of `forward`, where the request is copied to: what becomes of the copy does not matter. */
@@ -66,7 +68,6 @@ export class Attempt {
   /** What the upstream is authenticated to with, by a provider. */
   credentials: Readonly<Record<string, string>> | undefined;
   readonly #handlers: AttemptHandlers;
-  readonly #keptBytes: number;
   #request: ClientRequest | undefined;
   #capture: BodyCapture | undefined;
   #bodyStarted = false;
@@ -85,7 +86,7 @@ export class Attempt {
     this.route = route;
     this.freshConnection = freshConnection;
     this.#handlers = handlers;
-    this.#keptBytes = keptBytes;
+    this.keptBytes = keptBytes;
     this.response = selfHandled
       ? res
       : new UpstreamResponse(
@@ -122,7 +123,11 @@ export class Attempt {
   /** The body to send in another attempt; `undefined` where it is lost. Nothing more is sent in this one. */
   replay(): RequestBody | undefined {
     if (this.body !== 'stream' || !this.#bodyStarted) return this.body === 'lost' ? undefined : this.body;
-    if (this.#request !== undefined) this.req.unpipe(this.#held ?? this.#request);
+    if (this.#request !== undefined) {
+      this.req.unpipe(this.#held ?? this.#request);
+      // Or else httpxy, at the end of an early answer, lets the rest of the upload flow away.
+      Object.defineProperty(this.#request, 'writableFinished', { value: true });
+    }
     return this.#capture?.take();
   }
 
@@ -244,7 +249,7 @@ export class Attempt {
     if (this.response instanceof UpstreamResponse) this.response.connection = response.headers.connection;
     else this.#handlers.handedOver();
     // With a status that is tried again it is still needed; else the exchange stops it.
-    if (this.#keptBytes === 0) this.#capture?.stop();
+    if (this.keptBytes === 0) this.#capture?.stop();
   }
 
   #onBody(source: IncomingMessage): void {
@@ -261,9 +266,10 @@ export class Attempt {
       this.#connected = true;
       if (this.#over) return;
       this.#handlers.connected();
-      request.once('finish', () => {
-        if (!this.#over && !this.#headReceived) this.#handlers.sent();
-      });
+      const onTaken = (): void => {
+        if (!this.#over && !this.#headReceived) this.#handlers.taken();
+      };
+      request.on('drain', onTaken).once('finish', onTaken);
     };
     if (socket?.connecting !== true) {
       onConnect();
@@ -278,7 +284,7 @@ export class Attempt {
     this.#bodyStarted = true;
     if (this.#held !== undefined) (body instanceof ReplayedBody ? body.toStream() : this.req).pipe(this.#held);
     if (body !== 'stream') return;
-    const kept = Math.max(this.#keptBytes, request.reusedSocket ? STALE_LIMIT : 0);
+    const kept = Math.max(this.keptBytes, request.reusedSocket ? STALE_LIMIT : 0);
     if (kept > 0) this.#capture = captureBody(this.req, kept);
     if (limit < Number.POSITIVE_INFINITY) {
       limitBody(this.req, limit, () => this.fail(new SseProxyError('REQUEST_BODY_TOO_LARGE')));

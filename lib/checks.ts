@@ -72,7 +72,7 @@ export const aBodySize = check(
   (value) => value === 0 || aSize.is(value),
 );
 export const listOf = (item: Check): Check =>
-  check('an array', (value) => Array.isArray(value) && value.every(item.is));
+  check(`an array whose items are each ${item.expected}`, (value) => Array.isArray(value) && value.every(item.is));
 export const aLine = check(
   'a string without line breaks',
   (value) => typeof value === 'string' && !/[\r\n]/.test(value),

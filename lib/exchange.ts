@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Account } from './account.js';
 import { Answer, type GateFailure } from './answer.js';
@@ -127,6 +128,7 @@ export class ProxyExchange implements Exchange {
   #send(route: Route, freshConnection = false): boolean {
     this.req.url = this.#url;
     this.#noteReach();
+    if (this.#attempt !== undefined) makeRoomForListeners(this.req, this.res);
     const deadlines = this.#deadlines;
     const handlers: AttemptHandlers = {
       prepare: (attempt, path) => this.#prepare(attempt, path),
@@ -136,8 +138,9 @@ export class ProxyExchange implements Exchange {
         deadlines.stop('connect');
         deadlines.start('headers');
       },
-      sent: () => deadlines.start('headers'),
-      handedOver: () => deadlines.stop('headers'),
+      taken: () => deadlines.start('headers'),
+      // From here on all of it is the user's.
+      handedOver: () => deadlines.stopAll(),
       information: (info) => this.#client.inform(info),
       head: (response, source) => void this.#onHead(response, source),
       empty: () => this.#respond({ statusCode: 200, statusMessage: '', headers: { 'content-length': '0' } }, ''),
@@ -460,6 +463,14 @@ export class ProxyExchange implements Exchange {
 
   #reachedBy(attempt: Attempt | undefined): boolean {
     return attempt?.reachedUpstream === true;
+  }
+}
+
+/** httpxy listens to them once more with each attempt: many attempts are no leak. */
+function makeRoomForListeners(...emitters: EventEmitter[]): void {
+  for (const emitter of emitters) {
+    const limit = emitter.getMaxListeners();
+    if (limit > 0) emitter.setMaxListeners(limit + 1);
   }
 }
 

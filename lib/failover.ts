@@ -1,8 +1,9 @@
 import type { Circuit } from './circuit.js';
 import type { SseProxyError } from './errors.js';
+import { mustBeSync } from './hooks.js';
 import { type Config, type Route, resolveFallback } from './options.js';
 import { type AttemptFailure, isRetryable, retryDelay, shouldRetry } from './retry.js';
-import type { Exchange, HeaderFields } from './types.js';
+import type { Exchange, Fallback, HeaderFields } from './types.js';
 
 /** The most targets that one exchange turns to, whatever `fallbacks` says as a function. */
 const MAX_ROUTES = 10;
@@ -33,6 +34,8 @@ export class Failover {
   #route: Route;
   #retries = 0;
   #routesTried = 1;
+  /** The last attempt has failed, and has no next one: its failure is the answer. */
+  #isSpent = false;
 
   constructor(config: Config, circuits: ReadonlyMap<Route, Circuit>, exchange: Exchange) {
     this.#config = config;
@@ -56,7 +59,7 @@ export class Failover {
 
   /** The attempt has brought the answer, whatever becomes of the rest of it. */
   succeeded(): void {
-    this.#circuits.get(this.#route)?.succeeded();
+    if (!this.#isSpent) this.#circuits.get(this.#route)?.succeeded();
   }
 
   /** What to try after a failure; `undefined` where that is the answer. */
@@ -72,7 +75,10 @@ export class Failover {
       if (delay !== undefined) return { route: this.#route, delay };
     }
     const route = this.#nextRoute(failed);
-    if (route === undefined) return undefined;
+    if (route === undefined) {
+      this.#isSpent = true;
+      return undefined;
+    }
     this.#route = route;
     this.#retries = 0;
     this.#routesTried += 1;
@@ -85,7 +91,7 @@ export class Failover {
     if (this.#routesTried >= MAX_ROUTES) return undefined;
     const failed = { ...(statusCode !== undefined && { statusCode }), ...(error !== undefined && { error }) };
     try {
-      const fallback = nextFallback(failed, this.#exchange);
+      const fallback = mustBeSync('fallbacks', nextFallback(failed, this.#exchange)) as Fallback | undefined;
       return fallback === undefined ? undefined : resolveFallback(fallback, this.#own.provider);
     } catch (cause) {
       this.#config.logError('fallbacks failed: %o', cause);

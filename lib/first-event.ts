@@ -22,11 +22,17 @@ export function firstEvent(
     const decoder = coding === undefined ? undefined : createDecoder(coding);
     const chunks: Buffer[] = [];
     let size = 0;
+    let isSettled = false;
 
-    const settle = (result: ParsedEvent | 'none' | 'unknown'): void => {
-      source.removeListener('readable', onReadable);
+    const stop = (): void => {
+      isSettled = true;
+      source.removeListener('readable', onReadable).removeListener('close', stop);
       decoder?.removeAllListeners('data').destroy();
-      if (chunks.length > 0) source.unshift(Buffer.concat(chunks.splice(0)));
+    };
+    const settle = (result: ParsedEvent | 'none' | 'unknown'): void => {
+      if (isSettled) return;
+      stop();
+      if (chunks.length > 0) source.unshift(Buffer.concat(chunks));
       resolve(result);
     };
     const read = (bytes: Buffer): void => {
@@ -40,21 +46,30 @@ export function firstEvent(
         settle('unknown');
       }
     };
+    /** All that may be read was read. */
+    const end = (): void => settle(size > limit ? 'unknown' : (reader.end().event ?? 'none'));
     const onReadable = (): void => {
-      // Not with nothing there: that would be the end of the source, and nothing could be put back any more.
-      const chunk: Buffer | null = source.readableLength > 0 ? source.read() : null;
-      if (chunk === null) {
-        if (source.complete) settle(reader.end().event ?? 'none');
-        return;
+      const { readableLength } = source;
+      if (readableLength > 0) {
+        // As much as is there, by number: `read()` would end a source that is complete, and nothing could be put back.
+        const chunk: Buffer = source.read(readableLength);
+        chunks.push(chunk);
+        const readable = chunk.subarray(0, limit - size);
+        size += chunk.length;
+        if (decoder === undefined) read(readable);
+        else decoder.write(readable);
       }
-      chunks.push(chunk);
-      size += chunk.length;
-      if (size > limit) settle('unknown');
-      else if (decoder === undefined) read(chunk);
-      else decoder.write(chunk);
+      if (isSettled || !(source.complete || size > limit)) return;
+      source.removeListener('readable', onReadable);
+      // What it has got may take it a while.
+      if (decoder === undefined) end();
+      else decoder.end();
     };
 
-    decoder?.on('data', read).on('error', () => settle('unknown'));
-    source.on('readable', onReadable);
+    decoder
+      ?.on('data', read)
+      .once('end', end)
+      .on('error', () => settle('unknown'));
+    source.on('readable', onReadable).once('close', stop);
   });
 }

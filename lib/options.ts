@@ -11,10 +11,12 @@ import {
   aPositiveCount,
   aProvider,
   aSize,
+  aString,
   aTarget,
   aTimeout,
   type Check,
   check,
+  fields,
   isObject,
   listOf,
   oneOf,
@@ -76,7 +78,6 @@ export interface Config {
   readonly logError: (message: string, ...values: unknown[]) => void;
 }
 
-const aString = check('a string', (value) => typeof value === 'string');
 const aNumber = check('a number', (value) => typeof value === 'number');
 
 /** Options within an option, by name. */
@@ -98,7 +99,7 @@ const NESTED = {
   },
 } satisfies Record<string, Record<string, Check>>;
 
-const FALLBACK = { target: aTarget, provider: aProvider, pathRewrite: aFunction, headers: anObject };
+const FALLBACK = { target: aTarget, provider: aProvider, pathRewrite: aFunction, headers: fields };
 const falseOrObject = check('false or an object', (value) => value === false || isObject(value));
 
 const OWN_OPTIONS = {
@@ -115,11 +116,11 @@ const OWN_OPTIONS = {
   fallbacks: check('an array of targets or a function', (value) => Array.isArray(value) || typeof value === 'function'),
   commit: check(
     "'head', 'first-event' or a function",
-    (value) => ['head', 'first-event'].includes(String(value)) || typeof value === 'function',
+    (value) => oneOf('head', 'first-event').is(value) || typeof value === 'function',
   ),
   onClientClose: check(
     "'abort', 'continue' or a function",
-    (value) => ['abort', 'continue'].includes(String(value)) || typeof value === 'function',
+    (value) => oneOf('abort', 'continue').is(value) || typeof value === 'function',
   ),
   truncation: oneOf('destroy', 'event'),
   onUsage: aFunction,
@@ -248,10 +249,13 @@ const RETRY_DEFAULTS = {
 
 function resolveRetry(retry: NonNullable<SseProxyOptions['retry']>, provider: Provider | undefined): RetryConfig {
   const given = defined(retry || { maxRetries: 0 });
+  const { statusCodes, errorCodes } = { ...RETRY_DEFAULTS, ...given };
   const methods = given.methods ?? [...RETRY_DEFAULTS.methods, ...(provider?.retryMethods ?? [])];
   return Object.freeze({
     ...RETRY_DEFAULTS,
     ...given,
+    statusCodes: [...statusCodes],
+    errorCodes: [...errorCodes],
     methods: methods.map((method) => method.toUpperCase()),
     maxBodySize: sizeOf(given.maxBodySize ?? '1mb'),
   });

@@ -32,8 +32,8 @@ export interface AttemptFailure {
 /** Whether the failure is one of those that another attempt may mend, whatever the method. */
 export function isRetryable({ statusCode, headers, errorCodes }: AttemptFailure, config: RetryConfig): boolean {
   if (statusCode === undefined) return errorCodes?.some((code) => config.errorCodes.includes(code ?? '')) ?? false;
-  // The SDKs of OpenAI and Anthropic obey it, so providers mean it.
-  const advice = value(headers, 'x-should-retry');
+  // The SDKs of OpenAI and Anthropic obey it where a response is an error, so providers mean it.
+  const advice = statusCode < 400 ? undefined : value(headers, 'x-should-retry');
   if (advice === 'true' || advice === 'false') return advice === 'true';
   return config.statusCodes.includes(statusCode);
 }
@@ -71,7 +71,9 @@ function retryAfter(headers: HeaderFields | undefined, now: () => number): numbe
   const after = value(headers, 'retry-after');
   if (after === undefined) return undefined;
   if (/^\d+(\.\d+)?$/.test(after)) return Number(after) * 1000;
-  const date = Date.parse(after);
+  // `Date.parse` makes a date of almost anything with a number in it, and one of local time where there is no zone (asctime).
+  if (!/^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)/.test(after)) return undefined;
+  const date = Date.parse(/ \d{4}$/.test(after) ? `${after} GMT` : after);
   return Number.isNaN(date) ? undefined : Math.max(0, date - now());
 }
 

@@ -14,7 +14,7 @@ import { SseProxyError } from './errors.js';
 import { prepareRequestHeaders, setForwarded } from './headers.js';
 import { isPromiseLike, onRejection, runHook } from './hooks.js';
 import type { Config } from './options.js';
-import { ReplayedBody } from './request-body.js';
+import { hasBody, ReplayedBody } from './request-body.js';
 
 type ProxyServer = Parameters<Plugin>[0];
 
@@ -103,7 +103,9 @@ export function createUpstream(config: Config): Upstream {
     attempt.mirror = options.forward;
     if (options.buffer !== undefined) return;
     if (attempt.body instanceof ReplayedBody) attempt.body.describeIn(attempt.req);
-    if (options.forward && options.target) options.buffer = attempt.holdBody();
+    // httpxy lets go of a body when an answer comes early: what is to be sent once more must not be the request itself.
+    const isKept = attempt.keptBytes > 0 && attempt.body === 'stream' && hasBody(attempt.req);
+    if ((options.forward && options.target) || isKept) options.buffer = attempt.holdBody();
     else if (attempt.body instanceof ReplayedBody) options.buffer = attempt.body.toStream();
   }
 

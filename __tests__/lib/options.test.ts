@@ -77,6 +77,18 @@ describe('a value that cannot be right is named and quoted', () => {
     ['heartbeat', 15_000, '15000'],
     ['limits', '1mb', "'1mb'"],
     ['provider', 'openai', "'openai'"],
+    ['timeouts', 5000, '5000'],
+    ['timeouts', false, 'false'],
+    ['retry', true, 'true'],
+    ['retry', 3, '3'],
+    ['fallbacks', 'http://127.0.0.1:2', "'http://127.0.0.1:2'"],
+    ['fallbacks', { target: 'http://127.0.0.1:2' }, 'an object'],
+    ['commit', true, 'true'],
+    ['commit', 'first', "'first'"],
+    ['commit', ['head'], 'an array'],
+    ['onClientClose', 'stop', "'stop'"],
+    ['onClientClose', true, 'true'],
+    ['onClientClose', ['abort'], 'an array'],
   ];
 
   it.each(cases)('%s: %p', (name, value, quoted) => {
@@ -106,6 +118,58 @@ describe('a value that cannot be right is named and quoted', () => {
     ['limits', { eventSize: Number.POSITIVE_INFINITY }, 'got Infinity'],
     ['limits', { requests: 5 }, 'Unknown option `limits.requests`'],
     ['limits', { toString: 5 }, 'Unknown option `limits.toString`'],
+    [
+      'limits',
+      { requestBody: -1 },
+      "`limits.requestBody` must be a number of bytes or a string such as '10mb', got -1",
+    ],
+    ['limits', { requestBody: 'much' }, "got 'much'"],
+    ['limits', { requestBody: null }, 'got null'],
+    ['limits', { concurrency: 0 }, '`limits.concurrency` must be a whole number, 1 or more, got 0'],
+    ['limits', { concurrency: 1.5 }, 'got 1.5'],
+    ['limits', { concurrency: '10' }, "got '10'"],
+    ['limits', { concurrency: Number.POSITIVE_INFINITY }, 'got Infinity'],
+    ['limits', { queue: 10 }, '`limits.queue` must be an object, got 10'],
+    ['limits', { queue: { size: -1 } }, '`limits.queue.size` must be a whole number, 0 or more, got -1'],
+    ['limits', { queue: { size: '5' } }, "`limits.queue.size` must be a whole number, 0 or more, got '5'"],
+    [
+      'limits',
+      { queue: { size: 5, timeout: 0 } },
+      '`limits.queue.timeout` must be a number of milliseconds, 1 or more, got 0',
+    ],
+    ['limits', { queue: { size: 5, length: 5 } }, 'Unknown option `limits.queue.length`'],
+    ...['connect', 'headers', 'idle', 'drain', 'total'].flatMap((phase): [string, object, string][] => [
+      [
+        'timeouts',
+        { [phase]: 0 },
+        `\`timeouts.${phase}\` must be a number of milliseconds, 1 or more, or false, got 0`,
+      ],
+      ['timeouts', { [phase]: true }, `\`timeouts.${phase}\` must be a number of milliseconds, 1 or more, or false`],
+    ]),
+    ['timeouts', { idle: '30s' }, "got '30s'"],
+    ['timeouts', { idle: 2 ** 31 }, 'got 2147483648'],
+    ['timeouts', { idle: Number.POSITIVE_INFINITY }, 'got Infinity'],
+    ['timeouts', { idle: Number.NaN }, 'got NaN'],
+    ['timeouts', { request: 5 }, 'Unknown option `timeouts.request`'],
+    ['retry', { maxRetries: -1 }, '`retry.maxRetries` must be a whole number, 0 or more, got -1'],
+    ['retry', { maxRetries: Number.POSITIVE_INFINITY }, 'got Infinity'],
+    ['retry', { methods: 'POST' }, "`retry.methods` must be an array whose items are each a string, got 'POST'"],
+    ['retry', { methods: [5] }, '`retry.methods` must be an array whose items are each a string, got an array'],
+    ['retry', { statusCodes: 503 }, '`retry.statusCodes` must be an array whose items are each a number, got 503'],
+    ['retry', { statusCodes: ['503'] }, '`retry.statusCodes` must be an array whose items are each a number'],
+    ['retry', { errorCodes: [undefined] }, '`retry.errorCodes` must be an array whose items are each a string'],
+    ['retry', { minTimeout: 0 }, '`retry.minTimeout` must be a number of milliseconds, 1 or more, got 0'],
+    ['retry', { maxTimeout: '30s' }, "`retry.maxTimeout` must be a number of milliseconds, 1 or more, got '30s'"],
+    ['retry', { timeoutFactor: 0.5 }, '`retry.timeoutFactor` must be a number, 1 or more, got 0.5'],
+    ['retry', { timeoutFactor: Number.POSITIVE_INFINITY }, 'got Infinity'],
+    ['retry', { retryAfter: 1 }, '`retry.retryAfter` must be a boolean, got 1'],
+    [
+      'retry',
+      { maxBodySize: 'all' },
+      "`retry.maxBodySize` must be a number of bytes or a string such as '10mb', got 'all'",
+    ],
+    ['retry', { retries: 3 }, 'Unknown option `retry.retries`'],
+    ['retry', { constructor: 3 }, 'Unknown option `retry.constructor`'],
   ])('within %s: %p', (name, value, message) => {
     expect(complaint({ target, [name]: value })).toContain(message);
   });
@@ -152,6 +216,28 @@ describe('a value that is right', () => {
     ['truncation', 'event'],
     ['noTransform', 'ignore'],
     ['provider', openai({ apiKey: 'sk-test' })],
+    ['timeouts', {}],
+    ['timeouts', { connect: 1, headers: 2 ** 31 - 1, idle: false, drain: 0.5 + 1, total: 60_000 }],
+    ['timeouts', { connect: undefined }],
+    ['retry', false],
+    ['retry', {}],
+    ['retry', { maxRetries: 0, methods: [], statusCodes: [], errorCodes: [], timeoutFactor: 1, maxBodySize: 0 }],
+    ['retry', { methods: ['post'], minTimeout: 1, maxTimeout: 1, retryAfter: false, maxBodySize: '64kb' }],
+    ['fallbacks', []],
+    ['fallbacks', ['http://127.0.0.1:2', new URL('http://127.0.0.1:3'), { host: '127.0.0.1', port: 4 }]],
+    ['fallbacks', [{ target: 'http://127.0.0.1:2', pathRewrite: String, headers: { 'x-a': '1' } }]],
+    ['fallbacks', [{ provider: openai({ apiKey: 'sk-test' }) }]],
+    ['fallbacks', () => undefined],
+    ['commit', 'head'],
+    ['commit', 'first-event'],
+    ['commit', () => true],
+    ['onClientClose', 'abort'],
+    ['onClientClose', 'continue'],
+    ['onClientClose', () => 'abort'],
+    ['limits', { requestBody: 0 }],
+    ['limits', { requestBody: '10mb', concurrency: 1, queue: { size: 0 } }],
+    ['limits', { queue: { size: 5, timeout: 1 } }],
+    ['limits', { queue: undefined }],
   ])('%s: %p', (name, value) => {
     expect(() => resolve({ target, [name]: value })).not.toThrow();
   });
@@ -270,6 +356,76 @@ describe('a provider', () => {
   });
 });
 
+describe('a fallback', () => {
+  it.each([
+    ['is no URL', 'localhost:8080', "A fallback must be a target or an object, got 'localhost:8080'"],
+    ['has another protocol', 'ftp://127.0.0.1', "A fallback must be a target or an object, got 'ftp://127.0.0.1'"],
+    ['is a number', 8080, 'A fallback must be a target or an object, got 8080'],
+    ['is null', null, 'A fallback must be a target or an object, got null'],
+    ['is a list', ['http://127.0.0.1:2'], 'A fallback must be a target or an object, got an array'],
+    ['has no target', {}, 'A fallback needs a `target`, or a `provider` that has one'],
+    ['has only headers', { headers: {} }, 'A fallback needs a `target`, or a `provider` that has one'],
+    ['has a target that is none', { target: 'localhost' }, '`fallbacks.target` must be an absolute URL'],
+    ['has a provider that is none', { provider: 'openai' }, '`fallbacks.provider` must be a provider'],
+    [
+      'has a provider at no address',
+      { provider: openai({ apiKey: 'sk-test', target: 'api.example' }) },
+      'A fallback needs a `target`, or a `provider` that has one',
+    ],
+    [
+      'has a table for a path',
+      { target, pathRewrite: { '^/a': '' } },
+      '`fallbacks.pathRewrite` must be a function, got an object',
+    ],
+    ['has headers in a line', { target, headers: 'x-a: 1' }, '`fallbacks.headers` must be'],
+    ['has a header that is a number', { target, headers: { 'x-a': 1 } }, '`fallbacks.headers` must be'],
+    ['has a name that is not known', { target, header: {} }, 'Unknown option `fallbacks.header`'],
+  ])('is refused where it %s', (_how, fallback, message) => {
+    expect(complaint({ target, fallbacks: [fallback] })).toContain(message);
+    expect(complaint({ target, fallbacks: ['http://127.0.0.1:2', fallback] })).toContain(message);
+  });
+
+  it('is a route behind that of the options, with what it has of its own', () => {
+    const own = openai({ apiKey: 'sk-own' });
+    const other = openai({ apiKey: 'sk-other', target: 'http://127.0.0.1:3' });
+    const url = new URL('http://127.0.0.1:2');
+    const pathRewrite = (path: string): string => path;
+    const headers = { 'x-a': '1' };
+    const none = { pathRewrite: undefined, headers: {} };
+    const { routes, nextFallback } = resolve({
+      provider: own,
+      headers: { 'x-own': '1' },
+      pathRewrite: { '^/a': '' },
+      fallbacks: [
+        target,
+        url,
+        { socketPath: '/run/api.sock' },
+        { target: url },
+        { provider: other },
+        { provider: other, target, pathRewrite, headers },
+      ],
+    });
+    expect(routes).toEqual([
+      // What the options have themselves.
+      { target: undefined, provider: own, pathRewrite: undefined, headers: undefined },
+      { target, provider: own, ...none },
+      { target: url, provider: own, ...none },
+      { target: { socketPath: '/run/api.sock' }, provider: own, ...none },
+      { target: url, provider: own, ...none },
+      { target: 'http://127.0.0.1:3', provider: other, ...none },
+      { target, provider: other, pathRewrite, headers },
+    ]);
+    expect(nextFallback).toBeUndefined();
+  });
+
+  it('is left to a function, which is asked when there is need for one', () => {
+    const fallbacks = (): undefined => undefined;
+    const { routes, nextFallback } = resolve({ target, fallbacks });
+    expect(routes).toHaveLength(1);
+    expect(nextFallback).toBe(fallbacks);
+  });
+});
+
 describe('a credential is not quoted', () => {
   it.each([
     [{ headers: { authorization: 'Bearer sk-secret', 'x-count': 5 } }],
@@ -280,6 +436,10 @@ describe('a credential is not quoted', () => {
     [{ target: { url: 'https://user:sk-secret@api.example' } }],
     [{ forward: 'htp://user:sk-secret@api.example' }],
     [{ logger: { token: 'sk-secret' } }],
+    [{ fallbacks: ['htp://user:sk-secret@api.example'] }],
+    [{ fallbacks: [{ target: 'htp://user:sk-secret@api.example' }] }],
+    [{ fallbacks: [{ target, headers: { authorization: 'sk-secret', 'x-count': 5 } }] }],
+    [{ fallbacks: [{ url: 'https://user:sk-secret@api.example' }] }],
   ])('in %j', (options) => {
     expect(complaint({ target, ...options })).not.toContain('secret');
   });
@@ -290,6 +450,8 @@ describe('the resolved options', () => {
     const config = resolve({ target });
     expect(Object.isFrozen(config)).toBe(true);
     expect(Object.isFrozen(config.hpm)).toBe(true);
+    expect(Object.isFrozen(config.timeouts)).toBe(true);
+    expect(Object.isFrozen(config.retry)).toBe(true);
   });
 
   it('hold the defaults, and tell http-proxy-middleware only what the user said', () => {
@@ -317,12 +479,57 @@ describe('the resolved options', () => {
     expect(resolve({ target, limits: { eventSize: '2kb' } }).eventSize).toBe(2048);
   });
 
-  it.each([{ onEvent() {} }, { transformEvent() {} }, { heartbeat: {} }, { provider: openai({ apiKey: false }) }])(
-    'ask for bodies without a content coding with %p',
+  it('hold the defaults of what keeps it up', () => {
+    expect(resolve({ target })).toMatchObject({
+      timeouts: { connect: 10_000, headers: 120_000, idle: 120_000, drain: 120_000, total: false },
+      routes: [{ target: undefined, provider: undefined, pathRewrite: undefined, headers: undefined }],
+      nextFallback: undefined,
+      commit: 'head',
+      onClientClose: 'abort',
+      requestBody: Number.POSITIVE_INFINITY,
+      concurrency: Number.POSITIVE_INFINITY,
+      queue: { size: 0, timeout: 10_000 },
+    });
+    expect(resolve({ target, limits: { queue: { size: 5 } } }).queue).toEqual({ size: 5, timeout: 10_000 });
+  });
+
+  it('hold the deadlines that are given, and the defaults of the others', () => {
+    const timeouts = { connect: 1, headers: false, idle: undefined, total: 5000 };
+    expect(resolve({ target, timeouts }).timeouts).toEqual({
+      connect: 1,
+      headers: false,
+      idle: 120_000,
+      drain: 120_000,
+      total: 5000,
+    });
+  });
+
+  it('hold sizes in bytes', () => {
+    const config = resolve({ target, limits: { requestBody: '10mb' }, retry: { maxBodySize: '64kb' } });
+    expect(config.requestBody).toBe(10 * 1024 * 1024);
+    expect(config.retry.maxBodySize).toBe(64 * 1024);
+    const none = resolve({ target, limits: { requestBody: 0 }, retry: { maxBodySize: 0 } });
+    expect(none.requestBody).toBe(0);
+    expect(none.retry.maxBodySize).toBe(0);
+  });
+
+  it.each([{ fallbacks: [] }, { timeouts: {}, limits: {} }, { commit: 'head' }])(
+    'do not ask for bodies without a content coding with %p',
     (options) => {
-      expect(resolve({ target, ...options }).wantsIdentity).toBe(true);
+      expect(resolve({ target, ...options }).wantsIdentity).toBe(false);
     },
   );
+
+  it.each([
+    { onEvent() {} },
+    { transformEvent() {} },
+    { heartbeat: {} },
+    { provider: openai({ apiKey: false }) },
+    { commit: 'first-event' },
+    { commit: () => true },
+  ])('ask for bodies without a content coding with %p', (options) => {
+    expect(resolve({ target, ...options }).wantsIdentity).toBe(true);
+  });
 
   it("are a copy: the user's object is left as it is, and may change", () => {
     const options = Object.freeze({ target, headers: Object.freeze({ 'x-a': '1' }) });
@@ -332,5 +539,94 @@ describe('the resolved options', () => {
     expect(Object.isFrozen(own)).toBe(false);
     own.ws = true;
     expect(config.hpm.ws).toBeUndefined();
+  });
+
+  it('are a copy within, too', () => {
+    const retry = { maxRetries: 1, methods: ['GET'], statusCodes: [503], errorCodes: ['EPIPE'] };
+    const timeouts = { idle: 1000 };
+    const fallbacks = [target];
+    const config = resolve({ target, retry, timeouts, fallbacks });
+    retry.maxRetries = 9;
+    for (const list of [retry.methods, retry.errorCodes]) list.push('x');
+    retry.statusCodes.push(200);
+    timeouts.idle = 1;
+    fallbacks.pop();
+    expect(config.retry).toMatchObject({
+      maxRetries: 1,
+      methods: ['GET'],
+      statusCodes: [503],
+      errorCodes: ['EPIPE'],
+    });
+    expect(config.timeouts.idle).toBe(1000);
+    expect(config.routes).toHaveLength(2);
+  });
+});
+
+describe('retry', () => {
+  const SAFE = ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'];
+  const provider = openai({ apiKey: 'sk-test' });
+
+  it('is off by default: no retries, whatever else it holds for the fallbacks', () => {
+    for (const retry of [undefined, false]) {
+      expect(resolve({ target, retry }).retry).toMatchObject({
+        maxRetries: 0,
+        statusCodes: [429, 500, 502, 503, 504, 529],
+        maxBodySize: 1024 * 1024,
+      });
+    }
+  });
+
+  it('has defaults once it is on', () => {
+    const { errorCodes, ...rest } = resolve({ target, retry: {} }).retry;
+    expect(rest).toEqual({
+      maxRetries: 2,
+      methods: SAFE,
+      statusCodes: [429, 500, 502, 503, 504, 529],
+      minTimeout: 500,
+      maxTimeout: 30_000,
+      timeoutFactor: 2,
+      retryAfter: true,
+      maxBodySize: 1024 * 1024,
+    });
+    expect(errorCodes).toEqual(expect.arrayContaining(['ECONNRESET', 'ECONNREFUSED', 'ENOTFOUND', 'ETIMEDOUT']));
+    expect(errorCodes).toEqual(expect.arrayContaining(['UPSTREAM_CONNECT_TIMEOUT', 'UPSTREAM_CLOSED']));
+    // The upstream may be at work on it.
+    expect(errorCodes).not.toContain('UPSTREAM_TIMEOUT');
+  });
+
+  it('keeps the default of what is undefined', () => {
+    const names = Object.keys(resolve({ target, retry: {} }).retry);
+    const nothing = Object.fromEntries(names.map((name) => [name, undefined]));
+    expect(resolve({ target, retry: nothing }).retry).toEqual(resolve({ target, retry: {} }).retry);
+  });
+
+  it('takes each member that is given', () => {
+    const given = {
+      maxRetries: 5,
+      methods: ['PATCH'],
+      statusCodes: [408],
+      errorCodes: ['UPSTREAM_TIMEOUT'],
+      minTimeout: 1,
+      maxTimeout: 2,
+      timeoutFactor: 3,
+      retryAfter: false,
+      maxBodySize: 4,
+    };
+    expect(resolve({ target, retry: given }).retry).toEqual(given);
+  });
+
+  it("has the provider's methods beside those that are safe", () => {
+    expect(resolve({ provider, retry: {} }).retry.methods).toEqual([...SAFE, 'POST']);
+    expect(resolve({ provider: { ...provider, retryMethods: ['post', 'PATCH'] }, retry: {} }).retry.methods).toEqual([
+      ...SAFE,
+      'POST',
+      'PATCH',
+    ]);
+    expect(resolve({ provider: { ...provider, retryMethods: undefined }, retry: {} }).retry.methods).toEqual(SAFE);
+  });
+
+  it('has the methods that are given and no others, also with a provider, in any letter case', () => {
+    expect(resolve({ provider, retry: { methods: ['get', 'Patch'] } }).retry.methods).toEqual(['GET', 'PATCH']);
+    expect(resolve({ provider, retry: { methods: [] } }).retry.methods).toEqual([]);
   });
 });

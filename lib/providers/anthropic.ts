@@ -28,23 +28,23 @@ export function anthropic(options: AnthropicOptions): Provider {
 }
 
 /** The status that an error has where it is not inside a 200. */
-const STATUSES: Record<string, number> = {
-  invalid_request_error: 400,
-  authentication_error: 401,
-  billing_error: 402,
-  permission_error: 403,
-  not_found_error: 404,
-  request_too_large: 413,
-  rate_limit_error: 429,
-  api_error: 500,
-  timeout_error: 504,
-  overloaded_error: 529,
-};
+const STATUSES = new Map<unknown, number>([
+  ['invalid_request_error', 400],
+  ['authentication_error', 401],
+  ['billing_error', 402],
+  ['permission_error', 403],
+  ['not_found_error', 404],
+  ['request_too_large', 413],
+  ['rate_limit_error', 429],
+  ['api_error', 500],
+  ['timeout_error', 504],
+  ['overloaded_error', 529],
+]);
 
 function errorStatus(event: StreamEvent): number | undefined {
   const payload = event.json();
   if (event.event !== 'error' && member(payload, 'type') !== 'error') return undefined;
-  return STATUSES[String(member(member(payload, 'error'), 'type'))] ?? 502;
+  return STATUSES.get(member(member(payload, 'error'), 'type')) ?? 502;
 }
 
 function read(event: StreamEvent, reading: Reading): void {

@@ -21,8 +21,7 @@ export function ollama(options: OllamaOptions = {}): Provider {
     errorEvent: (failure, exchange) =>
       isCompatible(exchange) ? openai.errorEvent(failure, exchange) : { data: JSON.stringify(ownError(failure)) },
     errorBody: (failure, exchange) => (isCompatible(exchange) ? openai.errorBody(failure) : ownError(failure)),
-    errorStatus: (event) =>
-      openai.errorStatus(event) ?? (typeof member(event.json(), 'error') === 'string' ? 502 : undefined),
+    errorStatus: openai.errorStatus,
     retryMethods: ['POST'],
   };
 }

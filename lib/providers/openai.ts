@@ -148,21 +148,21 @@ export function errorEvent(failure: ProviderFailure, { path }: Exchange): EventF
 }
 
 /** The status that an error has where it is not inside a 200, by its code or type. */
-const STATUSES: Record<string, number> = {
-  invalid_request_error: 400,
-  invalid_api_key: 401,
-  authentication_error: 401,
-  permission_error: 403,
-  not_found_error: 404,
-  rate_limit_error: 429,
-  rate_limit_exceeded: 429,
-  requests: 429,
-  tokens: 429,
-  insufficient_quota: 429,
-  server_error: 500,
-  engine_overloaded: 503,
-  overloaded: 503,
-};
+const STATUSES = new Map<unknown, number>([
+  ['invalid_request_error', 400],
+  ['invalid_api_key', 401],
+  ['authentication_error', 401],
+  ['permission_error', 403],
+  ['not_found_error', 404],
+  ['rate_limit_error', 429],
+  ['rate_limit_exceeded', 429],
+  ['requests', 429],
+  ['tokens', 429],
+  ['insufficient_quota', 429],
+  ['server_error', 500],
+  ['engine_overloaded', 503],
+  ['overloaded', 503],
+]);
 
 /** Of a chunk with an `error`; in Responses, of an `error` event or a response that has failed. */
 export function errorStatus(event: StreamEvent): number | undefined {
@@ -174,7 +174,7 @@ export function errorStatus(event: StreamEvent): number | undefined {
   const code = member(error, 'code');
   // Some servers put the status there.
   if (isErrorStatus(code)) return code;
-  return STATUSES[String(code)] ?? STATUSES[String(member(error, 'type'))] ?? 502;
+  return STATUSES.get(code) ?? STATUSES.get(member(error, 'type')) ?? 502;
 }
 
 export function errorBody({ message, code }: ProviderFailure): { error: object } {

@@ -1,11 +1,32 @@
 import { describe, expect, it } from '@jest/globals';
 import { gemini } from '../../../lib/providers/index.js';
 import { exchangeFor, GEMINI } from '../../support/dialects.js';
+import { describeErrorStatus } from '../../support/error-status.js';
 import { describeReading } from '../../support/reading.js';
 
 describe('gemini()', () => {
   const provider = gemini({ apiKey: 'sk' });
   describeReading(provider, GEMINI);
+
+  const error = (code: unknown, status?: string): object => ({ error: { code, message: 'No.', status } });
+  describeErrorStatus(provider, {
+    answers: GEMINI,
+    failing: { 'chunks, and then an error': 503 },
+    errors: [
+      { data: error(400, 'INVALID_ARGUMENT'), status: 400 },
+      { data: error(429, 'RESOURCE_EXHAUSTED'), status: 429 },
+      { data: error(500, 'INTERNAL'), status: 500 },
+      { data: error(503, 'UNAVAILABLE'), status: 503 },
+      { data: error(599), status: 599 },
+      { data: error(200), status: 502 },
+      { data: error(600), status: 502 },
+      { data: error(429.5), status: 502 },
+      { data: error('constructor'), status: 502 },
+      { data: error(undefined), status: 502 },
+      { data: { error: {} }, status: 502 },
+      { data: { error: 'text' }, status: undefined },
+    ],
+  });
 
   it('is at its own address', () => {
     expect(provider).toMatchObject({

@@ -1,11 +1,22 @@
 import { describe, expect, it } from '@jest/globals';
 import { mistral } from '../../../lib/providers/index.js';
 import { exchangeFor, MISTRAL } from '../../support/dialects.js';
+import { describeErrorStatus } from '../../support/error-status.js';
 import { describeReading } from '../../support/reading.js';
 
 describe('mistral()', () => {
   const provider = mistral({ apiKey: 'sk' });
   describeReading(provider, MISTRAL);
+
+  describeErrorStatus(provider, {
+    answers: MISTRAL,
+    failing: {},
+    errors: [
+      { data: { error: { message: 'No.', type: 'rate_limit_error' } }, status: 429 },
+      { data: { error: { message: 'No.', type: 'a_new_error', code: null } }, status: 502 },
+      { data: { error: { message: 'No.', code: 503 } }, status: 503 },
+    ],
+  });
 
   it('is at its own address', () => {
     expect(provider).toMatchObject({ name: 'mistral_ai', target: 'https://api.mistral.ai' });

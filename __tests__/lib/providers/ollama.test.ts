@@ -2,11 +2,23 @@ import { describe, expect, it } from '@jest/globals';
 import { credentialsOf } from '../../../lib/credentials.js';
 import { ollama } from '../../../lib/providers/index.js';
 import { exchangeFor, OLLAMA } from '../../support/dialects.js';
+import { describeErrorStatus } from '../../support/error-status.js';
 import { describeReading } from '../../support/reading.js';
 
 describe('ollama()', () => {
   const provider = ollama();
   describeReading(provider, OLLAMA);
+
+  describeErrorStatus(provider, {
+    answers: OLLAMA,
+    failing: { 'a generation that fails on its way': 502 },
+    errors: [
+      { data: { error: 'model "x" not found' }, status: 502 },
+      // At the endpoint that is OpenAI's.
+      { data: { error: { message: 'No.', type: 'invalid_request_error', code: null } }, status: 400 },
+      { data: { error: { message: 'No.', type: 'api_error', code: null } }, status: 502 },
+    ],
+  });
 
   it('is at its own address', () => {
     expect(provider).toMatchObject({ name: 'ollama', target: 'http://127.0.0.1:11434' });

@@ -5,6 +5,7 @@ import { ParsedEvent } from '../../../lib/formats/format.js';
 import { openai, openaiCompatible } from '../../../lib/providers/index.js';
 import type { RequestEdit } from '../../../lib/types.js';
 import { exchangeFor, OPENAI, openaiChat, openaiChatUnasked, usageChunk } from '../../support/dialects.js';
+import { describeErrorStatus } from '../../support/error-status.js';
 import { describeReading } from '../../support/reading.js';
 
 const CHAT = '/v1/chat/completions';
@@ -45,6 +46,52 @@ describe('openaiCompatible()', () => {
   ])('needs `%s`: %j', (missing, given) => {
     const untyped = openaiCompatible as (options: unknown) => unknown;
     expect(() => untyped(given)).toThrow(new RegExp(`^openaiCompatible\\(\\) needs \`${missing}\``));
+  });
+});
+
+const error = (members: object): object => ({ error: { message: 'No.', param: null, ...members } });
+describe.each([
+  ['openai()', openai({ apiKey: 'sk' })],
+  ['openaiCompatible()', openaiCompatible({ name: 'vllm', target: 'http://127.0.0.1:8000', apiKey: 'sk' })],
+])('the error status of %s', (_name, provider) => {
+  describeErrorStatus(provider, {
+    answers: OPENAI,
+    failing: { 'a chat completion that fails on its way': 500, 'a response that failed': 500 },
+    errors: [
+      { data: error({ type: 'invalid_request_error', code: null }), status: 400 },
+      { data: error({ type: 'invalid_request_error', code: 'invalid_api_key' }), status: 401 },
+      { data: error({ type: 'authentication_error' }), status: 401 },
+      { data: error({ type: 'permission_error' }), status: 403 },
+      { data: error({ type: 'not_found_error' }), status: 404 },
+      { data: error({ type: 'rate_limit_error' }), status: 429 },
+      { data: error({ type: 'tokens', code: 'rate_limit_exceeded' }), status: 429 },
+      { data: error({ type: 'requests' }), status: 429 },
+      { data: error({ type: 'insufficient_quota', code: 'insufficient_quota' }), status: 429 },
+      { data: error({ type: 'server_error', code: null }), status: 500 },
+      { data: error({ type: 'engine_overloaded' }), status: 503 },
+      { data: error({ code: 'overloaded' }), status: 503 },
+      // vLLM and OpenRouter put the status there.
+      { data: error({ type: 'NotFoundError', code: 404 }), status: 404 },
+      { data: error({ type: 'server_error', code: 529 }), status: 529 },
+      { data: error({ type: 'server_error', code: 200 }), status: 500 },
+      { data: error({ type: 'a_new_error', code: 'a_new_code' }), status: 502 },
+      { data: error({}), status: 502 },
+      { data: { error: 'No.' }, status: 502 },
+      { data: { choices: [], error: null }, status: undefined },
+      // Names that every object has, and what cannot be made a string.
+      { data: error({ type: 'constructor', code: '__proto__' }), status: 502 },
+      { data: error({ type: { toString: 1, valueOf: 1 }, code: ['toString'] }), status: 502 },
+      // Responses: with the error at the top or within.
+      {
+        event: 'error',
+        data: { type: 'error', code: 'rate_limit_exceeded', message: 'No.', param: null, sequence_number: 1 },
+        status: 429,
+      },
+      { event: 'error', data: { type: 'error', ...error({ type: 'server_error' }) }, status: 500 },
+      { event: 'error', data: { type: 'error', code: null, message: 'No.' }, status: 502 },
+      { data: { type: 'response.failed', response: { error: { code: 'rate_limit_exceeded' } } }, status: 429 },
+      { data: { type: 'response.created', response: { status: 'in_progress', error: null } }, status: undefined },
+    ],
   });
 });
 
