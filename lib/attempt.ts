@@ -148,6 +148,8 @@ export class Attempt {
     if (this.#request === undefined) return;
     // By hand, since httpxy's pipe stops the flow when it notices, and the rest of an upload must go on to flow.
     this.req.unpipe(this.#held ?? this.#request);
+    // Of a response that is the user's, httpxy's report of this would be taken for the next attempt's.
+    if (!(this.response instanceof UpstreamResponse)) this.#request.removeAllListeners('error').on('error', () => {});
     // After a redirect this is not the request that httpxy would abort.
     this.#request.destroy();
   }

@@ -4,8 +4,12 @@ export { definePlugin, fixRequestBody, responseInterceptor } from 'http-proxy-mi
 export { type Outcome, SseProxyError, type SseProxyErrorCode } from './errors.js';
 export { createSseProxy } from './middleware.js';
 export type {
+  AttemptFailed,
+  AttemptSummary,
   EventFields,
   Exchange,
+  Fallback,
+  FallbackTarget,
   HeaderFields,
   Provider,
   ProviderFailure,
