@@ -10,8 +10,8 @@ import {
   openaiChat,
   openaiChatUnasked,
   toldBy,
-  usageFrom,
   usageChunk,
+  usageFrom,
 } from './support/dialects.js';
 import { logbook } from './support/events.js';
 import { type ProxyUnderTest, proxyApp, rawUpstream, readAll, request, upstream } from './support/servers.js';
@@ -195,9 +195,7 @@ describe('a fallback', () => {
     const [first, second] = [await bad(), await good()];
     const proxy = await proxyApp({
       provider: openai({ target: first.url, apiKey: 'sk-first' }),
-      fallbacks: [
-        { provider: openaiCompatible({ name: 'vllm', target: second.url, apiKey: false }) },
-      ],
+      fallbacks: [{ provider: openaiCompatible({ name: 'vllm', target: second.url, apiKey: false }) }],
     });
     expect(await textOf(await post(proxy.url))).toBe('good');
     expect(second.seen[0]?.headers).not.toHaveProperty('authorization');
@@ -251,9 +249,7 @@ describe('a fallback', () => {
       onUsage: (usage) => usages.push(usage),
     });
     const response = await post(`${proxy.url}${openaiChat.path}`, '{"messages":[],"stream":true}');
-    expect(await textOf(response)).toBe(
-      bytesOf(openaiChat.parts.filter((part) => part !== usageChunk)).toString(),
-    );
+    expect(await textOf(response)).toBe(bytesOf(openaiChat.parts.filter((part) => part !== usageChunk)).toString());
     expect(first.seen[0]?.body).toBe('{"messages":[],"stream":true}');
     expect(second.seen[0]?.body).toBe('{"stream_options":{"include_usage":true},"messages":[],"stream":true}');
     expect(usages).toEqual([usageFrom(toldBy(openaiChat.parts))]);
