@@ -26,13 +26,13 @@ import {
 } from './dialects.js';
 
 /** What an SDK says of an answer, usage under our names. */
-export interface Said {
+interface Said {
   text: string;
   usage: Omit<Usage, 'complete'>;
 }
 
 /** An answer that an SDK reads. */
-export interface SdkStream {
+interface SdkStream {
   /** So far. */
   readonly said: Said;
   /** Reads on until the text includes this. */

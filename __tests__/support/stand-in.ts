@@ -11,13 +11,13 @@ import { bodyOf } from './wire.js';
 export const SERVERS_KEY = 'sk-servers';
 
 /** A stand-in for any provider, whose answers the test gives part by part. */
-export interface StandIn {
+interface StandIn {
   url: string;
   /** Resolves with the next request. */
   next(): Promise<Asked>;
 }
 
-export interface Asked {
+interface Asked {
   req: IncomingMessage;
   body: string;
   res: ServerResponse;
@@ -33,7 +33,7 @@ export interface Asked {
   closed: Promise<void>;
 }
 
-export async function standIn(): Promise<StandIn> {
+async function standIn(): Promise<StandIn> {
   const { url, requests } = await manualUpstream();
   return {
     url,

@@ -62,7 +62,7 @@ export class ParsedEvent implements StreamEvent {
 }
 
 /** `undefined` for what is not JSON, which `[DONE]` is not. */
-export function parseJson(text: string): unknown {
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
