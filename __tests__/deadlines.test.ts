@@ -43,7 +43,10 @@ async function unconnectable(): Promise<{ url: string; sockets: Set<Socket> }> {
 }
 
 /** A client on a connection that takes what is written to it and never says that it has: it does not read. */
-function stuckClient(server: Server, head = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'): { socket: Duplex; taken: Queue<string> } {
+function stuckClient(
+  server: Server,
+  head = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n',
+): { socket: Duplex; taken: Queue<string> } {
   const taken = new Queue<string>();
   const socket = Object.assign(
     new Duplex({
