@@ -100,7 +100,9 @@ describe('a budget of tokens', () => {
 
   it('is charged with all that run at the same time, also what is beyond it', async () => {
     const { url, others } = await pricedUpstream();
-    const app = await budgetApp(url, { budget: { tokens: 150 } });
+    const errors: unknown[] = [];
+    const logger = { info() {}, warn() {}, error: (...message: unknown[]) => errors.push(message) };
+    const app = await budgetApp(url, { logger, budget: { tokens: 150 } });
     const answers = [app.ask('ada'), app.ask('ada')];
     for (const res of [await others.next(), await others.next()]) {
       begin(res, {});
@@ -110,6 +112,7 @@ describe('a budget of tokens', () => {
     await app.proxy.summary();
     await app.proxy.summary();
     expect(await app.isRefused('ada')).toBe(true);
+    expect(errors).toEqual([]);
   });
 
   it('pays in full for an answer that its user has left, where the proxy reads on', async () => {

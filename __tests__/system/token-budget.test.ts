@@ -47,9 +47,14 @@ interface Instance {
   redis: Redis;
 }
 
+interface RedisTimes {
+  commandTimeout?: number;
+  retryStrategy?: () => number;
+}
+
 /** An instance of the app, with a Redis client of its own. */
-async function instance(upstreamUrl: string, redisPort: number): Promise<Instance> {
-  const redis = new Redis(redisPort, '127.0.0.1', { ...REDIS_OPTIONS, retryStrategy: () => 20 });
+async function instance(upstreamUrl: string, redisPort: number, options: RedisTimes = {}): Promise<Instance> {
+  const redis = new Redis(redisPort, '127.0.0.1', { ...REDIS_OPTIONS, retryStrategy: () => 20, ...options });
   onCleanUp(() => redis.disconnect());
   redis.on('error', () => {});
   await once(redis, 'ready');
@@ -128,6 +133,18 @@ describe('a Redis that goes away', () => {
     expect(await one.app.isRefused('ada')).toBe(false);
     await spend(one, 'ada', 100);
     expect(await two.app.isRefused('ada')).toBe(true);
+  });
+
+  it('is not waited for', async () => {
+    const port = await closedPort();
+    const server = await redisServer(port);
+    const late = { commandTimeout: 600_000, retryStrategy: () => 600_000 };
+    const { app, redis } = await instance((await pricedUpstream()).url, port, late);
+    const close = once(redis, 'close');
+    await stop(server);
+    await close;
+    await app.spend('ada', 100);
+    expect(await app.isRefused('ada')).toBe(true);
   });
 
   it('in the middle of an answer leaves the answer whole, and charged', async () => {

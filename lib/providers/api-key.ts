@@ -11,7 +11,8 @@ export type ApiKey = string | false | ((exchange: Exchange) => string | undefine
 export interface ProviderOptions {
   /** Default: the API's own address. */
   target?: string;
-  apiKey: ApiKey;
+  /** Missing, it is a `TypeError`: an environment variable may be. */
+  apiKey: ApiKey | undefined;
 }
 
 /**

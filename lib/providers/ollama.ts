@@ -7,7 +7,7 @@ export interface OllamaOptions {
   /** Default: `http://127.0.0.1:11434`. */
   target?: string;
   /** An Ollama of one's own asks for none; the caller's does not travel either, unless this is `false`. */
-  apiKey?: ApiKey;
+  apiKey?: ApiKey | undefined;
 }
 
 /** Ollama: its own API, which streams NDJSON, and the one below `/v1` that is OpenAI's. */

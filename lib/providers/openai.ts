@@ -8,7 +8,7 @@ export interface OpenAICompatibleOptions {
   /** Where the API is, without its `/v1`: what Express leaves of the request's path is appended. */
   target: string;
   /** Sent as `Authorization: Bearer ...`. */
-  apiKey: ApiKey;
+  apiKey: ApiKey | undefined;
   /**
    * Asks for the usage of chat completions that stream, which is not reported by itself: `stream_options.include_usage` is
    * added to the request, and the chunk that comes of it is taken out of the answer again. Clients that have asked for it
