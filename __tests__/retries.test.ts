@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect, it, jest } from '@jest/globals';
 import express from 'express';
 import type { SseProxyOptions } from '../lib/index.js';
 import { anthropic, openai } from '../lib/providers/index.js';
+import { stopTheClock } from './support/clock.js';
 import { bytesOf, openaiChat, openaiChatUnasked } from './support/dialects.js';
 import {
   eventStream,
@@ -407,7 +408,8 @@ describe('the wait between two attempts', () => {
     expect(seen).toHaveLength(2);
   });
 
-  it('ends when the client leaves: nothing more is sent', async () => {
+  it('ends when the client leaves: nothing more is sent, and no timer is left', async () => {
+    stopTheClock();
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, retry: {} });
     const client = openRequest(proxy.url).end();
@@ -417,6 +419,7 @@ describe('the wait between two attempts', () => {
     expect(proxy.proxy.active).toBe(1);
     client.destroy();
     await expectOneSummary(proxy, { outcome: 'client-closed', attempts: [{ target: url, statusCode: 503 }] });
+    expect(jest.getTimerCount()).toBe(0);
     expect(requests.count).toBe(1);
   });
 });

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Account } from './account.js';
 import type { ClientResponse } from './client-response.js';
-import { codingOf } from './content-coding.js';
+import { codingOf, isDecodable } from './content-coding.js';
 import type { Deadlines } from './deadlines.js';
 import { SseProxyError } from './errors.js';
 import { EventLayer } from './event-layer.js';
@@ -81,17 +81,20 @@ export class Answer {
 
   /** Whether its head is to wait for its first event. */
   get isGated(): boolean {
-    return (
-      this.#context.config.commit !== 'head' && this.#eventStream && this.#plan !== undefined && this.statusCode < 300
-    );
+    const { commit } = this.#context.config;
+    if (commit === 'head' || !this.#eventStream || this.#plan === undefined || this.statusCode >= 300) return false;
+    return this.#coding === undefined || isDecodable(this.#coding);
+  }
+
+  get #coding(): string | undefined {
+    return codingOf(first(this.headers['content-encoding']));
   }
 
   /** Looks at the first event; resolves with the failure that it says, if it does. */
   async gate(): Promise<GateFailure | undefined> {
     const { config, exchange, provider } = this.#context;
-    const coding = codingOf(first(this.headers['content-encoding']));
     if (this.#plan === undefined) return undefined;
-    const event = await firstEvent(this.#source, this.#plan.format, coding, config.eventSize);
+    const event = await firstEvent(this.#source, this.#plan.format, this.#coding, config.eventSize);
     if (event === 'unknown') return undefined;
     if (event === 'none') return { statusCode: 502, event: undefined };
     const isGood = typeof config.commit === 'function' ? await config.commit(event, exchange) : undefined;

@@ -123,11 +123,7 @@ export class Attempt {
   /** The body to send in another attempt; `undefined` where it is lost. Nothing more is sent in this one. */
   replay(): RequestBody | undefined {
     if (this.body !== 'stream' || !this.#bodyStarted) return this.body === 'lost' ? undefined : this.body;
-    if (this.#request !== undefined) {
-      this.req.unpipe(this.#held ?? this.#request);
-      // Or else httpxy, at the end of an early answer, lets the rest of the upload flow away.
-      Object.defineProperty(this.#request, 'writableFinished', { value: true });
-    }
+    if (this.#request !== undefined) this.req.unpipe(this.#held ?? this.#request);
     return this.#capture?.take();
   }
 
@@ -164,9 +160,11 @@ export class Attempt {
     // A hook that has answered the request is respected, whatever follows.
     if (this.res.writableEnded) this.#over = true;
     if (this.#over) return;
+    // With `commit` the head may have come, and not have been passed on yet.
+    const isPassedOn = this.res.headersSent || !(this.response instanceof UpstreamResponse);
     const failure = this.#timedOut
       ? new SseProxyError('UPSTREAM_TIMEOUT', { cause: error })
-      : toSseProxyError(error, this.#headReceived);
+      : toSseProxyError(error, this.#headReceived && isPassedOn);
     this.#over = true;
     this.#handlers.failed(failure, notify);
   }

@@ -7,6 +7,9 @@ import type { HeaderFields, ResponseHead } from './types.js';
 /** How long a client may take to read what was already written before a truncated response is cut. Milliseconds. */
 const LINGER = 5_000;
 
+/** How long a client that is still sending has to read a response that its connection ends with. Milliseconds. */
+const UPLOAD_LINGER = 1_000;
+
 /** Express's response: the only place that writes to it. */
 export class ClientResponse {
   readonly #req: IncomingMessage;
@@ -191,7 +194,16 @@ export class ClientResponse {
   respond(head: ResponseHead, body: string): void {
     this.commit(head, { eventStream: false, nameOf: (key) => key });
     this.#headFlushed = true;
-    this.#res.end(body);
+    if (this.#http2 === undefined && head.headers.connection === 'close' && !this.#req.complete) this.#endLater(body);
+    else this.#res.end(body);
+  }
+
+  /** A connection that is closed with bytes of the client's unread is reset, and the response may be lost with it. */
+  #endLater(body: string): void {
+    const res = this.#res;
+    res.write(body);
+    const linger = setTimeout(() => res.end(), UPLOAD_LINGER);
+    res.once('close', () => clearTimeout(linger));
   }
 
   /**

@@ -141,10 +141,10 @@ const UNREACHABLE = new Set([
 ]);
 const TLS_CODE = /^(ERR_TLS_|ERR_SSL_|EPROTO$|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH)/;
 
-/** Names a failure of the upstream connection from Node's error codes; `headReceived` tells a cut answer from none. */
-export function toSseProxyError(error: unknown, headReceived: boolean): SseProxyError {
+/** Names a failure of the upstream connection from Node's error codes; `headPassedOn` tells a cut answer from none. */
+export function toSseProxyError(error: unknown, headPassedOn: boolean): SseProxyError {
   if (error instanceof SseProxyError) return error;
-  return new SseProxyError(headReceived ? 'UPSTREAM_TRUNCATED' : codeOf(error), { cause: error });
+  return new SseProxyError(headPassedOn ? 'UPSTREAM_TRUNCATED' : codeOf(error), { cause: error });
 }
 
 function codeOf(error: unknown): SseProxyErrorCode {

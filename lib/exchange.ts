@@ -13,7 +13,7 @@ import { mustBeSync, runHook } from './hooks.js';
 import type { Limiter } from './limiter.js';
 import type { Config, Route } from './options.js';
 import { errorAnswer, respond } from './own-response.js';
-import { type RequestBody, requestBody } from './request-body.js';
+import { knownSize, type RequestBody, requestBody } from './request-body.js';
 import { editRequest, readEditable } from './request-edit.js';
 import type { AttemptSummary, Exchange, RequestEdit, ResponseHead } from './types.js';
 import type { Upstream } from './upstream.js';
@@ -169,7 +169,7 @@ export class ProxyExchange implements Exchange {
     if (provider === undefined) return path;
     attempt.credentials = await credentialsOf(provider, this);
     if (attempt.body === this.#body) {
-      this.#body = await readEditable(provider, this.req, this.#body);
+      this.#body = await readEditable(provider, this.req, this.#body, this.#config.requestBody);
       const { body, edit } = editRequest(provider, this, this.#body);
       attempt.body = body;
       this.#edit = edit;
@@ -181,7 +181,7 @@ export class ProxyExchange implements Exchange {
   async #enter(): Promise<void> {
     const { limiter, isDraining } = this.#services;
     if (isDraining()) throw new SseProxyError('DRAINING');
-    if (Number(this.req.headers['content-length'] ?? 0) > this.#config.requestBody) {
+    if (knownSize(this.req, this.#body) > this.#config.requestBody) {
       throw new SseProxyError('REQUEST_BODY_TOO_LARGE');
     }
     if (limiter !== undefined) {
@@ -272,9 +272,9 @@ export class ProxyExchange implements Exchange {
     this.#account.attemptFailed(error.code);
     if (this.#tryNext({ statusCode, reached: true })) return;
     this.#failure = error;
+    this.#deadlines.stopAll();
     this.#attempt?.abort();
-    const { head, body } = errorAnswer(error, this.#attempt?.route.provider, this, this.#config.logError);
-    this.#respond(head, event?.json() === undefined ? body : event.data);
+    this.#answerFailure(error, event?.json() === undefined ? undefined : event.data);
   }
 
   // --- failures -----------------------------------------------------------------------------------------------------
@@ -361,8 +361,8 @@ export class ProxyExchange implements Exchange {
     this.#send(route, freshConnection);
   }
 
-  /** Unless a listener of `on.error` has answered. */
-  #answerFailure(error: SseProxyError): void {
+  /** Unless a listener of `on.error` has answered. `said` is what the upstream itself says of the failure. */
+  #answerFailure(error: SseProxyError, said?: string): void {
     if (this.#client.headersSent || this.#client.gone) return;
     this.#client.reset();
     if (this.#config.onError === 'next' && this.#next !== undefined) {
@@ -372,7 +372,7 @@ export class ProxyExchange implements Exchange {
     }
     const { provider } = (this.#attempt ?? this.#failover).route;
     const { head, body } = errorAnswer(error, provider, this, this.#config.logError);
-    this.#respond(head, body);
+    this.#respond(head, said ?? body);
   }
 
   /** A response of the proxy's own. */

@@ -65,6 +65,11 @@ export function requestBody(req: ParsedRequest): RequestBody {
   }
 }
 
+/** The size of a request body in bytes, as far as it is known before it is read. */
+export function knownSize(req: IncomingMessage, body: RequestBody): number {
+  return body instanceof ReplayedBody ? body.bytes.length : Number(req.headers['content-length'] ?? 0);
+}
+
 /** RFC 9112 6.3: a request has a body where it has one of these two fields; HTTP/2 says so with its END_STREAM flag. */
 export function hasBody(req: IncomingMessage): boolean {
   const { 'content-length': length, 'transfer-encoding': coding } = req.headers;
@@ -135,10 +140,12 @@ const EDIT_LIMIT = 10 * 1024 * 1024;
 /**
  * Reads the rest of a request body into memory; `undefined` where it is too large, and nothing is lost of it.
  *
+ * @param maxSize above which there is no use in it
  * @throws {Error} when the request breaks off
  */
-export async function readBody(req: IncomingMessage): Promise<ReplayedBody | undefined> {
-  if (Number(req.headers['content-length'] ?? 0) > EDIT_LIMIT) return undefined;
+export async function readBody(req: IncomingMessage, maxSize: number): Promise<ReplayedBody | undefined> {
+  const limit = Math.min(maxSize, EDIT_LIMIT);
+  if (Number(req.headers['content-length'] ?? 0) > limit) return undefined;
   const chunks: Buffer[] = [];
   let size = 0;
   return new Promise((resolve, reject) => {
@@ -151,7 +158,7 @@ export async function readBody(req: IncomingMessage): Promise<ReplayedBody | und
     const onData = (chunk: Buffer): void => {
       size += chunk.length;
       chunks.push(chunk);
-      if (size <= EDIT_LIMIT) return;
+      if (size <= limit) return;
       req.pause();
       req.unshift(Buffer.concat(chunks));
       settle(undefined);

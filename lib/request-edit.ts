@@ -6,12 +6,17 @@ import { isJsonType } from './media-type.js';
 import { hasBody, ReplayedBody, type RequestBody, readBody } from './request-body.js';
 import type { Exchange, Provider, RequestEdit } from './types.js';
 
-/** Reads a request body that the provider may want to change; any other goes on as it is. */
-export async function readEditable(provider: Provider, req: IncomingMessage, body: RequestBody): Promise<RequestBody> {
+/** Reads a request body that the provider may want to change; any other, and one above `maxSize`, goes on as it is. */
+export async function readEditable(
+  provider: Provider,
+  req: IncomingMessage,
+  body: RequestBody,
+  maxSize: number,
+): Promise<RequestBody> {
   const { 'content-type': contentType, 'content-encoding': coding } = req.headers;
   const isEditable = provider.editRequest !== undefined && isJsonType(contentType) && codingOf(coding) === undefined;
   if (body !== 'stream' || !isEditable || !hasBody(req) || req.readableDidRead) return body;
-  return (await readBody(req)) ?? body;
+  return (await readBody(req, maxSize)) ?? body;
 }
 
 /**
