@@ -194,7 +194,8 @@ export class ClientResponse {
   respond(head: ResponseHead, body: string): void {
     this.commit(head, { eventStream: false, nameOf: (key) => key });
     this.#headFlushed = true;
-    if (this.#http2 === undefined && head.headers.connection === 'close' && !this.#req.complete) this.#endLater(body);
+    const endsConnection = head.headers.connection === 'close' || !this.#res.shouldKeepAlive;
+    if (this.#http2 === undefined && endsConnection && !this.#req.complete) this.#endLater(body);
     else this.#res.end(body);
   }
 
@@ -202,8 +203,13 @@ export class ClientResponse {
   #endLater(body: string): void {
     const res = this.#res;
     res.write(body);
-    const linger = setTimeout(() => res.end(), UPLOAD_LINGER);
-    res.once('close', () => clearTimeout(linger));
+    const end = (): void => void res.end();
+    const linger = setTimeout(end, UPLOAD_LINGER);
+    this.#req.once('end', end);
+    res.once('close', () => {
+      clearTimeout(linger);
+      this.#req.removeListener('end', end);
+    });
   }
 
   /**

@@ -225,12 +225,12 @@ export class ProxyExchange implements Exchange {
           this.#onGateFailure(failure);
           return;
         }
+        this.#failover.answered({ statusCode, headers, reached: true });
         this.#answer = answer;
         answer.commit();
       }
       this.#deadlines.stop('headers');
       this.#answer = answer;
-      this.#failover.succeeded();
       answer.relay();
     } catch (cause) {
       attempt.fail(cause instanceof SseProxyError ? cause : hookFailed(cause));

@@ -34,8 +34,6 @@ export class Failover {
   #route: Route;
   #retries = 0;
   #routesTried = 1;
-  /** The last attempt has failed, and has no next one: its failure is the answer. */
-  #isSpent = false;
 
   constructor(config: Config, circuits: ReadonlyMap<Route, Circuit>, exchange: Exchange) {
     this.#config = config;
@@ -57,9 +55,9 @@ export class Failover {
     return retry.maxRetries > 0 || routes.length > 1 || nextFallback !== undefined;
   }
 
-  /** The attempt has brought the answer, whatever becomes of the rest of it. */
-  succeeded(): void {
-    if (!this.#isSpent) this.#circuits.get(this.#route)?.succeeded();
+  /** The attempt has brought the answer. A failure that is passed on, since nothing else was left to try, is no success. */
+  answered(answer: Omit<Failed, 'error'>): void {
+    if (!isRetryable(failureOf(answer), this.#config.retry)) this.#circuits.get(this.#route)?.succeeded();
   }
 
   /** What to try after a failure; `undefined` where that is the answer. */
@@ -75,10 +73,7 @@ export class Failover {
       if (delay !== undefined) return { route: this.#route, delay };
     }
     const route = this.#nextRoute(failed);
-    if (route === undefined) {
-      this.#isSpent = true;
-      return undefined;
-    }
+    if (route === undefined) return undefined;
     this.#route = route;
     this.#retries = 0;
     this.#routesTried += 1;

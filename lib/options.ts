@@ -238,7 +238,6 @@ const RETRY_DEFAULTS = {
     'ETIMEDOUT',
     'UPSTREAM_CONNECT_TIMEOUT',
     'UPSTREAM_CLOSED',
-    'UPSTREAM_ERROR_EVENT',
   ],
   maxRetries: 2,
   minTimeout: 500,
@@ -299,8 +298,8 @@ function checkTogether(options: SseProxyOptions): void {
     throw new TypeError('`ws` cannot be combined with `provider`: its credentials are not put on WebSockets');
   }
   if (!selfHandleResponse) return;
-  for (const name of ['onEvent', 'transformEvent', 'heartbeat', 'onUsage'] as const) {
-    if (options[name])
+  for (const name of ['onEvent', 'transformEvent', 'heartbeat', 'onUsage', 'commit'] as const) {
+    if (options[name] && options[name] !== 'head')
       throw new TypeError(`\`${name}\` needs the response, which \`selfHandleResponse\` leaves to you`);
   }
 }

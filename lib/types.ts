@@ -237,7 +237,8 @@ export interface SseProxyOptions<
   provider?: Provider;
 
   /**
-   * Observes each event that the client was sent, in order, after its bytes have left. Never delays them. What it throws is
+   * Observes each event that the client was sent (with `onClientClose: 'continue'` also those that it no longer was), in order,
+   * after its bytes have left. Never delays them. What it throws is
    * logged and otherwise ignored; a promise is not waited for.
    */
   onEvent?: (event: StreamEvent, exchange: Exchange<TReq, TRes>) => void;

@@ -205,7 +205,7 @@ describe('the circuits, which the exchanges share', () => {
       const failover = begin();
       expect(originOf(failover.route)).toBe(OWN);
       expect(originOf(failover.next(refused)?.route as Route)).toBe(FIRST);
-      failover.succeeded();
+      failover.answered({ statusCode: 200, reached: true });
     }
     const failover = begin();
     expect(originOf(failover.route)).toBe(FIRST);
@@ -227,9 +227,9 @@ describe('the circuits, which the exchanges share', () => {
       const failover = begin();
       failover.next(refused);
       failover.next(refused);
-      failover.succeeded();
+      failover.answered({ statusCode: 200, reached: true });
       // The first target answers again.
-      begin().succeeded();
+      begin().answered({ statusCode: 200, reached: true });
     }
     expect(wayOf(begin())).toEqual([OWN, SECOND]);
   });
@@ -237,7 +237,7 @@ describe('the circuits, which the exchanges share', () => {
   it('begin anew with an answer', () => {
     const { begin } = proxy({ fallbacks });
     for (let i = 0; i < 4; i += 1) begin().next(refused);
-    begin().succeeded();
+    begin().answered({ statusCode: 200, reached: true });
     for (let i = 0; i < 4; i += 1) begin().next(refused);
     expect(originOf(begin().route)).toBe(OWN);
   });
@@ -249,7 +249,7 @@ describe('the circuits, which the exchanges share', () => {
     const probe = begin();
     expect(originOf(probe.route)).toBe(OWN);
     expect(originOf(begin().route)).toBe(FIRST);
-    probe.succeeded();
+    probe.answered({ statusCode: 200, reached: true });
     expect(originOf(begin().route)).toBe(OWN);
   });
 
@@ -261,13 +261,21 @@ describe('the circuits, which the exchanges share', () => {
     expect(failover.next(refused)).toBeUndefined();
   });
 
+  it('do not take a failure for an answer that could not be tried again at all, such as one to a large upload', () => {
+    const { begin } = proxy({ fallbacks });
+    for (let i = 0; i < 4; i += 1) begin().next(refused);
+    begin().answered({ statusCode: 503, reached: true });
+    begin().next(refused);
+    expect(originOf(begin().route)).toBe(FIRST);
+  });
+
   it('do not take the failure that is passed on for an answer: what is dead stays skipped', () => {
     const { begin, circuits } = proxy({ fallbacks: [FIRST] });
     for (let i = 0; i < 5; i += 1) wayOf(begin(), answered(503));
     // None is worth it: the own target is tried, and its 503 is what the client gets.
     const last = begin();
     expect(last.next(answered(503))).toBeUndefined();
-    last.succeeded();
+    last.answered({ statusCode: 503, reached: true });
     now += 29_999;
     expect([...circuits.values()].map((circuit) => circuit.admits())).toEqual([false, false]);
   });

@@ -329,10 +329,11 @@ describe('options that do not go together', () => {
     ['transformEvent', () => {}],
     ['heartbeat', {}],
     ['onUsage', () => {}],
+    ['commit', 'first-event'],
   ])('are %s and selfHandleResponse', (name, value) => {
     const message = complaint({ provider, selfHandleResponse: true, [name]: value });
     expect(message).toBe(`\`${name}\` needs the response, which \`selfHandleResponse\` leaves to you`);
-    expect(() => resolve({ target, selfHandleResponse: true, heartbeat: false })).not.toThrow();
+    expect(() => resolve({ target, selfHandleResponse: true, heartbeat: false, commit: 'head' })).not.toThrow();
   });
 });
 

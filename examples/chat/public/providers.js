@@ -18,6 +18,8 @@ export const apis = {
     read({ data }) {
       if (data === '[DONE]') return { end: true };
       const chunk = JSON.parse(data);
+      // The proxy's own word for a stream that broke off. The connection says so right after it, whichever is noticed first.
+      if (chunk.error?.code === 'UPSTREAM_TRUNCATED') return {};
       if (chunk.error) return { error: chunk.error.message };
       return { text: chunk.choices[0]?.delta.content, tokens: chunk.usage?.completion_tokens };
     },
