@@ -172,8 +172,9 @@ export function errorStatus(event: StreamEvent): number | undefined {
     member(payload, 'error') ?? member(member(payload, 'response'), 'error') ?? (isError ? payload : undefined);
   if (error === undefined || error === null) return undefined;
   const code = member(error, 'code');
-  // Some servers put the status there.
-  if (isErrorStatus(code)) return code;
+  // Some servers put the status there; Azure as a string.
+  const status = typeof code === 'string' && /^\d{3}$/.test(code) ? Number(code) : code;
+  if (isErrorStatus(status)) return status;
   return STATUSES.get(code) ?? STATUSES.get(member(error, 'type')) ?? 502;
 }
 

@@ -66,6 +66,8 @@ describe.each([
       { data: error({ type: 'rate_limit_error' }), status: 429 },
       { data: error({ type: 'tokens', code: 'rate_limit_exceeded' }), status: 429 },
       { data: error({ type: 'requests' }), status: 429 },
+      { data: error({ code: '429' }), status: 429 },
+      { data: error({ code: '200' }), status: 502 },
       { data: error({ type: 'insufficient_quota', code: 'insufficient_quota' }), status: 429 },
       { data: error({ type: 'server_error', code: null }), status: 500 },
       { data: error({ type: 'engine_overloaded' }), status: 503 },
