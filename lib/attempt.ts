@@ -5,8 +5,9 @@ import { authenticate } from './credentials.js';
 import { SseProxyError, toSseProxyError } from './errors.js';
 import { setForwarded } from './headers.js';
 import { acceptsEventStream } from './media-type.js';
-import type { Config, Route } from './options.js';
+import type { Config } from './options.js';
 import { type BodyCapture, captureBody, limitBody, ReplayedBody, type RequestBody } from './request-body.js';
+import type { Route } from './routes.js';
 import { UpstreamResponse } from './upstream-response.js';
 
 /** What an attempt reports. After `failed` nothing else is reported. */
@@ -248,7 +249,7 @@ export class Attempt {
     // httpxy overwrites it before it copies the head.
     if (this.response instanceof UpstreamResponse) this.response.connection = response.headers.connection;
     else this.#handlers.handedOver();
-    // With a status that is tried again it is still needed; else the exchange stops it.
+    // With a status that is tried again it is still needed; else the end of the attempt stops it.
     if (this.keptBytes === 0) this.#capture?.stop();
   }
 

@@ -96,3 +96,13 @@ export function quote(value: unknown): string {
   if (typeof value === 'string') return inspect(value.replace(/\/\/[^/]*@/, '//***@'), { maxStringLength: 100 });
   return inspect(value);
 }
+
+/** Checks the options within an option. */
+export function checkNested(option: string, value: object, checks: Record<string, Check>): void {
+  for (const [key, item] of Object.entries(value)) {
+    const found = Object.hasOwn(checks, key) ? checks[key] : undefined;
+    if (found === undefined) throw new TypeError(`Unknown option \`${option}.${key}\``);
+    if (item === undefined || found.is(item)) continue;
+    throw new TypeError(`\`${option}.${key}\` must be ${found.expected}, got ${quote(item)}`);
+  }
+}

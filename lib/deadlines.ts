@@ -1,3 +1,5 @@
+import type { SseProxyErrorCode } from './errors.js';
+
 /**
  * The phases of an exchange that have a deadline each (milliseconds, `false` for none):
  * - `connect`: name, connection and TLS of one attempt
@@ -9,6 +11,15 @@
 export type Phase = 'connect' | 'headers' | 'idle' | 'drain' | 'total';
 
 export type Timeouts = Readonly<Record<Phase, number | false>>;
+
+/** What an exchange fails with when the deadline of a phase has passed. */
+export const TIMEOUT_CODES: Readonly<Record<Phase, SseProxyErrorCode>> = {
+  connect: 'UPSTREAM_CONNECT_TIMEOUT',
+  headers: 'UPSTREAM_TIMEOUT',
+  idle: 'UPSTREAM_TIMEOUT',
+  drain: 'CLIENT_TIMEOUT',
+  total: 'TOTAL_TIMEOUT',
+};
 
 /** The timers of one exchange. */
 export class Deadlines {

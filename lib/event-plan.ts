@@ -5,7 +5,7 @@ import { json, jsonArray } from './formats/json.js';
 import { ndjson } from './formats/ndjson.js';
 import { sse } from './formats/sse.js';
 import { first, forbidsTransform } from './headers.js';
-import { acceptsEventStream, isJsonType, parseMediaType } from './media-type.js';
+import { acceptsEventStream, isJsonLinesType, isJsonType, parseMediaType } from './media-type.js';
 import type { Config } from './options.js';
 import type { ResponseHead } from './types.js';
 
@@ -46,7 +46,7 @@ export function planEvents(
   const contentType = first(headers['content-type']);
   const type = parseMediaType(contentType)?.essence ?? '';
   const coding = codingOf(first(headers['content-encoding']));
-  const format = eventStream ? formatOf(type) : json;
+  const format = eventStream ? formatOf(contentType, type) : json;
 
   const reads = config.reads && hasProvider && (eventStream || isJsonType(contentType));
   const observes = eventStream && config.onEvent !== undefined;
@@ -76,7 +76,7 @@ export function planEvents(
   };
 }
 
-function formatOf(type: string): EventFormat {
+function formatOf(contentType: string | undefined, type: string): EventFormat {
   if (type === 'application/json') return jsonArray;
-  return ['application/x-ndjson', 'application/jsonl', 'application/stream+json'].includes(type) ? ndjson : sse;
+  return isJsonLinesType(contentType) ? ndjson : sse;
 }

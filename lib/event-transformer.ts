@@ -1,10 +1,9 @@
 import { Transform, type TransformCallback } from 'node:stream';
 import { type Block, EventReader } from './event-reader.js';
-import { type EventFormat, ParsedEvent } from './formats/format.js';
+import { BYTE_ORDER_MARK, type EventFormat, ParsedEvent } from './formats/format.js';
 import { isPromiseLike } from './hooks.js';
 import type { EventFields, TransformResult } from './types.js';
 
-const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 const LF = 0x0a;
 const CR = 0x0d;
 

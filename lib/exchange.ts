@@ -1,20 +1,21 @@
-import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Account } from './account.js';
+import { Admission, type Doorkeeper } from './admission.js';
 import { Answer, type GateFailure } from './answer.js';
 import { Attempt, type AttemptHandlers } from './attempt.js';
 import type { Circuit } from './circuit.js';
 import { ClientResponse } from './client-response.js';
 import { credentialsOf, withoutKey } from './credentials.js';
-import { Deadlines, type Phase } from './deadlines.js';
-import { outcomeOf, SseProxyError, type SseProxyErrorCode } from './errors.js';
+import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
+import { outcomeOf, SseProxyError } from './errors.js';
 import { type Failed, Failover } from './failover.js';
 import { mustBeSync, runHook } from './hooks.js';
-import type { Limiter } from './limiter.js';
-import type { Config, Route } from './options.js';
+import { makeRoomForListeners } from './listeners.js';
+import type { Config } from './options.js';
 import { errorAnswer, respond } from './own-response.js';
-import { knownSize, type RequestBody, requestBody } from './request-body.js';
+import { type RequestBody, requestBody } from './request-body.js';
 import { editRequest, readEditable } from './request-edit.js';
+import type { Route } from './routes.js';
 import type { AttemptSummary, Exchange, RequestEdit, ResponseHead } from './types.js';
 import type { Upstream } from './upstream.js';
 import type { UpstreamResponse } from './upstream-response.js';
@@ -22,13 +23,10 @@ import type { UpstreamResponse } from './upstream-response.js';
 type Next = (error?: unknown) => void;
 
 /** What the exchanges of one proxy share. */
-export interface Services {
+export interface Services extends Doorkeeper {
   config: Config;
   upstream: Upstream;
-  limiter: Limiter | undefined;
   circuits: ReadonlyMap<Route, Circuit>;
-  /** No new exchanges are let in. */
-  isDraining(): boolean;
 }
 
 /** What is read on of an answer when its client has left (`onClientClose: 'continue'`), at the most. */
@@ -37,14 +35,6 @@ const CONTINUE_TIME = 5 * 60_000;
 
 /** When an EventSource is to come back to a proxy that was drained. Milliseconds. */
 const RECONNECT_AFTER = 1_000;
-
-const TIMEOUTS: Record<Phase, SseProxyErrorCode> = {
-  connect: 'UPSTREAM_CONNECT_TIMEOUT',
-  headers: 'UPSTREAM_TIMEOUT',
-  idle: 'UPSTREAM_TIMEOUT',
-  drain: 'CLIENT_TIMEOUT',
-  total: 'TOTAL_TIMEOUT',
-};
 
 /** One client request, from its arrival to its one ending. */
 export class ProxyExchange implements Exchange {
@@ -59,12 +49,11 @@ export class ProxyExchange implements Exchange {
   readonly #url: string | undefined;
   readonly #account = new Account();
   readonly #deadlines: Deadlines;
+  readonly #admission: Admission;
   readonly #failover: Failover;
   /** What every attempt starts from. */
   #body: RequestBody;
   #locals: Record<string, unknown> | undefined;
-  #hasPlace = false;
-  #stopWaiting: (() => void) | undefined;
   #attempt: Attempt | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #continueTimer: NodeJS.Timeout | undefined;
@@ -90,6 +79,7 @@ export class ProxyExchange implements Exchange {
     this.#url = req.url;
     this.path = req.url ?? '/';
     this.#body = services.config.hpm.buffer === undefined ? requestBody(req) : 'stream';
+    this.#admission = new Admission(services, services.config.requestBody);
     this.#failover = new Failover(services.config, services.circuits, this);
   }
 
@@ -128,7 +118,11 @@ export class ProxyExchange implements Exchange {
   #send(route: Route, freshConnection = false): boolean {
     this.req.url = this.#url;
     this.#noteReach();
-    if (this.#attempt !== undefined) makeRoomForListeners(this.req, this.res);
+    if (this.#attempt !== undefined) {
+      // httpxy listens to both once more with each attempt.
+      makeRoomForListeners(this.req, 1);
+      makeRoomForListeners(this.res, 1);
+    }
     const deadlines = this.#deadlines;
     const handlers: AttemptHandlers = {
       prepare: (attempt, path) => this.#prepare(attempt, path),
@@ -163,7 +157,7 @@ export class ProxyExchange implements Exchange {
 
   /** The request is the proxy's, and about to be sent. Resolves with the path to send. */
   async #prepare(attempt: Attempt, path: string): Promise<string> {
-    if (!this.#hasPlace) await this.#enter();
+    await this.#admission.enter(this.req, this.#body);
     this.path = path;
     const { provider } = attempt.route;
     if (provider === undefined) return path;
@@ -175,29 +169,6 @@ export class ProxyExchange implements Exchange {
       this.#edit = edit;
     }
     return attempt.credentials === undefined ? path : withoutKey(path);
-  }
-
-  /** Asks for a place among those that run. Throws where there is none. */
-  async #enter(): Promise<void> {
-    const { limiter, isDraining } = this.#services;
-    if (isDraining()) throw new SseProxyError('DRAINING');
-    if (knownSize(this.req, this.#body) > this.#config.requestBody) {
-      throw new SseProxyError('REQUEST_BODY_TOO_LARGE');
-    }
-    if (limiter !== undefined) {
-      await new Promise<void>((resolve, reject) => {
-        this.#stopWaiting = limiter.enter(resolve, () => reject(new SseProxyError('CONCURRENCY_LIMIT')));
-      });
-    }
-    this.#hasPlace = true;
-    // It has left while it was waiting.
-    if (this.#isReported) this.#leave();
-  }
-
-  #leave(): void {
-    this.#stopWaiting?.();
-    if (this.#hasPlace) this.#services.limiter?.leave();
-    this.#hasPlace = false;
   }
 
   // --- the response -------------------------------------------------------------------------------------------------
@@ -226,11 +197,12 @@ export class ProxyExchange implements Exchange {
           return;
         }
         this.#failover.answered({ statusCode, headers, reached: true });
+        // Before it is committed: what it has begun by then has to be ended.
         this.#answer = answer;
         answer.commit();
       }
-      this.#deadlines.stop('headers');
       this.#answer = answer;
+      this.#deadlines.stop('headers');
       answer.relay();
     } catch (cause) {
       attempt.fail(cause instanceof SseProxyError ? cause : hookFailed(cause));
@@ -289,7 +261,7 @@ export class ProxyExchange implements Exchange {
       this.#deadlines.start('headers');
       return;
     }
-    this.#fail(new SseProxyError(TIMEOUTS[phase]));
+    this.#fail(new SseProxyError(TIMEOUT_CODES[phase]));
     // It does not read: there is nothing to be told, and nothing to wait for.
     if (phase === 'drain') this.#client.destroy();
   }
@@ -429,7 +401,7 @@ export class ProxyExchange implements Exchange {
     clearTimeout(this.#continueTimer);
     const isWhole = this.#failure === undefined && (this.#client.finished || this.#attempt?.isOver === true);
     this.#attempt?.abort();
-    this.#leave();
+    this.#admission.leave();
     void this.#notify?.();
     const { finished } = this.#client;
     const pending = this.#answer?.end(isWhole);
@@ -463,14 +435,6 @@ export class ProxyExchange implements Exchange {
 
   #reachedBy(attempt: Attempt | undefined): boolean {
     return attempt?.reachedUpstream === true;
-  }
-}
-
-/** httpxy listens to them once more with each attempt: many attempts are no leak. */
-function makeRoomForListeners(...emitters: EventEmitter[]): void {
-  for (const emitter of emitters) {
-    const limit = emitter.getMaxListeners();
-    if (limit > 0) emitter.setMaxListeners(limit + 1);
   }
 }
 

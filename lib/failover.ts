@@ -1,8 +1,9 @@
 import type { Circuit } from './circuit.js';
 import type { SseProxyError } from './errors.js';
 import { mustBeSync } from './hooks.js';
-import { type Config, type Route, resolveFallback } from './options.js';
+import type { Config } from './options.js';
 import { type AttemptFailure, isRetryable, retryDelay, shouldRetry } from './retry.js';
+import { type Route, resolveFallback } from './routes.js';
 import type { Exchange, Fallback, HeaderFields } from './types.js';
 
 /** The most targets that one exchange turns to, whatever `fallbacks` says as a function. */

@@ -1,11 +1,8 @@
 import { MIMEType } from 'node:util';
 
-const EVENT_STREAM_TYPES = new Set([
-  'text/event-stream',
-  'application/x-ndjson',
-  'application/jsonl',
-  'application/stream+json',
-]);
+/** Streams of lines, each of them JSON. */
+const LINE_TYPES = ['application/x-ndjson', 'application/jsonl', 'application/stream+json'];
+const EVENT_STREAM_TYPES = new Set(['text/event-stream', ...LINE_TYPES]);
 
 /** Parses by the WHATWG rules, which forgive malformed parameters; `undefined` where there is no type to be had. */
 export function parseMediaType(contentType: string | undefined): MIMEType | undefined {
@@ -20,6 +17,11 @@ export function parseMediaType(contentType: string | undefined): MIMEType | unde
 /** Whether a Content-Type says that the body is a stream of events, in any letter case and with any parameters. */
 export function isEventStreamType(contentType: string | undefined): boolean {
   return EVENT_STREAM_TYPES.has(parseMediaType(contentType)?.essence ?? '');
+}
+
+/** Whether a Content-Type says that each line of the body is JSON. */
+export function isJsonLinesType(contentType: string | undefined): boolean {
+  return LINE_TYPES.includes(parseMediaType(contentType)?.essence ?? '');
 }
 
 /** Whether a Content-Type says `application/json`, or JSON by its suffix (RFC 6839). */

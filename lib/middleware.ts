@@ -2,6 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Circuit } from './circuit.js';
 import { ProxyExchange, type Services } from './exchange.js';
 import { Limiter } from './limiter.js';
+import { makeRoomForListeners } from './listeners.js';
 import { type Config, resolveOptions } from './options.js';
 import type { SseProxy, SseProxyOptions } from './types.js';
 import { createUpstream } from './upstream.js';
@@ -58,8 +59,7 @@ export function createSseProxy<
     if (server === undefined || servers.has(server)) return;
     servers.add(server);
     // One listener of ours and one of http-proxy-middleware's: an app with many proxies is no leak.
-    const limit = server.getMaxListeners();
-    if (limit > 0) server.setMaxListeners(limit + 2);
+    makeRoomForListeners(server, 2);
     if (config.hpm.ws) server.on('upgrade', upstream.upgrade);
     server.once('close', () => {
       servers.delete(server);

@@ -12,11 +12,10 @@ import {
   aProvider,
   aSize,
   aString,
-  aTarget,
   aTimeout,
   type Check,
   check,
-  fields,
+  checkNested,
   isObject,
   listOf,
   oneOf,
@@ -26,18 +25,8 @@ import type { Timeouts } from './deadlines.js';
 import { sse } from './formats/sse.js';
 import { HPM_OPTIONS, RENAMED } from './hpm-options.js';
 import type { RetryConfig } from './retry.js';
-import type { Fallback, FallbackTarget, Provider, SseProxyOptions } from './types.js';
-
-/** Where attempts go, and as whom. */
-export interface Route {
-  /** `undefined` for the target of the options. */
-  readonly target: Options['target'];
-  readonly provider: Provider | undefined;
-  /** `undefined` for that of the options. */
-  readonly pathRewrite: FallbackTarget['pathRewrite'];
-  /** `undefined` for those of the options. */
-  readonly headers: Readonly<Record<string, string>> | undefined;
-}
+import { type Route, resolveFallback } from './routes.js';
+import type { Provider, SseProxyOptions } from './types.js';
 
 /** The options of one proxy: checked, with defaults, frozen. */
 export interface Config {
@@ -99,7 +88,6 @@ const NESTED = {
   },
 } satisfies Record<string, Record<string, Check>>;
 
-const FALLBACK = { target: aTarget, provider: aProvider, pathRewrite: aFunction, headers: fields };
 const falseOrObject = check('false or an object', (value) => value === false || isObject(value));
 
 const OWN_OPTIONS = {
@@ -260,23 +248,6 @@ function resolveRetry(retry: NonNullable<SseProxyOptions['retry']>, provider: Pr
   });
 }
 
-/**
- * A fallback as a route of its own.
- *
- * @throws {TypeError} for what cannot be right
- */
-export function resolveFallback(fallback: Fallback, provider: Provider | undefined): Route {
-  if (aTarget.is(fallback)) {
-    return { target: fallback as Options['target'], provider, pathRewrite: undefined, headers: {} };
-  }
-  if (!isObject(fallback)) throw new TypeError(`A fallback must be a target or an object, got ${quote(fallback)}`);
-  const own = fallback as FallbackTarget;
-  checkNested('fallbacks', own, FALLBACK);
-  const target = own.target ?? own.provider?.target;
-  if (!aTarget.is(target)) throw new TypeError('A fallback needs a `target`, or a `provider` that has one');
-  return { target, provider: own.provider ?? provider, pathRewrite: own.pathRewrite, headers: own.headers ?? {} };
-}
-
 /** Without the members that are undefined, which must not replace a default. */
 function defined<T extends object>(values: T): T {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T;
@@ -301,15 +272,6 @@ function checkTogether(options: SseProxyOptions): void {
   for (const name of ['onEvent', 'transformEvent', 'heartbeat', 'onUsage', 'commit'] as const) {
     if (options[name] && options[name] !== 'head')
       throw new TypeError(`\`${name}\` needs the response, which \`selfHandleResponse\` leaves to you`);
-  }
-}
-
-function checkNested(option: string, value: object, checks: Record<string, Check>): void {
-  for (const [key, item] of Object.entries(value)) {
-    const found = Object.hasOwn(checks, key) ? checks[key] : undefined;
-    if (found === undefined) throw new TypeError(`Unknown option \`${option}.${key}\``);
-    if (item === undefined || found.is(item)) continue;
-    throw new TypeError(`\`${option}.${key}\` must be ${found.expected}, got ${quote(item)}`);
   }
 }
 

@@ -3,11 +3,10 @@ import type { Readable, Transform } from 'node:stream';
 import type { Account } from './account.js';
 import type { ClientResponse } from './client-response.js';
 import type { Deadlines } from './deadlines.js';
+import { BYTE_ORDER_MARK } from './formats/format.js';
 
 /** How long the stages may take to hand over what a broken body had brought. Milliseconds. */
 const LINGER = 5_000;
-
-const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
 export interface RelayHandlers {
   /** The whole body was handed to the client's response. */

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import qs from 'qs';
-import { parseMediaType } from './media-type.js';
+import { isJsonType, parseMediaType } from './media-type.js';
 
 /** A request body that is sent from memory, since the request's own stream has been read already. */
 export class ReplayedBody {
@@ -103,13 +103,13 @@ function fromText(req: IncomingMessage, text: string): ReplayedBody {
 
 /** The inverse of `express.json()`, `urlencoded()` and `text()`; `undefined` for what no parser of theirs has made. */
 function serialize(req: IncomingMessage, body: unknown): string | undefined {
-  const type = parseMediaType(req.headers['content-type'])?.essence ?? '';
-  if (/^application\/(.+\+)?json$/.test(type)) {
+  const contentType = req.headers['content-type'];
+  if (isJsonType(contentType)) {
     return typeof body === 'string' && isJsonText(req, body) ? body : JSON.stringify(body);
   }
   if (typeof body === 'string') return body;
-  if (type === 'application/x-www-form-urlencoded' && typeof body === 'object' && body !== null)
-    return formEncode(body);
+  const isForm = parseMediaType(contentType)?.essence === 'application/x-www-form-urlencoded';
+  if (isForm && typeof body === 'object' && body !== null) return formEncode(body);
   return undefined;
 }
 
@@ -145,7 +145,7 @@ const EDIT_LIMIT = 10 * 1024 * 1024;
  */
 export async function readBody(req: IncomingMessage, maxSize: number): Promise<ReplayedBody | undefined> {
   const limit = Math.min(maxSize, EDIT_LIMIT);
-  if (Number(req.headers['content-length'] ?? 0) > limit) return undefined;
+  if (knownSize(req, 'stream') > limit) return undefined;
   const chunks: Buffer[] = [];
   let size = 0;
   return new Promise((resolve, reject) => {

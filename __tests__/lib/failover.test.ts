@@ -2,8 +2,9 @@ import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals
 import { Circuit } from '../../lib/circuit.js';
 import { SseProxyError, type SseProxyErrorCode } from '../../lib/errors.js';
 import { type Failed, Failover } from '../../lib/failover.js';
-import { type Config, type Route, resolveOptions } from '../../lib/options.js';
+import { type Config, resolveOptions } from '../../lib/options.js';
 import { anthropic, openai } from '../../lib/providers/index.js';
+import type { Route } from '../../lib/routes.js';
 import type { AttemptFailed, Exchange, Fallback, SseProxyOptions } from '../../lib/types.js';
 import { exchangeFor } from '../support/dialects.js';
 import { logbook } from '../support/events.js';

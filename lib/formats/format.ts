@@ -70,6 +70,9 @@ function parseJson(text: string): unknown {
   }
 }
 
+/** A byte order mark in UTF-8. It is one at the very start of a stream only. */
+export const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
+
 /** Any of the line ends of an event stream. */
 export const LINE_END = /\r\n|\r|\n/;
 
