@@ -1,6 +1,8 @@
 import type { IncomingMessage } from 'node:http';
+import { type AllowedRoute, checkAllowed } from './confinement.js';
 import { SseProxyError } from './errors.js';
 import type { Limiter } from './limiter.js';
+import type { Config } from './options.js';
 import { knownSize, type RequestBody } from './request-body.js';
 
 /** Who decides on it: what the exchanges of one proxy share. */
@@ -13,26 +15,28 @@ export interface Doorkeeper {
 /** The place of one exchange among those that run. */
 export class Admission {
   readonly #doorkeeper: Doorkeeper;
+  readonly #allow: readonly AllowedRoute[] | undefined;
   readonly #maxBody: number;
   #hasPlace = false;
   #hasLeft = false;
   #stopWaiting: (() => void) | undefined;
 
-  /** @param maxBody `limits.requestBody` in bytes */
-  constructor(doorkeeper: Doorkeeper, maxBody: number) {
+  constructor(doorkeeper: Doorkeeper, { allow, requestBody }: Pick<Config, 'allow' | 'requestBody'>) {
     this.#doorkeeper = doorkeeper;
-    this.#maxBody = maxBody;
+    this.#allow = allow;
+    this.#maxBody = requestBody;
   }
 
   /**
    * Asks for a place, where there is none yet; resolves when it is there.
    *
-   * @throws {SseProxyError} `DRAINING`, `REQUEST_BODY_TOO_LARGE`, `CONCURRENCY_LIMIT`
+   * @throws {SseProxyError} `DRAINING`, `NOT_FOUND`, `METHOD_NOT_ALLOWED`, `REQUEST_BODY_TOO_LARGE`, `CONCURRENCY_LIMIT`
    */
   async enter(req: IncomingMessage, body: RequestBody): Promise<void> {
     if (this.#hasPlace) return;
     const { limiter, isDraining } = this.#doorkeeper;
     if (isDraining()) throw new SseProxyError('DRAINING');
+    checkAllowed(this.#allow, req.method, req.url);
     if (knownSize(req, body) > this.#maxBody) throw new SseProxyError('REQUEST_BODY_TOO_LARGE');
     if (limiter !== undefined) {
       await new Promise<void>((resolve, reject) => {

@@ -1,18 +1,21 @@
 import type { IncomingMessage } from 'node:http';
+import type { Transform } from 'node:stream';
 import type { Account } from './account.js';
 import type { ClientResponse } from './client-response.js';
-import { codingOf, isDecodable } from './content-coding.js';
+import { codingOf, createDecoder, isDecodable } from './content-coding.js';
 import type { Deadlines } from './deadlines.js';
 import { SseProxyError } from './errors.js';
 import { EventLayer } from './event-layer.js';
 import { type EventPlan, planEvents } from './event-plan.js';
 import { firstEvent } from './first-event.js';
 import type { ParsedEvent } from './formats/format.js';
+import { WITHHELD_FROM_CLIENT } from './header-policy.js';
 import { applyResponsePasses, first, mayHaveContent } from './headers.js';
 import { mustBeSync } from './hooks.js';
 import { isEventStreamType, isJsonType } from './media-type.js';
 import type { Config } from './options.js';
 import { Relay } from './relay.js';
+import type { Secrets } from './secrets.js';
 import type { Exchange, Provider, RequestEdit, ResponseHead } from './types.js';
 import type { UpstreamResponse } from './upstream-response.js';
 
@@ -23,10 +26,12 @@ export interface AnswerContext {
   client: ClientResponse;
   deadlines: Deadlines;
   provider: Provider | undefined;
+  /** What must not come back to the client. */
+  secrets: Secrets | undefined;
   /** A change to the request that has to be undone in the answer. */
   edit: RequestEdit | undefined;
   /** The whole body was handed to the client. */
-  ended(source: IncomingMessage): void;
+  ended(): void;
   failed(error: unknown): void;
 }
 
@@ -39,12 +44,15 @@ export class Answer {
   readonly #head: ResponseHead;
   readonly #eventStream: boolean;
   readonly #plan: EventPlan | undefined;
+  /** What may repeat the credentials is masked: first undone, where it is coded. */
+  readonly #masking: { coding: string | undefined } | undefined;
+  #maskers: readonly Transform[] = [];
   #events: EventLayer | undefined;
   #relay: Relay | undefined;
 
   /** What a hook throws comes out of it. */
   constructor(context: AnswerContext, response: UpstreamResponse, source: IncomingMessage) {
-    const { config, exchange, edit, provider } = context;
+    const { config, exchange, edit, provider, secrets } = context;
     const head = response.head(source);
     if (head.statusCode < 200) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
     this.#context = context;
@@ -52,14 +60,28 @@ export class Answer {
     this.#source = source;
     this.#head = head;
     this.statusCode = head.statusCode;
+    const { method } = exchange.req;
+    const hasBody = mayHaveContent(method, head.statusCode);
+    secrets?.maskFields(head.headers);
+    if (secrets !== undefined) head.statusMessage = secrets.mask(head.statusMessage);
+    const mayEcho = hasBody && (head.statusCode >= 400 || method === 'TRACE');
+    if (secrets !== undefined && mayEcho) this.#masking = this.#uncode(head);
     this.#eventStream = this.#isEventStream();
-    const hasBody = mayHaveContent(exchange.req.method, head.statusCode);
     if (!hasBody || !(this.#eventStream || config.reads)) return;
     this.#plan = planEvents(config, exchange.req, head, {
       eventStream: this.#eventStream,
       hasExtras: edit?.isExtra !== undefined,
       hasProvider: provider !== undefined,
     });
+  }
+
+  /** The body is going to be without its content coding. */
+  #uncode({ headers }: ResponseHead): { coding: string | undefined } {
+    const coding = this.#coding;
+    // It was asked for without one, and might say in it what nobody here can find.
+    if (coding !== undefined && !isDecodable(coding)) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
+    delete headers['content-encoding'];
+    return { coding };
   }
 
   get headers(): ResponseHead['headers'] {
@@ -79,9 +101,18 @@ export class Answer {
     return this.#plan?.transforms === true;
   }
 
+  /** What is sent behind the body: trailers are about the bytes that the upstream has sent. */
+  get trailers(): readonly string[] {
+    if (this.isTransformed) return [];
+    const { secrets } = this.#context;
+    const { rawTrailers } = this.#source;
+    return secrets === undefined ? rawTrailers : rawTrailers.map((text) => secrets.mask(text));
+  }
+
   /** Whether its head is to wait for its first event. */
   get isGated(): boolean {
     const { commit } = this.#context.config;
+    if (this.#masking !== undefined) return false;
     if (commit === 'head' || !this.#eventStream || this.#plan === undefined || this.statusCode >= 300) return false;
     return this.#coding === undefined || isDecodable(this.#coding);
   }
@@ -104,7 +135,7 @@ export class Answer {
 
   /** Makes its head the client's. What a hook throws comes out of it. */
   commit(): void {
-    const { config, exchange, client } = this.#context;
+    const { config, exchange, client, provider } = this.#context;
     const plan = this.#plan;
     const { method, httpVersion } = exchange.req;
     this.#events = this.#createEvents();
@@ -113,8 +144,10 @@ export class Answer {
       httpVersion,
       statusCode: this.statusCode,
       eventStream: this.#eventStream,
-      decoded: plan?.decode !== undefined,
+      decoded: (plan?.decode ?? this.#masking?.coding) !== undefined,
       transformed: plan?.transforms === true,
+      withholds: (name) => config.responseHeaders.withholds(name, provider && WITHHELD_FROM_CLIENT),
+      own: config.responseHeaders.fieldsFor(exchange),
       app: client.appHeaders,
     });
     mustBeSync('rewriteHeaders', config.rewriteHeaders?.(this.#head, exchange));
@@ -127,11 +160,20 @@ export class Answer {
     return plan === undefined ? undefined : new EventLayer(plan, config, provider, exchange, account, client, edit);
   }
 
+  #createMaskers(): Transform[] {
+    const { secrets } = this.#context;
+    const coding = this.#masking?.coding;
+    if (this.#masking === undefined || secrets === undefined) return [];
+    return [...(coding === undefined ? [] : [createDecoder(coding)]), secrets.createMasker()];
+  }
+
   /** Lets the body flow. */
   relay(): void {
     const { account, client, deadlines, ended, failed } = this.#context;
-    this.#relay = new Relay(this.#source, this.#events?.stages ?? [], client, account, deadlines, {
-      ended: () => ended(this.#source),
+    this.#maskers = this.#createMaskers();
+    const stages = [...this.#maskers, ...(this.#events?.stages ?? [])];
+    this.#relay = new Relay(this.#source, stages, client, account, deadlines, {
+      ended,
       failed: (stage, cause) => failed(this.#events?.failureOf(stage, cause) ?? cause),
     });
     this.#events?.accompany(this.#relay);
@@ -163,6 +205,7 @@ export class Answer {
   /** No more is coming. A promise where what came is still to be read. `whole` tells an end from a cut. */
   end(whole: boolean): Promise<void> | undefined {
     this.#relay?.stop();
+    for (const masker of this.#maskers) masker.destroy();
     return this.#events?.end(whole);
   }
 }

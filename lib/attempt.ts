@@ -1,13 +1,14 @@
 import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse } from 'node:http';
 import { PassThrough, type Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import { authenticate } from './credentials.js';
 import { SseProxyError, toSseProxyError } from './errors.js';
 import { setForwarded } from './headers.js';
 import { acceptsEventStream } from './media-type.js';
 import type { Config } from './options.js';
 import { type BodyCapture, captureBody, limitBody, ReplayedBody, type RequestBody } from './request-body.js';
+import { applyRequestFields, removeRequestFields } from './request-fields.js';
 import type { Route } from './routes.js';
+import type { Secrets } from './secrets.js';
 import { UpstreamResponse } from './upstream-response.js';
 
 /** What an attempt reports. After `failed` nothing else is reported. */
@@ -68,6 +69,10 @@ export class Attempt {
   mirror: unknown;
   /** What the upstream is authenticated to with, by a provider. */
   credentials: Readonly<Record<string, string>> | undefined;
+  /** Those of them that must not come back to the client. */
+  secrets: Secrets | undefined;
+  /** What `requestHeaders.set` puts on the request. */
+  setFields: Readonly<Record<string, string>> = {};
   readonly #handlers: AttemptHandlers;
   #request: ClientRequest | undefined;
   #capture: BodyCapture | undefined;
@@ -161,6 +166,8 @@ export class Attempt {
     // A hook that has answered the request is respected, whatever follows.
     if (this.res.writableEnded) this.#over = true;
     if (this.#over) return;
+    // Node's parser puts what came into its errors, where a logger would find it.
+    if (this.secrets !== undefined) delete (error as { rawPacket?: Buffer } | undefined)?.rawPacket;
     // With `commit` the head may have come, and not have been passed on yet.
     const isPassedOn = this.res.headersSent || !(this.response instanceof UpstreamResponse);
     const failure = this.#timedOut
@@ -195,18 +202,16 @@ export class Attempt {
   }
 
   /** httpxy's `proxyReq`: the upstream request has its socket, and its head is still to be written. */
-  onRequest(request: ClientRequest, { hpm, wantsIdentity, requestBody }: Config): void {
+  onRequest(request: ClientRequest, { hpm, requestHeaders, wantsIdentity, requestBody }: Config): void {
     const redirectedFrom = this.#request;
     this.#request = request;
     const { provider, headers = hpm.headers } = this.route;
     const own = Object.keys(headers ?? {}).map((name) => name.toLowerCase());
     const isTarget = redirectedFrom === undefined || isSameOrigin(redirectedFrom, request);
-    if (provider !== undefined) authenticate(request, provider, this.credentials, own);
-    if (!isTarget) {
-      // Credentials among them are for the target, and for nobody else.
-      for (const name of [...own, ...Object.keys(this.credentials ?? {})])
-        if (name !== 'host') request.removeHeader(name);
-    }
+    const { credentials, setFields: set } = this;
+    const fields = { policy: requestHeaders, provider, credentials, set, own };
+    applyRequestFields(request, fields);
+    if (!isTarget) removeRequestFields(request, fields);
     this.#watchConnection(request);
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
     this.#guard(request);

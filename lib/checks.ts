@@ -40,6 +40,10 @@ export const listeners = check('an object of functions', (value) => {
 export const fields = check('an object of header fields', (value) => {
   return isObject(value) && Object.values(value).every((item) => typeof item === 'string' || Array.isArray(item));
 });
+export const aFieldName = check('a name or a pattern', (value) => typeof value === 'string' || value instanceof RegExp);
+export const settableFields = check('an object of strings and functions', (value) => {
+  return isObject(value) && Object.values(value).every((item) => typeof item === 'string' || aFunction.is(item));
+});
 export const aFilter = check('a path, an array of paths or a function', (value) => {
   return typeof value === 'string' || typeof value === 'function' || (Array.isArray(value) && value.every(aString.is));
 });

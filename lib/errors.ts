@@ -5,7 +5,7 @@
  * - `upstream-truncated`: the upstream's response broke off after its head had been sent on;
  * - `upstream-error`: no usable response came from the upstream (refused, reset, DNS, TLS, malformed);
  * - `timeout`: a deadline passed;
- * - `refused`: the request was not let in: a limit, or the proxy was draining;
+ * - `refused`: the request was not let in: its path, a limit, or the proxy was draining;
  * - `drained`: it was still running when the grace period of `drain()` was over;
  * - `failed`: something on this side failed: a hook, a request body that was already consumed.
  */
@@ -44,6 +44,9 @@ const FAILURES = {
   REQUEST_BODY_TOO_LARGE: [413, 'refused', 'The request body is too large.'],
   DRAINING: [503, 'refused', 'The proxy is shutting down.'],
   DRAINED: [503, 'drained', 'The proxy was shut down.'],
+  PATH_OUTSIDE_TARGET: [400, 'refused', 'The path of the request is not one that the proxy forwards.'],
+  NOT_FOUND: [404, 'refused', 'The proxy does not forward this path.'],
+  METHOD_NOT_ALLOWED: [405, 'refused', 'The proxy does not forward this method on this path.'],
   TARGET_MISSING: [500, 'failed', 'The proxy has no target for this request.'],
   REQUEST_BODY_CONSUMED: [
     500,
@@ -63,10 +66,12 @@ export interface SseProxyErrorOptions {
   cause?: unknown;
   /** Replaces the code's own HTTP status. */
   statusCode?: number;
+  /** Header fields for the response, beside the code's own, by lower-case name. */
+  headers?: Readonly<Record<string, string>>;
 }
 
 /**
- * A failed exchange. `status`, `statusCode` and `expose` are what Express's error handling reads (the conventions of
+ * A failed exchange. `status`, `statusCode`, `expose` and `headers` are what Express's error handling reads (the conventions of
  * `http-errors`); the message is fixed per code and safe to show, the details are in `cause`.
  */
 export class SseProxyError extends Error {
@@ -74,12 +79,15 @@ export class SseProxyError extends Error {
   readonly code: SseProxyErrorCode;
   readonly statusCode: number;
   readonly expose = true;
+  /** Of the response to it, by lower-case name. */
+  readonly headers: Readonly<Record<string, string>>;
 
   constructor(code: SseProxyErrorCode, options: SseProxyErrorOptions = {}) {
     const [statusCode, , message] = FAILURES[code];
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.code = code;
     this.statusCode = options.statusCode ?? statusCode;
+    this.headers = { ...ERROR_FIELDS[code], ...options.headers };
   }
 
   /** The same as `statusCode`. */
@@ -99,7 +107,7 @@ export function outcomeOf({ code }: SseProxyError): Outcome {
 }
 
 /** The response to a client whose exchange failed before the head. */
-export function errorResponse({ code, statusCode }: SseProxyError, body: unknown) {
+export function errorResponse({ statusCode, headers }: SseProxyError, body: unknown) {
   return {
     head: {
       statusCode,
@@ -107,7 +115,7 @@ export function errorResponse({ code, statusCode }: SseProxyError, body: unknown
       headers: {
         'cache-control': 'no-store',
         'content-type': 'application/json; charset=utf-8',
-        ...ERROR_FIELDS[code],
+        ...headers,
       },
     },
     body: JSON.stringify(body),

@@ -1,14 +1,16 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, InformationEvent, ServerResponse } from 'node:http';
 import { Account } from './account.js';
 import { Admission, type Doorkeeper } from './admission.js';
 import { Answer, type GateFailure } from './answer.js';
 import { Attempt, type AttemptHandlers } from './attempt.js';
 import type { Circuit } from './circuit.js';
 import { ClientResponse } from './client-response.js';
+import { confine, originForm } from './confinement.js';
 import { credentialsOf, withoutKey } from './credentials.js';
 import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
 import { outcomeOf, SseProxyError } from './errors.js';
 import { type Failed, Failover } from './failover.js';
+import { WITHHELD_FROM_CLIENT } from './header-policy.js';
 import { mustBeSync, runHook } from './hooks.js';
 import { makeRoomForListeners } from './listeners.js';
 import type { Config } from './options.js';
@@ -16,7 +18,8 @@ import { errorAnswer, respond } from './own-response.js';
 import { type RequestBody, requestBody } from './request-body.js';
 import { editRequest, readEditable } from './request-edit.js';
 import type { Route } from './routes.js';
-import type { AttemptSummary, Exchange, RequestEdit, ResponseHead } from './types.js';
+import { Secrets } from './secrets.js';
+import type { AttemptSummary, Exchange, HeaderFields, RequestEdit, ResponseHead } from './types.js';
 import type { Upstream } from './upstream.js';
 import type { UpstreamResponse } from './upstream-response.js';
 
@@ -75,11 +78,10 @@ export class ProxyExchange implements Exchange {
     this.#next = next;
     this.#client = new ClientResponse(req, res);
     this.#deadlines = new Deadlines(services.config.timeouts, (phase) => this.#onTimeout(phase));
-    // `pathRewrite` changes it, and every attempt starts from what came in.
     this.#url = req.url;
-    this.path = req.url ?? '/';
+    this.path = originForm(req.url ?? '/');
     this.#body = services.config.hpm.buffer === undefined ? requestBody(req) : 'stream';
-    this.#admission = new Admission(services, services.config.requestBody);
+    this.#admission = new Admission(services, services.config);
     this.#failover = new Failover(services.config, services.circuits, this);
   }
 
@@ -99,7 +101,10 @@ export class ProxyExchange implements Exchange {
   /** Starts; `false` where `pathFilter` says that the request is not the proxy's, and nothing was begun. */
   start(onEnd: () => void): boolean {
     const { timeout } = this.#config.hpm;
-    if (!this.#send(this.#failover.route)) return false;
+    if (!this.#send(this.#failover.route)) {
+      this.req.url = this.#url;
+      return false;
+    }
     this.#onEnd = onEnd;
     this.#deadlines.start('total');
     this.#client.onceClosed(() => this.#onClosed());
@@ -116,7 +121,8 @@ export class ProxyExchange implements Exchange {
   // --- the request --------------------------------------------------------------------------------------------------
 
   #send(route: Route, freshConnection = false): boolean {
-    this.req.url = this.#url;
+    // `pathRewrite` changes it, and every attempt starts from what came in.
+    if (this.#url !== undefined) this.req.url = originForm(this.#url);
     this.#noteReach();
     if (this.#attempt !== undefined) {
       // httpxy listens to both once more with each attempt.
@@ -135,7 +141,7 @@ export class ProxyExchange implements Exchange {
       taken: () => deadlines.start('headers'),
       // From here on all of it is the user's.
       handedOver: () => deadlines.stopAll(),
-      information: (info) => this.#client.inform(info),
+      information: (info) => this.#onInformation(info),
       head: (response, source) => void this.#onHead(response, source),
       empty: () => this.#respond({ statusCode: 200, statusMessage: '', headers: { 'content-length': '0' } }, ''),
       failed: (error, notify) => this.#onFailure(error, notify),
@@ -158,10 +164,13 @@ export class ProxyExchange implements Exchange {
   /** The request is the proxy's, and about to be sent. Resolves with the path to send. */
   async #prepare(attempt: Attempt, path: string): Promise<string> {
     await this.#admission.enter(this.req, this.#body);
+    confine(path);
     this.path = path;
+    attempt.setFields = this.#fieldsToSet();
     const { provider } = attempt.route;
     if (provider === undefined) return path;
     attempt.credentials = await credentialsOf(provider, this);
+    if (attempt.credentials !== undefined) attempt.secrets = new Secrets(attempt.credentials);
     if (attempt.body === this.#body) {
       this.#body = await readEditable(provider, this.req, this.#body, this.#config.requestBody);
       const { body, edit } = editRequest(provider, this, this.#body);
@@ -171,7 +180,25 @@ export class ProxyExchange implements Exchange {
     return attempt.credentials === undefined ? path : withoutKey(path);
   }
 
+  #fieldsToSet(): Record<string, string> {
+    try {
+      return this.#config.requestHeaders.fieldsFor(this);
+    } catch (cause) {
+      throw new SseProxyError('HOOK_FAILED', { cause });
+    }
+  }
+
   // --- the response -------------------------------------------------------------------------------------------------
+
+  #onInformation(info: InformationEvent): void {
+    const { route, secrets } = this.#attempt as Attempt;
+    const headers = { ...info.headers } as HeaderFields;
+    for (const name of Object.keys(headers)) {
+      if (this.#config.responseHeaders.withholds(name, route.provider && WITHHELD_FROM_CLIENT)) delete headers[name];
+    }
+    secrets?.maskFields(headers);
+    this.#client.inform({ ...info, headers });
+  }
 
   async #onHead(response: UpstreamResponse, source: IncomingMessage): Promise<void> {
     const attempt = this.#attempt as Attempt;
@@ -217,14 +244,15 @@ export class ProxyExchange implements Exchange {
       client: this.#client,
       deadlines: this.#deadlines,
       provider: attempt.route.provider,
+      secrets: attempt.secrets,
       edit: this.#edit,
-      ended: () => this.#onBodyEnd(attempt, source),
+      ended: () => this.#onBodyEnd(attempt),
       failed: (error: unknown) => attempt.fail(error),
     };
     return new Answer(context, response, source);
   }
 
-  #onBodyEnd(attempt: Attempt, source: IncomingMessage): void {
+  #onBodyEnd(attempt: Attempt): void {
     if (this.#failure !== undefined) return;
     this.#deadlines.stop('idle');
     attempt.complete();
@@ -232,8 +260,7 @@ export class ProxyExchange implements Exchange {
       this.#end();
       return;
     }
-    // Trailers are about the bytes that the upstream has sent.
-    this.#client.end(this.#answer?.isTransformed ? [] : source.rawTrailers);
+    this.#client.end(this.#answer?.trailers ?? []);
     // The last of it is still to be taken.
     this.#deadlines.start('drain');
   }
@@ -241,12 +268,13 @@ export class ProxyExchange implements Exchange {
   /** The first event of a stream has said that it is no answer. */
   #onGateFailure({ statusCode, event }: GateFailure): void {
     const error = new SseProxyError('UPSTREAM_ERROR_EVENT', { statusCode });
+    const { secrets } = this.#attempt as Attempt;
     this.#account.attemptFailed(error.code);
     if (this.#tryNext({ statusCode, reached: true })) return;
     this.#failure = error;
     this.#deadlines.stopAll();
     this.#attempt?.abort();
-    this.#answerFailure(error, event?.json() === undefined ? undefined : event.data);
+    this.#answerFailure(error, event?.json() === undefined ? undefined : (secrets?.mask(event.data) ?? event.data));
   }
 
   // --- failures -----------------------------------------------------------------------------------------------------
@@ -349,8 +377,10 @@ export class ProxyExchange implements Exchange {
 
   /** A response of the proxy's own. */
   #respond(head: ResponseHead, body: string): void {
+    const { responseHeaders, rewriteHeaders } = this.#config;
     respond(this.#client, head, body, (own) => {
-      mustBeSync('rewriteHeaders', this.#config.rewriteHeaders?.(own, this));
+      Object.assign(own.headers, responseHeaders.fieldsFor(this));
+      mustBeSync('rewriteHeaders', rewriteHeaders?.(own, this));
     });
   }
 

@@ -125,6 +125,10 @@ export interface HeadContext {
   decoded: boolean;
   /** The body is not, or may not be, the one that the upstream sent. */
   transformed: boolean;
+  /** Whether the policy keeps a field of the upstream's from the client. */
+  withholds(name: string): boolean;
+  /** What the policy puts in. */
+  own: Readonly<HeaderFields>;
   /** What the app had set on the response before the proxy. */
   app: Readonly<IncomingHttpHeaders | NodeJS.Dict<number | string | string[]>>;
 }
@@ -137,7 +141,9 @@ const responsePasses: readonly HeadPass[] = [
   removeImpossibleLength,
   describeDecodedBody,
   describeTransformedBody,
+  withhold,
   keepAppHeaders,
+  setOwn,
   keepEventStreamUntouched,
 ];
 
@@ -189,6 +195,10 @@ function describeTransformedBody(headers: HeaderFields, { transformed }: HeadCon
   }
 }
 
+function withhold(headers: HeaderFields, { withholds }: HeadContext): void {
+  for (const name of Object.keys(headers)) if (withholds(name)) delete headers[name];
+}
+
 /**
  * Fields that describe this one response: the upstream's replace the app's. Any other field that the app has set, such as
  * CORS and helmet's, stays as the app has set it.
@@ -226,6 +236,10 @@ function keepAppHeaders(headers: HeaderFields, { app }: HeadContext): void {
     else if (name === 'vary') headers[name] = appendVary(own, upstream);
     else if (!DESCRIBES_RESPONSE.has(name)) headers[name] = own;
   }
+}
+
+function setOwn(headers: HeaderFields, { own }: HeadContext): void {
+  Object.assign(headers, own);
 }
 
 function appendVary(present: string | string[] | undefined, added: string | string[]): string {

@@ -11,6 +11,7 @@ export type {
   Fallback,
   FallbackTarget,
   HeaderFields,
+  HeaderPolicy,
   Provider,
   ProviderFailure,
   Reading,

@@ -5,6 +5,7 @@ import {
   aBoolean,
   aCount,
   aDelay,
+  aFieldName,
   aFunction,
   aLine,
   anObject,
@@ -20,9 +21,12 @@ import {
   listOf,
   oneOf,
   quote,
+  settableFields,
 } from './checks.js';
+import { type AllowedRoute, parseRoutes } from './confinement.js';
 import type { Timeouts } from './deadlines.js';
 import { sse } from './formats/sse.js';
+import { FieldPolicy } from './header-policy.js';
 import { HPM_OPTIONS, RENAMED } from './hpm-options.js';
 import type { RetryConfig } from './retry.js';
 import { type Route, resolveFallback } from './routes.js';
@@ -34,6 +38,10 @@ export interface Config {
   readonly hpm: Readonly<Options>;
   readonly isEventStream: SseProxyOptions['isEventStream'];
   readonly rewriteHeaders: SseProxyOptions['rewriteHeaders'];
+  readonly requestHeaders: FieldPolicy;
+  readonly responseHeaders: FieldPolicy;
+  /** `undefined` for whatever clients ask for. */
+  readonly allow: readonly AllowedRoute[] | undefined;
   readonly provider: SseProxyOptions['provider'];
   /** The proxy's own target first. */
   readonly routes: readonly Route[];
@@ -69,8 +77,12 @@ export interface Config {
 
 const aNumber = check('a number', (value) => typeof value === 'number');
 
+const POLICY = { pass: listOf(aFieldName), remove: listOf(aFieldName), set: settableFields };
+
 /** Options within an option, by name. */
 const NESTED = {
+  requestHeaders: POLICY,
+  responseHeaders: POLICY,
   heartbeat: { interval: aDelay, comment: aLine },
   limits: { eventSize: aSize, requestBody: aBodySize, concurrency: aPositiveCount, queue: anObject },
   'limits.queue': { size: aCount, timeout: aDelay },
@@ -93,6 +105,9 @@ const falseOrObject = check('false or an object', (value) => value === false || 
 const OWN_OPTIONS = {
   isEventStream: aFunction,
   rewriteHeaders: aFunction,
+  requestHeaders: anObject,
+  responseHeaders: anObject,
+  allow: listOf(aString),
   provider: aProvider,
   onEvent: aFunction,
   transformEvent: aFunction,
@@ -140,6 +155,9 @@ export function resolveOptions(options: SseProxyOptions): Config {
   const {
     isEventStream,
     rewriteHeaders,
+    requestHeaders = {},
+    responseHeaders = {},
+    allow,
     provider: _provider,
     onEvent,
     transformEvent,
@@ -157,6 +175,8 @@ export function resolveOptions(options: SseProxyOptions): Config {
     onError = 'respond',
     ...hpm
   } = Object.fromEntries(entries) as SseProxyOptions;
+  checkNested('requestHeaders', requestHeaders, NESTED.requestHeaders);
+  checkNested('responseHeaders', responseHeaders, NESTED.responseHeaders);
   checkNested('heartbeat', heartbeat || {}, NESTED.heartbeat);
   checkNested('limits', limits, NESTED.limits);
   checkNested('limits.queue', limits.queue ?? {}, NESTED['limits.queue']);
@@ -174,6 +194,9 @@ export function resolveOptions(options: SseProxyOptions): Config {
     hpm: Object.freeze(provider === undefined ? hpm : { target: provider.target, ...hpm }),
     isEventStream,
     rewriteHeaders,
+    requestHeaders: new FieldPolicy('requestHeaders', requestHeaders),
+    responseHeaders: new FieldPolicy('responseHeaders', responseHeaders),
+    allow: allow === undefined ? undefined : parseRoutes(allow),
     provider,
     onEvent,
     transformEvent,

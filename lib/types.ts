@@ -15,6 +15,16 @@ export interface ResponseHead {
   headers: HeaderFields;
 }
 
+/** What goes on of the header fields of a message, beyond the defaults. Names in any case; `*` in one stands for anything. */
+export interface HeaderPolicy {
+  /** Fields that go on although they would be withheld by default. */
+  pass?: readonly (string | RegExp)[];
+  /** Fields that do not go on, whatever `pass` says. */
+  remove?: readonly (string | RegExp)[];
+  /** Fields to put in, in the place of those that came; a function that gives `undefined` puts in none. */
+  set?: Readonly<Record<string, string | ((exchange: Exchange) => string | undefined)>>;
+}
+
 /** What an event of a stream is made of. Of NDJSON, where an event is a line, it has `data` only. */
 export interface EventFields {
   /** The data. Any line break in it is one in Server-Sent Events, too: LF, CR and CRLF all arrive as LF. */
@@ -229,6 +239,25 @@ export interface SseProxyOptions<
    * line is sent. What it throws becomes a 502.
    */
   rewriteHeaders?: (head: ResponseHead, exchange: Exchange<TReq, TRes>) => void;
+
+  /**
+   * The fields of requests upstream. Without a `provider` all go on that are not about one connection; with one, the caller's
+   * credentials, cookies, `Origin`, `Referer` and forwarding fields are withheld (README, Security). What `set` puts in is for
+   * the target only: it does not follow a redirect to another origin.
+   */
+  requestHeaders?: HeaderPolicy;
+
+  /**
+   * The fields of the upstream's responses. With a `provider`, those about the account and the provider's own site are
+   * withheld (README, Security). What `set` puts in is on the proxy's own error responses, too.
+   */
+  responseHeaders?: HeaderPolicy;
+
+  /**
+   * The only requests that are forwarded, such as `['POST /v1/chat/completions', 'GET /v1/models/:model']`: a method and a path as
+   * in Express 5, without the mount path. Others are answered with a 404 or 405. `GET` includes `HEAD`. Default: all.
+   */
+  allow?: readonly string[];
 
   /**
    * The API behind the proxy: gives the `target` where there is none, puts its credentials in the place of the caller's,

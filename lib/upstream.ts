@@ -10,6 +10,7 @@ import {
 } from 'http-proxy-middleware';
 import { UpstreamAgent } from './agent.js';
 import type { Attempt } from './attempt.js';
+import { checkAllowed, confine, originForm } from './confinement.js';
 import { SseProxyError } from './errors.js';
 import { prepareRequestHeaders, setForwarded } from './headers.js';
 import { isPromiseLike, onRejection, runHook } from './hooks.js';
@@ -75,10 +76,7 @@ export function createUpstream(config: Config): Upstream {
     pathRewrite: async (path, req, res, options) => {
       const attempt = attempts.get(res ?? {});
       // Thrown here it has the socket with it, to be closed.
-      if (attempt === undefined && !options?.target) throw new SseProxyError('TARGET_MISSING');
-      if (attempt === undefined || options === undefined) {
-        return hook(() => rewritePath(path, req, realResponse(res), options));
-      }
+      if (attempt === undefined || options === undefined) return pathOfUpgrade(path, req, options);
       const { target, headers: ownHeaders, pathRewrite: ownRewrite } = attempt.route;
       // httpxy makes a URL of a string.
       if (target !== undefined) options.target = target;
@@ -94,6 +92,17 @@ export function createUpstream(config: Config): Upstream {
       return prepared;
     },
   });
+
+  /** What an exchange sees to for other requests. */
+  async function pathOfUpgrade(path: string, req: IncomingMessage, options: Options | undefined): Promise<string> {
+    if (!options?.target) throw new SseProxyError('TARGET_MISSING');
+    const asked = originForm(path);
+    checkAllowed(config.allow, req.method, asked);
+    const rewritten = await hook(() => rewritePath(asked, req, undefined, options));
+    const result = typeof rewritten === 'string' ? rewritten : asked;
+    confine(result);
+    return result;
+  }
 
   function prepare(attempt: Attempt, options: Options): void {
     // A user's agent may be the only way out.

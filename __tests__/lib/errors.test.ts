@@ -16,6 +16,9 @@ const STATUS: Record<SseProxyErrorCode, number> = {
   REQUEST_BODY_TOO_LARGE: 413,
   DRAINING: 503,
   DRAINED: 503,
+  PATH_OUTSIDE_TARGET: 400,
+  NOT_FOUND: 404,
+  METHOD_NOT_ALLOWED: 405,
   TARGET_MISSING: 500,
   REQUEST_BODY_CONSUMED: 500,
   CREDENTIALS_MISSING: 500,
@@ -48,6 +51,17 @@ describe('SseProxyError', () => {
 
   it('has no cause where none was given', () => {
     expect('cause' in new SseProxyError('HOOK_FAILED')).toBe(false);
+  });
+
+  it('takes header fields for its response, beside those of its code', () => {
+    const headers = { allow: 'GET, HEAD' };
+    expect(new SseProxyError('METHOD_NOT_ALLOWED', { headers }).headers).toEqual(headers);
+    expect(new SseProxyError('DRAINED', { headers: { 'x-a': '1' } }).headers).toEqual({
+      'retry-after': '1',
+      connection: 'close',
+      'x-a': '1',
+    });
+    expect(new SseProxyError('HOOK_FAILED').headers).toEqual({});
   });
 
   it('takes another status', () => {

@@ -113,6 +113,8 @@ function passed(headers: HeaderFields, context: Partial<HeadContext> = {}): Head
     eventStream: false,
     decoded: false,
     transformed: false,
+    withholds: () => false,
+    own: {},
     app: {},
   };
   applyResponsePasses(headers, { ...defaults, ...context });

@@ -1,0 +1,35 @@
+import type { ClientRequest } from 'node:http';
+import { type FieldPolicy, WITHHELD_FROM_PROVIDER } from './header-policy.js';
+import type { Provider } from './types.js';
+
+export interface RequestFields {
+  policy: FieldPolicy;
+  provider: Provider | undefined;
+  /** By which the proxy authenticates; `undefined` where the caller's own pass. */
+  credentials: Readonly<Record<string, string>> | undefined;
+  /** What the policy puts in. */
+  set: Readonly<Record<string, string>>;
+  /** What the options' `headers` put in, by lower-case name. */
+  own: readonly string[];
+}
+
+/** Makes a request upstream one of the proxy's own: takes away what is the caller's alone, and puts in what is ours. */
+export function applyRequestFields(request: ClientRequest, fields: RequestFields): void {
+  const { policy, provider, credentials, set, own } = fields;
+  const { withCredentials, withoutCredentials } = WITHHELD_FROM_PROVIDER;
+  const defaults = credentials === undefined ? withoutCredentials : withCredentials;
+  for (const name of request.getHeaderNames()) {
+    if (!own.includes(name) && policy.withholds(name, provider && defaults)) request.removeHeader(name);
+  }
+  for (const [name, value] of Object.entries(provider?.headers ?? {})) {
+    if (!request.hasHeader(name)) request.setHeader(name, value);
+  }
+  for (const [name, value] of Object.entries({ ...credentials, ...set })) request.setHeader(name, value);
+}
+
+/** Takes away what is for the target, credentials above all, and for nobody else: the request was redirected to another origin. */
+export function removeRequestFields(request: ClientRequest, { credentials, set, own }: RequestFields): void {
+  for (const name of [...own, ...Object.keys({ ...credentials, ...set })]) {
+    if (name !== 'host') request.removeHeader(name);
+  }
+}
