@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import supertest from 'supertest';
 import { SseProxyError, type SseProxyErrorCode } from '../lib/index.js';
@@ -21,6 +21,19 @@ function table(header: string): string[][] {
       .map((cell) => cell.trim()),
   );
 }
+
+describe('the threat model', () => {
+  it('names for each threat the tests that hold what stands against it', () => {
+    const security = readFileSync(new URL('../SECURITY.md', import.meta.url), 'utf8');
+    const rows = [...security.matchAll(/^\| (?!threat|-)(.+) \| .+ \| (.+) \|$/gm)];
+    expect(rows.length).toBeGreaterThan(20);
+    for (const [, threat, held = ''] of rows) {
+      const files = [...held.matchAll(/`([\w./-]+\.test\.ts)`/g)].map(([, file]) => file);
+      expect([threat, files.length]).not.toEqual([threat, 0]);
+      for (const file of files) expect([file, existsSync(new URL(file ?? '', import.meta.url))]).toEqual([file, true]);
+    }
+  });
+});
 
 describe('the README', () => {
   it('has every error code, with its status', () => {
@@ -74,6 +87,31 @@ describe('the README', () => {
     expect(retries.get('`minTimeout`, `maxTimeout`, `timeoutFactor`')).toBe(
       [retry.minTimeout, retry.maxTimeout, retry.timeoutFactor].map((n) => n.toLocaleString('en-US')).join(', '),
     );
+  });
+
+  it('has every header field that is withheld', () => {
+    const source = readFileSync(new URL('../lib/header-policy.ts', import.meta.url), 'utf8');
+    const known = (table: string): string[] => {
+      const [, list = ''] = new RegExp(`const ${table} = \\[(.*?)\\];`, 's').exec(source) ?? [];
+      return [...list.matchAll(/'([^']+)'/g)].map(([, name = '']) => name);
+    };
+    const named = (header: string): string[] =>
+      table(header).flatMap(([names = '']) => [...names.matchAll(/`([^`?]+)`/g)].map(([, name = '']) => name));
+    expect(known('PROVIDER_SURROUNDINGS').length).toBeGreaterThan(10);
+    expect(named('| not sent to the provider | |')).toEqual([
+      ...known('CALLER_CREDENTIALS'),
+      ...known('CALLER_SURROUNDINGS'),
+    ]);
+    expect(named('| not sent to the client | |')).toEqual(known('PROVIDER_SURROUNDINGS'));
+  });
+
+  it('justifies each runtime dependency', () => {
+    const { dependencies } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+      dependencies: object;
+    };
+    const [, sentence = ''] = /^Runtime dependencies: (.*?)\n\n/ms.exec(readme) ?? [];
+    const named = [...sentence.matchAll(/`([a-z-]+)`(?: \(|;)/g)].map(([, name]) => name);
+    expect(new Set(named)).toEqual(new Set(Object.keys(dependencies)));
   });
 
   it('has every outcome', () => {
