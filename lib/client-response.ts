@@ -1,7 +1,14 @@
-import { type IncomingMessage, type InformationEvent, type ServerResponse, validateHeaderValue } from 'node:http';
+import {
+  type IncomingMessage,
+  type InformationEvent,
+  OutgoingMessage,
+  type ServerResponse,
+  validateHeaderValue,
+} from 'node:http';
 import { type Http2ServerResponse, constants as http2, type ServerHttp2Stream } from 'node:http2';
 import { Socket } from 'node:net';
 import { removeConnectionFields, trailerFields } from './headers.js';
+import { chunkOf, joined } from './http-chunk.js';
 import type { HeaderFields, ResponseHead } from './types.js';
 
 /** How long a client may take to read what was already written before a truncated response is cut. Milliseconds. */
@@ -157,13 +164,36 @@ export class ClientResponse {
   }
 
   /** Returns `false` where the client should be waited for: see {@link onDrain}. */
-  write(chunk: Uint8Array): boolean {
+  write(pieces: readonly Buffer[], size: number): boolean {
     // A hook has ended the response.
     if (this.#res.writableEnded) return true;
     if (!this.#isWrapped) this.#headFlushed = true;
-    const more = this.#res.write(chunk);
+    const more = this.#isPlain ? this.#writeAtOnce(pieces, size) : this.#res.write(joined(pieces, size));
     this.#flush?.();
     return more;
+  }
+
+  /** Between it and the connection is only Node's own code for HTTP/1. */
+  get #isPlain(): boolean {
+    return this.#http2 === undefined && this.#res.write === OutgoingMessage.prototype.write;
+  }
+
+  /** Node would write a chunk in four pieces, and hold them together until the tick after next. */
+  #writeAtOnce(pieces: readonly Buffer[], size: number): boolean {
+    const res = this.#res;
+    const { socket, chunkedEncoding } = res;
+    let more: boolean;
+    socket?.cork();
+    // The chunk is made here, and the last one by Node.
+    res.chunkedEncoding = false;
+    try {
+      more = res.write(chunkedEncoding ? chunkOf(pieces, size) : joined(pieces, size));
+    } finally {
+      res.chunkedEncoding = chunkedEncoding;
+      socket?.uncork();
+    }
+    // A large write is never "more" to Node, even where the operating system has taken all of it.
+    return more || socket?.writableLength === 0;
   }
 
   /** Nothing that was written is still on its way out. */

@@ -175,7 +175,7 @@ export class EventLayer {
   /** Something of our own, between two events. */
   #insert(bytes: Buffer): void {
     this.#account.bytes += bytes.length;
-    this.#client.write(bytes);
+    this.#client.write([bytes], bytes.length);
   }
 
   #createTransformer(edit: RequestEdit | undefined): EventTransformer {

@@ -4,6 +4,7 @@ import type { Account } from './account.js';
 import type { ClientResponse } from './client-response.js';
 import type { Deadlines } from './deadlines.js';
 import { BYTE_ORDER_MARK } from './formats/format.js';
+import { Gatherer } from './gatherer.js';
 
 /** How long the stages may take to hand over what a broken body had brought. Milliseconds. */
 const LINGER = 5_000;
@@ -16,7 +17,7 @@ export interface RelayHandlers {
 }
 
 /**
- * The body on its way to the client: chunk by chunk, each in the tick in which it came, at the pace of the client. Between
+ * The body on its way to the client: what came in one tick leaves at its end, at the pace of the client. Between
  * the two are no stages, or few: a decoder, a transform.
  */
 export class Relay {
@@ -28,17 +29,8 @@ export class Relay {
   readonly #handlers: RelayHandlers;
   readonly #account: Account;
   readonly #deadlines: Deadlines;
-  readonly #forward = (chunk: Buffer): void => {
-    this.#account.bytes += chunk.length;
-    if (this.#client.write(chunk)) {
-      this.#deadlines.start('idle');
-      return;
-    }
-    // From here on it is the client that is waited for.
-    this.body.pause();
-    this.#deadlines.stop('idle');
-    this.#deadlines.start('drain');
-  };
+  readonly #gatherer = new Gatherer((pieces, size) => this.#send(pieces, size));
+  readonly #forward = (chunk: Buffer): void => this.#gatherer.push(chunk);
   /** How many bytes of what may become a byte order mark are held back. */
   #heldBack = 0;
   #isDetached = false;
@@ -70,9 +62,22 @@ export class Relay {
     this.body.once('end', () => this.#onEnd());
   }
 
+  #send(pieces: Buffer[], size: number): void {
+    this.#account.bytes += size;
+    if (this.#client.write(pieces, size)) {
+      this.#deadlines.start('idle');
+      return;
+    }
+    // From here on it is the client that is waited for.
+    this.body.pause();
+    this.#deadlines.stop('idle');
+    this.#deadlines.start('drain');
+  }
+
   /** The client has left, and the body goes on to flow for those who listen. */
   detach(): void {
     this.#isDetached = true;
+    this.#gatherer.clear();
     this.body.removeListener('data', this.#forward);
     this.#deadlines.stop('drain');
     this.#deadlines.start('idle');
@@ -148,6 +153,7 @@ export class Relay {
   #onEnd(): void {
     clearTimeout(this.#linger);
     this.#releaseHeldBack();
+    this.#gatherer.flush();
     const onCut = this.#onCut;
     this.#onCut = undefined;
     if (onCut === undefined) this.#handlers.ended();

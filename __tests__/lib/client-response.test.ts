@@ -24,6 +24,10 @@ async function client(version = '1.1'): Promise<Received & { response: ClientRes
   return { ...received, response: new ClientResponse(received.req, received.res) };
 }
 
+function write(response: ClientResponse, ...pieces: Buffer[]): boolean {
+  return response.write(pieces, Buffer.concat(pieces).length);
+}
+
 describe('the head', () => {
   it("is the response's, whole: what is not in it goes", async () => {
     const { req, res, closed } = await receive('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
@@ -149,10 +153,59 @@ describe('early hints', () => {
 });
 
 describe('the body', () => {
+  it('is one chunk per write, of as many pieces as there are', async () => {
+    const { response, closed } = await client();
+    response.commit(head(), asGiven);
+    write(response, Buffer.from('data: 1\n'), Buffer.from('\n'));
+    write(response, Buffer.from('data: 2\n\n'));
+    response.end([]);
+    expect((await closed()).text).toMatch(/\r\n\r\n9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n0\r\n\r\n$/);
+  });
+
+  it.each(['Content-Length', 'HTTP/1.0'])('is as it is where %s frames it', async (framing) => {
+    const { response, closed } = await client(framing === 'HTTP/1.0' ? '1.0' : '1.1');
+    response.commit(head(framing === 'HTTP/1.0' ? {} : { 'content-length': '3' }), asGiven);
+    write(response, Buffer.from('a'), Buffer.from('bc'));
+    response.end([]);
+    expect((await closed()).text).toMatch(/\r\n\r\nabc$/);
+  });
+
+  it('leaves in the same call, with the head in front of the first of it', async () => {
+    const { client: socket, response } = await client();
+    response.commit(head(), asGiven);
+    write(response, Buffer.from('a'));
+    const [chunk] = await once(socket, 'data');
+    expect(String(chunk)).toMatch(/^HTTP\/1.1 200 OK\r\n.*\r\n\r\n1\r\na\r\n$/s);
+    response.end([]);
+  });
+
+  it('can take more where the operating system has taken all of a large write', async () => {
+    const { response } = await client();
+    response.commit(head(), asGiven);
+    expect(write(response, Buffer.alloc(70_000))).toBe(true);
+    response.end([]);
+  });
+
+  it('goes through what middleware has put in front, in one piece and unframed', async () => {
+    const { req, res, closed } = await receive('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    const seen: string[] = [];
+    const { write: original } = res;
+    res.write = ((bytes: Buffer) => {
+      seen.push(String(bytes));
+      return original.call(res, bytes, 'utf8');
+    }) as typeof res.write;
+    const response = new ClientResponse(req, res);
+    response.commit(head(), asGiven);
+    write(response, Buffer.from('a'), Buffer.from('b'));
+    response.end([]);
+    expect((await closed()).text).toMatch(/\r\n\r\n2\r\nab\r\n0\r\n\r\n$/);
+    expect(seen).toEqual(['ab']);
+  });
+
   it('ends with the trailers', async () => {
     const { response, closed } = await client();
     response.commit(head({ trailer: 'x-sum' }), asGiven);
-    response.write(Buffer.from('body'));
+    write(response, Buffer.from('body'));
     response.end(['x-sum', '1', 'X-Sum', '2', 'Content-Length', '9']);
     expect((await closed()).text).toMatch(/\r\n4\r\nbody\r\n0\r\nx-sum: 1, 2\r\n\r\n$/);
   });
@@ -173,7 +226,7 @@ describe('the body', () => {
     res.on('error', (error) => errors.push(error));
     response.commit(head(), asGiven);
     res.end('by the hook');
-    response.write(Buffer.from('late'));
+    write(response, Buffer.from('late'));
     response.end([]);
     const { text } = await closed();
     expect(text).toContain('by the hook');
@@ -186,7 +239,7 @@ describe('a truncated response', () => {
   it('has no last chunk, and all that was written', async () => {
     const { response, closed } = await client();
     response.commit(head(), asGiven);
-    response.write(Buffer.from('x'.repeat(100_000)));
+    write(response, Buffer.from('x'.repeat(100_000)));
     response.truncate();
     const { text, reset } = await closed();
     expect(text.match(/x{1000}/g)).toHaveLength(100);
@@ -198,7 +251,7 @@ describe('a truncated response', () => {
     const { client: socket, response, closed } = await client('1.0');
     const read = once(socket, 'data');
     response.commit(head(), asGiven);
-    response.write(Buffer.from('some'));
+    write(response, Buffer.from('some'));
     // Node's own client takes bytes and a reset in one read for a clean end.
     await read;
     response.truncate();
@@ -215,7 +268,7 @@ describe('a truncated response', () => {
   it('is none that has ended', async () => {
     const { res, response, closed } = await client();
     response.commit(head({ 'content-length': '2' }), asGiven);
-    response.write(Buffer.from('ok'));
+    write(response, Buffer.from('ok'));
     response.end([]);
     await once(res, 'finish');
     response.truncate();

@@ -118,18 +118,6 @@ describe('skipByteOrderMark', () => {
     await cut.promise;
     expect(await body()).toBe('\xef\xbb');
   });
-
-  it('comes before whoever else listens to the body', async () => {
-    const { source, relay, account } = await relayed();
-    const written: number[] = [];
-    relay.body.on('data', () => written.push(account.bytes));
-    relay.skipByteOrderMark();
-    source.push(Buffer.from(`${MARK}abc`, 'latin1'));
-    await turns(1);
-    source.push(Buffer.from('de'));
-    await turns(1);
-    expect(written).toEqual([3, 5]);
-  });
 });
 
 describe('cut', () => {
