@@ -48,6 +48,8 @@ function errorStatus(event: StreamEvent): number | undefined {
 }
 
 function read(event: StreamEvent, reading: Reading): void {
+  // Most events are such. There is nothing to learn from another one but its text.
+  if (event.event === 'content_block_delta' && reading.hasContent) return;
   const payload = event.json();
   switch (member(payload, 'type')) {
     case 'message_start':

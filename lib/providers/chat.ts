@@ -14,6 +14,19 @@ interface Choice {
   finish_reason?: unknown;
 }
 
+/** What a chunk may tell in the middle of an answer, by its looks: figures, an end, a response, an error. */
+const NEWS =
+  /"(?:usage|response|error)"\s*:\s*\{|"finish_reason"\s*:\s*"|"done"\s*:\s*true|"response\.(?:completed|incomplete|failed)"/;
+
+/**
+ * Whether a chunk only goes on with an answer that is known to have begun: there is nothing to learn from it but its text.
+ * Most are such, and parsing them would be most of the cost of reading a stream. In a text itself the quotation marks of
+ * such names are escaped.
+ */
+export function isMoreOfTheSame({ data }: StreamEvent, { hasContent, model }: Reading): boolean {
+  return hasContent && model !== undefined && data.startsWith('{') && !NEWS.test(data);
+}
+
 /**
  * Reads Chat Completions, legacy Completions, and JSON answers with a `usage` object, such as embeddings. In a stream the
  * usage comes last: with the last choice, or in a chunk of its own without choices (`stream_options.include_usage`).
@@ -23,6 +36,7 @@ export function readChat(event: StreamEvent, reading: Reading): void {
     reading.ended = true;
     return;
   }
+  if (isMoreOfTheSame(event, reading)) return;
   const payload = event.json<ChatPayload | null>();
   if (typeof payload !== 'object' || payload === null) return;
   const { model, usage, choices } = payload;

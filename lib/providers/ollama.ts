@@ -1,6 +1,6 @@
 import type { Exchange, Provider, ProviderFailure, Reading, StreamEvent } from '../types.js';
 import { type ApiKey, bearer, keyIn } from './api-key.js';
-import { counts, member, readChat } from './chat.js';
+import { counts, isMoreOfTheSame, member, readChat } from './chat.js';
 import * as openai from './openai.js';
 
 export interface OllamaOptions {
@@ -31,6 +31,7 @@ function isCompatible({ path }: Exchange): boolean {
 }
 
 function read(event: StreamEvent, reading: Reading): void {
+  if (isMoreOfTheSame(event, reading)) return;
   const payload = event.json();
   const done = member(payload, 'done');
   if (typeof done !== 'boolean') {

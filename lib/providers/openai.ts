@@ -1,6 +1,6 @@
 import type { EventFields, Exchange, Provider, ProviderFailure, Reading, RequestEdit, StreamEvent } from '../types.js';
 import { type ApiKey, bearer, keyIn, type ProviderOptions } from './api-key.js';
-import { isErrorStatus, member, readChat, readUsage } from './chat.js';
+import { isErrorStatus, isMoreOfTheSame, member, readChat, readUsage } from './chat.js';
 
 export interface OpenAICompatibleOptions {
   /** A name for logs and metrics. */
@@ -66,6 +66,7 @@ function dialect(includeUsage = false): Omit<Provider, 'name' | 'target' | 'cred
 }
 
 function read(event: StreamEvent, reading: Reading): void {
+  if (isMoreOfTheSame(event, reading)) return;
   const payload = event.json();
   const type = member(payload, 'type');
   if (typeof type === 'string' && type.startsWith('response.')) readResponsesEvent(type, payload, reading);
