@@ -137,6 +137,7 @@ export class Answer {
   commit(): void {
     const { config, exchange, client, provider } = this.#context;
     const plan = this.#plan;
+    const { responseHeaders } = config;
     const { method, httpVersion } = exchange.req;
     this.#events = this.#createEvents();
     applyResponsePasses(this.headers, {
@@ -146,8 +147,11 @@ export class Answer {
       eventStream: this.#eventStream,
       decoded: (plan?.decode ?? this.#masking?.coding) !== undefined,
       transformed: plan?.transforms === true,
-      withholds: (name) => config.responseHeaders.withholds(name, provider && WITHHELD_FROM_CLIENT),
-      own: config.responseHeaders.fieldsFor(exchange),
+      withholds:
+        provider === undefined && responseHeaders.isEmpty
+          ? undefined
+          : (name) => responseHeaders.withholds(name, provider && WITHHELD_FROM_CLIENT),
+      own: responseHeaders.fieldsFor(exchange),
       app: client.appHeaders,
     });
     mustBeSync('rewriteHeaders', config.rewriteHeaders?.(this.#head, exchange));

@@ -5,7 +5,7 @@ import { SseProxyError, toSseProxyError } from './errors.js';
 import { setForwarded } from './headers.js';
 import { acceptsEventStream } from './media-type.js';
 import type { Config } from './options.js';
-import { type BodyCapture, captureBody, limitBody, ReplayedBody, type RequestBody } from './request-body.js';
+import { type BodyCapture, captureBody, hasBody, limitBody, ReplayedBody, type RequestBody } from './request-body.js';
 import { applyRequestFields, removeRequestFields } from './request-fields.js';
 import type { Route } from './routes.js';
 import type { Secrets } from './secrets.js';
@@ -123,12 +123,14 @@ export class Attempt {
 
   get isReplayable(): boolean {
     if (this.body !== 'stream') return this.body !== 'lost';
-    return !this.#bodyStarted || this.#capture?.isUsable === true;
+    return !this.#bodyStarted || !hasBody(this.req) || this.#capture?.isUsable === true;
   }
 
   /** The body to send in another attempt; `undefined` where it is lost. Nothing more is sent in this one. */
   replay(): RequestBody | undefined {
-    if (this.body !== 'stream' || !this.#bodyStarted) return this.body === 'lost' ? undefined : this.body;
+    if (this.body !== 'stream' || !this.#bodyStarted || !hasBody(this.req)) {
+      return this.body === 'lost' ? undefined : this.body;
+    }
     if (this.#request !== undefined) this.req.unpipe(this.#held ?? this.#request);
     return this.#capture?.take();
   }
@@ -252,8 +254,10 @@ export class Attempt {
   onResponse(response: IncomingMessage): void {
     this.#headReceived = true;
     // httpxy overwrites it before it copies the head.
-    if (this.response instanceof UpstreamResponse) this.response.connection = response.headers.connection;
-    else this.#handlers.handedOver();
+    if (this.response instanceof UpstreamResponse) {
+      this.response.connection = response.headers.connection;
+      this.response.expect(response);
+    } else this.#handlers.handedOver();
     // With a status that is tried again it is still needed; else the end of the attempt stops it.
     if (this.keptBytes === 0) this.#capture?.stop();
   }
@@ -289,7 +293,7 @@ export class Attempt {
     const { body } = this;
     this.#bodyStarted = true;
     if (this.#held !== undefined) (body instanceof ReplayedBody ? body.toStream() : this.req).pipe(this.#held);
-    if (body !== 'stream') return;
+    if (body !== 'stream' || !hasBody(this.req)) return;
     const kept = Math.max(this.keptBytes, request.reusedSocket ? STALE_LIMIT : 0);
     if (kept > 0) this.#capture = captureBody(this.req, kept);
     if (limit < Number.POSITIVE_INFINITY) {

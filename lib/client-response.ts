@@ -115,7 +115,7 @@ export class ClientResponse {
     if (!Number.isInteger(statusCode) || statusCode < 200 || statusCode > 999) {
       throw new RangeError(`The status code of a response must be 200 to 999, got ${statusCode}`);
     }
-    this.#app ??= { ...(res.getHeaders() as HeaderFields) };
+    this.#app ??= res.getHeaders() as HeaderFields;
     this.#replaceHeaders(head.headers, options.nameOf);
     res.statusCode = statusCode;
     if (this.#http2 === undefined) {

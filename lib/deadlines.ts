@@ -25,7 +25,13 @@ export const TIMEOUT_CODES: Readonly<Record<Phase, SseProxyErrorCode>> = {
 export class Deadlines {
   readonly #timeouts: Timeouts;
   readonly #onTimeout: (phase: Phase) => void;
-  readonly #timers: Partial<Record<Phase, NodeJS.Timeout>> = {};
+  readonly #timers: Record<Phase, NodeJS.Timeout | undefined> = {
+    connect: undefined,
+    headers: undefined,
+    idle: undefined,
+    drain: undefined,
+    total: undefined,
+  };
 
   constructor(timeouts: Timeouts, onTimeout: (phase: Phase) => void) {
     this.#timeouts = timeouts;
@@ -44,7 +50,7 @@ export class Deadlines {
   stop(...phases: Phase[]): void {
     for (const phase of phases) {
       clearTimeout(this.#timers[phase]);
-      delete this.#timers[phase];
+      this.#timers[phase] = undefined;
     }
   }
 

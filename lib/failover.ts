@@ -58,6 +58,7 @@ export class Failover {
 
   /** The attempt has brought the answer. A failure that is passed on, since nothing else was left to try, is no success. */
   answered(answer: Omit<Failed, 'error'>): void {
+    if (this.#circuits.size === 0) return;
     if (!isRetryable(failureOf(answer), this.#config.retry)) this.#circuits.get(this.#route)?.succeeded();
   }
 

@@ -95,6 +95,7 @@ export const WITHHELD_FROM_CLIENT = fieldNames(PROVIDER_SURROUNDINGS);
 
 /** `requestHeaders` or `responseHeaders`: what goes on of the fields that came, and what is put in. */
 export class FieldPolicy {
+  readonly #isEmpty: boolean;
   readonly #pass: FieldNames;
   readonly #remove: FieldNames;
   readonly #set: [name: string, value: string | ((exchange: Exchange) => string | undefined)][];
@@ -106,6 +107,7 @@ export class FieldPolicy {
   constructor(option: string, { pass = [], remove = [], set = {} }: HeaderPolicy) {
     this.#pass = fieldNames(pass);
     this.#remove = fieldNames(remove);
+    this.#isEmpty = [pass, remove, Object.keys(set)].every(({ length }) => length === 0);
     this.#set = Object.entries(set).map(([name, value]) => [name.toLowerCase(), value]);
     for (const name of [...remove, ...this.#set.map(([own]) => own)]) {
       if (typeof name === 'string' && PROTECTED.has(name.toLowerCase())) {
@@ -116,6 +118,11 @@ export class FieldPolicy {
       validateHeaderName(name);
       if (typeof value === 'string') validateHeaderValue(name, value);
     }
+  }
+
+  /** Everything goes on, and nothing is put in. */
+  get isEmpty(): boolean {
+    return this.#isEmpty;
   }
 
   /** Whether a field that came is left out. `defaults` are those that go unless `pass` names them. */

@@ -125,8 +125,8 @@ export interface HeadContext {
   decoded: boolean;
   /** The body is not, or may not be, the one that the upstream sent. */
   transformed: boolean;
-  /** Whether the policy keeps a field of the upstream's from the client. */
-  withholds(name: string): boolean;
+  /** Whether the policy keeps a field of the upstream's from the client; `undefined` where it keeps none. */
+  withholds: ((name: string) => boolean) | undefined;
   /** What the policy puts in. */
   own: Readonly<HeaderFields>;
   /** What the app had set on the response before the proxy. */
@@ -196,6 +196,7 @@ function describeTransformedBody(headers: HeaderFields, { transformed }: HeadCon
 }
 
 function withhold(headers: HeaderFields, { withholds }: HeadContext): void {
+  if (withholds === undefined) return;
   for (const name of Object.keys(headers)) if (withholds(name)) delete headers[name];
 }
 

@@ -4,9 +4,21 @@ import { MIMEType } from 'node:util';
 const LINE_TYPES = ['application/x-ndjson', 'application/jsonl', 'application/stream+json'];
 const EVENT_STREAM_TYPES = new Set(['text/event-stream', ...LINE_TYPES]);
 
+/** What was parsed before: an upstream has a handful of types. */
+const known = new Map<string, MIMEType | undefined>();
+const KNOWN_TYPES = 100;
+
 /** Parses by the WHATWG rules, which forgive malformed parameters; `undefined` where there is no type to be had. */
 export function parseMediaType(contentType: string | undefined): MIMEType | undefined {
   if (contentType === undefined) return undefined;
+  if (known.has(contentType)) return known.get(contentType);
+  const parsed = parse(contentType);
+  if (known.size === KNOWN_TYPES) known.clear();
+  known.set(contentType, parsed);
+  return parsed;
+}
+
+function parse(contentType: string): MIMEType | undefined {
   try {
     return new MIMEType(contentType);
   } catch {

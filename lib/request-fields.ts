@@ -16,6 +16,7 @@ export interface RequestFields {
 /** Makes a request upstream one of the proxy's own: takes away what is the caller's alone, and puts in what is ours. */
 export function applyRequestFields(request: ClientRequest, fields: RequestFields): void {
   const { policy, provider, credentials, set, own } = fields;
+  if (provider === undefined && policy.isEmpty) return;
   const { withCredentials, withoutCredentials } = WITHHELD_FROM_PROVIDER;
   const defaults = credentials === undefined ? withoutCredentials : withCredentials;
   for (const name of request.getHeaderNames()) {

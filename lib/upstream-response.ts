@@ -17,10 +17,14 @@ export class UpstreamResponse extends Writable {
   statusMessage = '';
   /** The upstream's own Connection field. */
   connection: string | undefined;
+  /** Whose response it is. */
+  attempt: object | undefined;
 
   /** By lower-case name: the name as it was set, and the value. */
   readonly #fields = new Map<string, [name: string, value: string | string[]]>();
   readonly #client: ServerResponse;
+  readonly #onBody: (source: IncomingMessage) => void;
+  readonly #onEmpty: () => void;
 
   /**
    * @param client Express's response: a hook may answer the request itself, and httpxy must see that it did
@@ -30,12 +34,20 @@ export class UpstreamResponse extends Writable {
   constructor(client: ServerResponse, onBody: (source: IncomingMessage) => void, onEmpty: () => void) {
     super();
     this.#client = client;
+    this.#onBody = onBody;
+    this.#onEmpty = onEmpty;
     this.once('finish', onEmpty);
-    this.once('pipe', (source: IncomingMessage) => {
-      this.removeListener('finish', onEmpty);
-      source.unpipe(this);
-      onBody(source);
-    });
+  }
+
+  /** Is handed the source where httpxy pipes it here. Instead of a pipe: that would cost more than all else of a response. */
+  expect(source: IncomingMessage): void {
+    const { pipe } = source;
+    source.pipe = (destination, options) => {
+      if ((destination as unknown) !== this) return pipe.call(source, destination, options) as typeof destination;
+      this.removeListener('finish', this.#onEmpty);
+      this.#onBody(source);
+      return destination;
+    };
   }
 
   get headersSent(): boolean {
@@ -51,7 +63,8 @@ export class UpstreamResponse extends Writable {
   setHeader(name: string, value: HeaderValue): this {
     validateHeaderName(name);
     const given = typeof value === 'object' ? [...value] : String(value);
-    for (const line of [given].flat()) validateHeaderValue(name, line);
+    if (typeof given === 'string') validateHeaderValue(name, given);
+    else for (const line of given) validateHeaderValue(name, line);
     this.#fields.set(name.toLowerCase(), [name, given]);
     return this;
   }

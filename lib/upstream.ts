@@ -16,6 +16,7 @@ import { prepareRequestHeaders, setForwarded } from './headers.js';
 import { isPromiseLike, onRejection, runHook } from './hooks.js';
 import type { Config } from './options.js';
 import { hasBody, ReplayedBody } from './request-body.js';
+import { UpstreamResponse } from './upstream-response.js';
 
 type ProxyServer = Parameters<Plugin>[0];
 
@@ -32,7 +33,7 @@ export function createUpstream(config: Config): Upstream {
   const { hpm } = config;
   const pool = new UpstreamAgent();
   /** By what http-proxy-middleware was given as the response. */
-  const attempts = new WeakMap<object, Attempt>();
+  const attempts = new Attempts();
   const { plugins = [], ejectPlugins = false, headers = {}, router, pathFilter, pathRewrite, logger } = hpm;
   const rewritePath = typeof pathRewrite === 'function' ? pathRewrite : pathRewriter(pathRewrite ?? {});
 
@@ -74,7 +75,7 @@ export function createUpstream(config: Config): Upstream {
     }),
     // Runs for every request, after `router`, with the options of this one request.
     pathRewrite: async (path, req, res, options) => {
-      const attempt = attempts.get(res ?? {});
+      const attempt = attempts.of(res);
       // Thrown here it has the socket with it, to be closed.
       if (attempt === undefined || options === undefined) return pathOfUpgrade(path, req, options);
       const { target, headers: ownHeaders, pathRewrite: ownRewrite } = attempt.route;
@@ -116,16 +117,17 @@ export function createUpstream(config: Config): Upstream {
     const isKept = attempt.keptBytes > 0 && attempt.body === 'stream' && hasBody(attempt.req);
     if ((options.forward && options.target) || isKept) options.buffer = attempt.holdBody();
     else if (attempt.body instanceof ReplayedBody) options.buffer = attempt.body.toStream();
+    else if (!hasBody(attempt.req) && !hpm.followRedirects) options.buffer = NO_BODY;
   }
 
   function realResponse(res: ServerResponse | undefined): ServerResponse | undefined {
-    return attempts.get(res ?? {})?.res ?? res;
+    return attempts.of(res)?.res ?? res;
   }
 
   return {
     send(attempt) {
       let isOurs = true;
-      attempts.set(attempt.response, attempt);
+      attempts.add(attempt);
       // Settles when the response closes; failures come as events, or through this `next`.
       void middleware(attempt.req, attempt.response as ServerResponse, (error) => {
         if (error === undefined) isOurs = false;
@@ -137,6 +139,13 @@ export function createUpstream(config: Config): Upstream {
     close: () => pool.destroy(),
   };
 }
+
+/** In the place of a request without a body, which httpxy would pipe for nothing. */
+const NO_BODY = {
+  pipe(request: ClientRequest): ClientRequest {
+    return request.end();
+  },
+} as unknown as Readable;
 
 function lowerCased<T>(headers: Readonly<Record<string, T>>): Record<string, T> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
@@ -169,7 +178,7 @@ async function hook<T>(callback: () => T | Promise<T>): Promise<T> {
  * Replaces the `emit` of httpxy's server: every listener, of `on` as well as of plugins, is handed Express's own response,
  * and one that throws or rejects ends its exchange instead of the process.
  */
-function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, config: Config): void {
+function intercept(server: ProxyServer, attempts: Attempts, config: Config): void {
   // With a listener there, httpxy reports failures at once, by this event.
   server.on('error', () => {});
 
@@ -185,7 +194,7 @@ function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, conf
     const given = args.map((arg) => (arg === attempt.response ? attempt.res : arg));
     if (event === 'error') {
       if (args[3] !== undefined && args[3] === attempt.mirror) return;
-      attempt.fail(args[0], () => callListeners(event, given));
+      attempt.fail(args[0], async () => void (await callListeners(event, given)));
       return;
     }
     if (event === 'start') attempt.onStart(args[2]);
@@ -212,8 +221,13 @@ function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, conf
     if (event === 'error' && config.hpm.on?.error === undefined) (args[2] as Duplex | undefined)?.destroy();
   }
 
-  /** Resolves when the last listener has settled. */
-  async function callListeners(event: string, args: unknown[], onFailure?: (cause: unknown) => void): Promise<void> {
+  /** Resolves when the last listener has settled; nothing to wait for where none is async. */
+  function callListeners(
+    event: string,
+    args: unknown[],
+    onFailure?: (cause: unknown) => void,
+  ): Promise<unknown> | undefined {
+    if (server.listenerCount(event as 'error') === 0) return undefined;
     const failed = (cause: unknown): void => {
       config.logError('a listener of "%s" failed: %o', event, cause);
       onFailure?.(cause);
@@ -223,13 +237,30 @@ function intercept(server: ProxyServer, attempts: WeakMap<object, Attempt>, conf
       const settled = runHook(() => Reflect.apply(listener, server, args), failed);
       if (settled !== undefined) pending.push(settled);
     }
-    await Promise.all(pending);
+    return pending.length === 0 ? undefined : Promise.all(pending);
   }
 }
 
-function findAttempt(attempts: WeakMap<object, Attempt>, args: unknown[]): Attempt | undefined {
+/** The attempts by what http-proxy-middleware was given as the response. */
+class Attempts {
+  /** Of Express's own responses. A WeakMap of all would cost more than all else: every minor collection goes through it. */
+  readonly #ofUsers = new WeakMap<object, Attempt>();
+
+  add(attempt: Attempt): void {
+    const { response } = attempt;
+    if (response instanceof UpstreamResponse) response.attempt = attempt;
+    else this.#ofUsers.set(response, attempt);
+  }
+
+  of(response: unknown): Attempt | undefined {
+    if (response instanceof UpstreamResponse) return response.attempt as Attempt | undefined;
+    return typeof response === 'object' && response !== null ? this.#ofUsers.get(response) : undefined;
+  }
+}
+
+function findAttempt(attempts: Attempts, args: unknown[]): Attempt | undefined {
   for (const arg of args) {
-    const attempt = typeof arg === 'object' && arg !== null ? attempts.get(arg) : undefined;
+    const attempt = attempts.of(arg);
     if (attempt !== undefined) return attempt;
   }
   return undefined;

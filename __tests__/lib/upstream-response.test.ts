@@ -1,5 +1,7 @@
 import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { UpstreamResponse } from '../../lib/upstream-response.js';
 import { receive } from '../support/received.js';
@@ -107,14 +109,24 @@ describe('the body', () => {
     const sources: IncomingMessage[] = [];
     const sink = await response((source) => sources.push(source));
     const source = new IncomingMessage(new Socket());
-    source.pipe(sink);
+    sink.expect(source);
+    expect(source.pipe(sink)).toBe(sink);
     source.push('bytes');
     source.push(null);
-    const text: string[] = [];
-    for await (const chunk of source) text.push(String(chunk));
+    expect(await text(source)).toBe('bytes');
     expect(sources).toEqual([source]);
-    expect(text).toEqual(['bytes']);
     expect(sink.writableLength).toBe(0);
+  });
+
+  it('is piped wherever else a hook pipes it', async () => {
+    const sink = await response(never);
+    const source = new IncomingMessage(new Socket());
+    sink.expect(source);
+    const copy = new PassThrough();
+    expect(source.pipe(copy)).toBe(copy);
+    source.push('bytes');
+    source.push(null);
+    expect(await text(copy)).toBe('bytes');
   });
 
   it('is none where the response is ended without one', async () => {
@@ -126,7 +138,9 @@ describe('the body', () => {
 
   it('is not reported empty after it was handed over', async () => {
     const sink = await response(() => {});
-    new IncomingMessage(new Socket()).pipe(sink);
+    const source = new IncomingMessage(new Socket());
+    sink.expect(source);
+    source.pipe(sink);
     const closed = new Promise((resolve) => sink.once('close', resolve));
     sink.end();
     await closed;
