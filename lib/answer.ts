@@ -64,7 +64,7 @@ export class Answer {
     const hasBody = mayHaveContent(method, head.statusCode);
     secrets?.maskFields(head.headers);
     if (secrets !== undefined) head.statusMessage = secrets.mask(head.statusMessage);
-    const mayEcho = hasBody && (head.statusCode >= 400 || method === 'TRACE');
+    const mayEcho = hasBody && (head.statusCode >= 300 || method === 'TRACE');
     if (secrets !== undefined && mayEcho) this.#masking = this.#uncode(head);
     this.#eventStream = this.#isEventStream();
     if (!hasBody || !(this.#eventStream || config.reads)) return;
@@ -161,7 +161,16 @@ export class Answer {
   #createEvents(): EventLayer | undefined {
     const { config, exchange, account, client, edit, provider } = this.#context;
     const plan = this.#plan;
-    return plan === undefined ? undefined : new EventLayer(plan, config, provider, exchange, account, client, edit);
+    if (plan === undefined) return undefined;
+    const masking: Config = { ...config, logError: (...said) => this.#logError(...said) };
+    return new EventLayer(plan, masking, provider, exchange, account, client, edit);
+  }
+
+  /** A hook that cannot read an event may say what is in it. */
+  #logError(message: string, ...values: unknown[]): void {
+    const { config, secrets } = this.#context;
+    for (const value of values) secrets?.maskError(value);
+    config.logError(message, ...values);
   }
 
   #createMaskers(): Transform[] {

@@ -170,7 +170,8 @@ export class ProxyExchange implements Exchange {
     const { provider } = attempt.route;
     if (provider === undefined) return path;
     attempt.credentials = await credentialsOf(provider, this);
-    if (attempt.credentials !== undefined) attempt.secrets = new Secrets(attempt.credentials);
+    const secrets = new Secrets(attempt.credentials ?? {});
+    if (!secrets.isEmpty) attempt.secrets = secrets;
     if (attempt.body === this.#body) {
       this.#body = await readEditable(provider, this.req, this.#body, this.#config.requestBody);
       const { body, edit } = editRequest(provider, this, this.#body);

@@ -2,7 +2,7 @@ import { validateHeaderName, validateHeaderValue } from 'node:http';
 import type { Exchange, HeaderPolicy } from './types.js';
 
 /** Where callers of AI APIs put their keys; SDKs use one or the other whatever the provider. */
-const CALLER_CREDENTIALS = ['authorization', 'x-api-key', 'x-goog-api-key', 'api-key'];
+export const CALLER_CREDENTIALS = ['authorization', 'x-api-key', 'x-goog-api-key', 'api-key'];
 
 /** What a caller's request says of this app, and of the way that it has taken: a provider has no business to see it. */
 const CALLER_SURROUNDINGS = [

@@ -1,5 +1,6 @@
 import type { ClientRequest } from 'node:http';
-import { type FieldPolicy, WITHHELD_FROM_PROVIDER } from './header-policy.js';
+import { inspect } from 'node:util';
+import { CALLER_CREDENTIALS, type FieldPolicy, WITHHELD_FROM_PROVIDER } from './header-policy.js';
 import type { Provider } from './types.js';
 
 export interface RequestFields {
@@ -28,9 +29,19 @@ export function applyRequestFields(request: ClientRequest, fields: RequestFields
   for (const [name, value] of Object.entries({ ...credentials, ...set })) request.setHeader(name, value);
 }
 
-/** Takes away what is for the target, credentials above all, and for nobody else: the request was redirected to another origin. */
+/**
+ * Takes away what is for the target, credentials above all, and for nobody else: the request was redirected to another origin.
+ * Of the caller's credentials httpxy itself takes away but two fields, and on the first step only.
+ */
 export function removeRequestFields(request: ClientRequest, { credentials, set, own }: RequestFields): void {
-  for (const name of [...own, ...Object.keys({ ...credentials, ...set })]) {
+  for (const name of [...own, ...Object.keys({ ...credentials, ...set }), ...CALLER_CREDENTIALS, 'cookie']) {
     if (name !== 'host') request.removeHeader(name);
   }
+}
+
+/** Has what is printed of a request, also as a part of its response, a socket or a stream, say where it goes, and no field. */
+export function concealFields(request: ClientRequest): void {
+  const show = (): string => `ClientRequest { ${request.method} ${request.protocol}//${request.host}${request.path} }`;
+  Object.defineProperty(request, inspect.custom, { value: show });
+  Object.defineProperty(request, 'toJSON', { value: show });
 }
