@@ -1,5 +1,6 @@
-import http, { type AgentOptions, type ClientRequest, type RequestOptions } from 'node:http';
+import http, { type AgentOptions, type ClientRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import https from 'node:https';
+import type { Socket } from 'node:net';
 
 const OPTIONS: AgentOptions = { keepAlive: true, noDelay: true, scheduling: 'lifo' };
 
@@ -13,12 +14,37 @@ export class UpstreamAgent {
   readonly keepAlive = true;
   readonly #http = new http.Agent(OPTIONS);
   readonly #https = new https.Agent(OPTIONS);
+  /** What listens for bytes that nobody has asked for. */
+  readonly #guards = new WeakMap<Socket, () => void>();
 
   /** Called by `ClientRequest`. */
   addRequest(request: ClientRequest, options: RequestOptions): void {
     const agent = request.protocol === 'https:' ? this.#https : this.#http;
     // Declared neither in the documentation nor in the types, but it is the contract between Node and custom agents.
     (agent as unknown as UpstreamAgent).addRequest(request, options);
+    request.once('socket', (socket) => this.#guard(socket, request));
+  }
+
+  /**
+   * Bytes behind the end of a response are none of the next one. Node drops them, before 26, and keeps the connection: what
+   * follows would be the answer to somebody else's request.
+   */
+  #guard(socket: Socket, request: ClientRequest): void {
+    const previous = this.#guards.get(socket);
+    if (previous !== undefined) socket.removeListener('data', previous);
+    // `res` is not in the types. The request is let go of when it is over: the connection may be idle for long.
+    let current: (ClientRequest & { res?: IncomingMessage }) | undefined = request;
+    const guard = (): void => {
+      if (current === undefined || current.res?.complete) socket.destroy();
+    };
+    request.once('close', () => {
+      // From here on the connection is the new protocol's.
+      if (current?.res?.statusCode === 101) socket.removeListener('data', guard);
+      current = undefined;
+    });
+    this.#guards.set(socket, guard);
+    // In front of Node's own listener, by which the response is completed.
+    socket.prependListener('data', guard);
   }
 
   /** Closes every connection, those in use as well. New requests open new ones. */

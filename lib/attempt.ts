@@ -2,11 +2,11 @@ import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse }
 import { PassThrough, type Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { SseProxyError, toSseProxyError } from './errors.js';
-import { setForwarded } from './headers.js';
+import { isReadable, setForwarded } from './headers.js';
 import { acceptsEventStream } from './media-type.js';
 import type { Config } from './options.js';
 import { type BodyCapture, captureBody, hasBody, limitBody, ReplayedBody, type RequestBody } from './request-body.js';
-import { applyRequestFields, removeRequestFields } from './request-fields.js';
+import { applyRequestFields, concealFields, removeRequestFields } from './request-fields.js';
 import type { Route } from './routes.js';
 import type { Secrets } from './secrets.js';
 import { UpstreamResponse } from './upstream-response.js';
@@ -75,6 +75,10 @@ export class Attempt {
   setFields: Readonly<Record<string, string>> = {};
   readonly #handlers: AttemptHandlers;
   #request: ClientRequest | undefined;
+  /** Of the target. */
+  #origin = '';
+  /** A redirect has led to another origin, which has chosen whatever is asked for from there on. */
+  #hasLeftOrigin = false;
   #capture: BodyCapture | undefined;
   #bodyStarted = false;
   #bytesReadBefore = 0;
@@ -168,8 +172,7 @@ export class Attempt {
     // A hook that has answered the request is respected, whatever follows.
     if (this.res.writableEnded) this.#over = true;
     if (this.#over) return;
-    // Node's parser puts what came into its errors, where a logger would find it.
-    if (this.secrets !== undefined) delete (error as { rawPacket?: Buffer } | undefined)?.rawPacket;
+    this.secrets?.maskError(error);
     // With `commit` the head may have come, and not have been passed on yet.
     const isPassedOn = this.res.headersSent || !(this.response instanceof UpstreamResponse);
     const failure = this.#timedOut
@@ -191,10 +194,11 @@ export class Attempt {
   /** httpxy's `start`: the last moment before the upstream request is made. Throws to say that none is to be made. */
   onStart(target: unknown): void {
     // The client may have left, or a hook may have answered it, while `router` and `pathRewrite` were at work.
-    if (this.res.destroyed || this.res.writableEnded) this.#over = true;
+    if (this.res.destroyed || this.res.writableEnded || this.req.socket.destroyed) this.#over = true;
     if (this.#over) throw new SseProxyError('PROXY_FAILED');
     this.#started = true;
-    this.#handlers.sending(originOf(target));
+    this.#origin = originOf(target);
+    this.#handlers.sending(this.#origin);
   }
 
   /** http-proxy-middleware's `next(error)`: it could not even start. */
@@ -204,23 +208,33 @@ export class Attempt {
   }
 
   /** httpxy's `proxyReq`: the upstream request has its socket, and its head is still to be written. */
-  onRequest(request: ClientRequest, { hpm, requestHeaders, wantsIdentity, requestBody }: Config): void {
+  onRequest(
+    request: ClientRequest,
+    { hpm, requestHeaders, wantsIdentity, requestBody }: Config,
+    body: unknown = this.req,
+  ): void {
     const redirectedFrom = this.#request;
     this.#request = request;
     const { provider, headers = hpm.headers } = this.route;
     const own = Object.keys(headers ?? {}).map((name) => name.toLowerCase());
-    const isTarget = redirectedFrom === undefined || isSameOrigin(redirectedFrom, request);
+    // The Host of the first request may be the client's; that of the next is httpxy's.
+    const isRedirected = redirectedFrom !== undefined;
+    this.#hasLeftOrigin ||= isRedirected && `${request.protocol}//${request.getHeader('host')}` !== this.#origin;
     const { credentials, setFields: set } = this;
     const fields = { policy: requestHeaders, provider, credentials, set, own };
     applyRequestFields(request, fields);
-    if (!isTarget) removeRequestFields(request, fields);
+    if (this.#hasLeftOrigin) removeRequestFields(request, fields);
+    if (credentials !== undefined) concealFields(request);
     this.#watchConnection(request);
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
     this.#guard(request);
     if (redirectedFrom === undefined) this.#startBody(request, requestBody);
-    if (!request.hasHeader('transfer-encoding')) {
-      request.setHeader('connection', request.shouldKeepAlive ? 'keep-alive' : 'close');
-    }
+    // httpxy sends what it has of the body, and that is nothing yet: the next request would be taken for the rest of it.
+    else if (!(body as Readable).readableEnded && isFramed(request))
+      this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
+    // httpxy has put a `Connection: close` there. RFC 9112 9.6: nothing more may be sent behind that.
+    if (request.hasHeader('transfer-encoding')) request.shouldKeepAlive = false;
+    else request.setHeader('connection', request.shouldKeepAlive ? 'keep-alive' : 'close');
     if (wantsIdentity || acceptsEventStream(this.req.headers.accept)) request.setHeader('accept-encoding', 'identity');
     if (hpm.xfwd) setForwarded(request, this.req);
     request.once('timeout', () => {
@@ -253,6 +267,9 @@ export class Attempt {
   /** httpxy's `proxyRes`. */
   onResponse(response: IncomingMessage): void {
     this.#headReceived = true;
+    if (this.response instanceof UpstreamResponse && !isReadable(response.headers['transfer-encoding'])) {
+      this.fail(new SseProxyError('UPSTREAM_INVALID_RESPONSE'));
+    }
     // httpxy overwrites it before it copies the head.
     if (this.response instanceof UpstreamResponse) {
       this.response.connection = response.headers.connection;
@@ -316,8 +333,9 @@ export class Attempt {
   }
 }
 
-function isSameOrigin(a: ClientRequest, b: ClientRequest): boolean {
-  return a.protocol === b.protocol && a.getHeader('host') === b.getHeader('host');
+/** Has a body, by its own fields. */
+function isFramed(request: ClientRequest): boolean {
+  return request.hasHeader('transfer-encoding') || Number(request.getHeader('content-length') ?? 0) > 0;
 }
 
 function originOf(target: unknown): string {

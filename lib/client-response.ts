@@ -7,7 +7,7 @@ import {
 } from 'node:http';
 import { type Http2ServerResponse, constants as http2, type ServerHttp2Stream } from 'node:http2';
 import { Socket } from 'node:net';
-import { removeConnectionFields, trailerFields } from './headers.js';
+import { isHttp2, removeConnectionFields, trailerFields } from './headers.js';
 import { chunkOf, joined } from './http-chunk.js';
 import type { HeaderFields, ResponseHead } from './types.js';
 
@@ -17,6 +17,9 @@ const LINGER = 5_000;
 /** How long a client that is still sending has to read a response that its connection ends with. Milliseconds. */
 const UPLOAD_LINGER = 1_000;
 
+/** How many early hints are passed on. They are not waited for, and an upstream could send them without end. */
+const MAX_HINTS = 100;
+
 /** Express's response: the only place that writes to it. */
 export class ClientResponse {
   readonly #req: IncomingMessage;
@@ -25,13 +28,14 @@ export class ClientResponse {
   #app: HeaderFields | undefined;
   #flush: (() => void) | undefined;
   #headFlushed = false;
+  #hints = 0;
   /** Middleware has put a `write` of its own in front, which may hold chunks back, and the head with them. */
   #isWrapped = false;
 
   constructor(req: IncomingMessage, res: ServerResponse) {
     this.#req = req;
     this.#res = res;
-    this.#http2 = req.httpVersionMajor >= 2 ? (res as unknown as Http2ServerResponse) : undefined;
+    this.#http2 = isHttp2(req) ? (res as unknown as Http2ServerResponse) : undefined;
   }
 
   /** What the app, and hooks such as `on.proxyRes`, had set on the response before a head was first put there. */
@@ -83,12 +87,16 @@ export class ClientResponse {
     if (this.#http2 === undefined && this.#res.socket === null) socket.once('close', closed);
   }
 
-  /** Passes 103 (Early Hints) on; HTTP/1.0 does not know it. */
+  /** Passes 103 (Early Hints) on; before HTTP/1.1 nobody knows it. */
   inform({ statusCode, headers }: InformationEvent): void {
-    if (statusCode !== 103 || headers.link === undefined || this.#req.httpVersion === '1.0') return;
-    if (this.#res.headersSent || this.#res.destroyed) return;
+    if (statusCode !== 103 || headers.link === undefined) return;
+    if (this.#http2 === undefined && this.#req.httpVersion !== '1.1') return;
+    if (this.#res.headersSent || this.#res.destroyed || this.#hints === MAX_HINTS) return;
+    this.#hints += 1;
     const fields = { ...headers };
     removeConnectionFields(fields);
+    // RFC 9110 8.6: it would be taken for that of the final response.
+    delete fields['content-length'];
     try {
       // Node wants one link per element.
       this.#res.writeEarlyHints({
@@ -248,7 +256,11 @@ export class ClientResponse {
    */
   truncate(): void {
     const res = this.#res;
-    if (res.destroyed || res.writableFinished) return;
+    if (res.destroyed || res.writableFinished) {
+      // Over HTTP/2 the head of an answer without a body is the end of its stream, but the response has to be told.
+      if (this.#http2 !== undefined && !res.writableEnded) res.end();
+      return;
+    }
     this.#flushHead();
     if (this.#http2 !== undefined) {
       resetWhenWritten(this.#http2.stream);

@@ -10,7 +10,9 @@ const DECODERS = new Map<string, () => Transform>([
   ['deflate', () => zlib.createInflate()],
   ['br', () => zlib.createBrotliDecompress()],
 ]);
-if (noticesCutZstd()) DECODERS.set('zstd', () => zlib.createZstdDecompress());
+// RFC 9659: a window of 8 MiB at the most. Node would allow 128 MiB, and it stays in memory as long as the stream.
+const ZSTD = { params: { [zlib.constants.ZSTD_d_windowLogMax]: 23 } };
+if (noticesCutZstd()) DECODERS.set('zstd', () => zlib.createZstdDecompress(ZSTD));
 
 /** Node has zstd from 22.15 on, but before 24 takes a frame that was cut for a whole one: such bytes pass undecoded. */
 function noticesCutZstd(): boolean {

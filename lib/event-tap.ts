@@ -6,6 +6,9 @@ import { Later } from './later.js';
 /** Coded bytes that may wait to be decoded. Beyond that the tap cannot keep up, and it must not hold up the stream. */
 const DECODER_BACKLOG = 256 * 1024;
 
+/** What may still come out of the decoder when the stream has ended: some codings make gigabytes of a kilobyte. */
+const DECODED_REST = 64 * 1024 * 1024;
+
 /**
  * Reads a stream beside its way to the client. What it is given is read when the event loop has turned: after the bytes
  * have left, those of every other stream included.
@@ -57,6 +60,11 @@ export class EventTap {
       return undefined;
     }
     return new Promise((resolve) => {
+      let size = 0;
+      decoder.on('data', ({ length }: Buffer) => {
+        size += length;
+        if (size > DECODED_REST) this.#fail(new Error(`The rest of the stream has more than ${DECODED_REST} bytes`));
+      });
       decoder.once('close', () => {
         this.#readEnd(whole && decoder.errored === null);
         resolve();

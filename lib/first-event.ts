@@ -22,6 +22,7 @@ export function firstEvent(
     const decoder = coding === undefined ? undefined : createDecoder(coding);
     const chunks: Buffer[] = [];
     let size = 0;
+    let decodedSize = 0;
     let isSettled = false;
 
     const stop = (): void => {
@@ -66,8 +67,14 @@ export function firstEvent(
       else decoder.end();
     };
 
+    const readDecoded = (bytes: Buffer): void => {
+      read(bytes.subarray(0, limit - decodedSize));
+      decodedSize += bytes.length;
+      if (decodedSize > limit) settle('unknown');
+    };
+
     decoder
-      ?.on('data', read)
+      ?.on('data', readDecoded)
       .once('end', end)
       .on('error', () => settle('unknown'));
     source.on('readable', onReadable).once('close', stop);

@@ -19,26 +19,54 @@ const HOP_BY_HOP = [
 /** Fields that say how to read the message. A Connection field that names one of them is mistaken or an attack. */
 const NEVER_NOMINATED = new Set(['content-length', 'content-type', 'content-encoding', 'host', 'transfer-encoding']);
 
-/** The field names that a Connection field lists, in lower case. */
-function nominatedBy(connection: string | string[] | undefined): string[] {
-  return String(connection ?? '')
+/** The field names that a Connection field lists, in lower case, each once. */
+function nominatedBy(connection: string | string[] | undefined): Set<string> {
+  return new Set(elementsOf(connection).filter((name) => name !== '' && !NEVER_NOMINATED.has(name)));
+}
+
+/** What a field lists, in lower case. */
+function elementsOf(field: string | string[] | undefined): string[] {
+  return String(field ?? '')
     .split(',')
-    .map((token) => token.trim().toLowerCase())
-    .filter((name) => name !== '' && !NEVER_NOMINATED.has(name));
+    .map((element) => element.trim().toLowerCase());
+}
+
+/** Transfer codings that change nothing. RFC 9112 knows `identity` no more; some senders do. */
+const NO_CODINGS = new Set(['', 'identity']);
+
+/** The lines of each field, by lower-case name. Node's `headersDistinct` throws for some names before 22.22. */
+export function linesOf(rawHeaders: readonly string[]): Map<string, string[]> {
+  const fields = new Map<string, string[]>();
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    const name = String(rawHeaders[i]).toLowerCase();
+    const lines = fields.get(name);
+    if (lines === undefined) fields.set(name, [String(rawHeaders[i + 1])]);
+    else lines.push(String(rawHeaders[i + 1]));
+  }
+  return fields;
+}
+
+/** Whether a request came over HTTP/2. The version does not tell: a client of HTTP/1 may claim any. */
+export function isHttp2(req: IncomingMessage): boolean {
+  return req.httpVersionMajor >= 2 && (req as { stream?: unknown }).stream !== undefined;
 }
 
 // --- requests -------------------------------------------------------------------------------------------------------
 
 /**
  * Takes away from a request, in place, what must not travel upstream. `Transfer-Encoding` stays, since Node frames the
- * upstream request by it. `Expect` goes too: Node has already answered it with 100 (Continue).
+ * upstream request by it. `Expect` goes too: Node has already answered it with 100 (Continue). To be called when the tick
+ * in which the request came is over.
  */
 export function prepareRequestHeaders(req: IncomingMessage): void {
-  if (req.httpVersionMajor >= 2) translateFromHttp2(req);
+  if (isHttp2(req)) translateFromHttp2(req);
+  else describeBody(req);
   const { headers } = req;
-  for (const name of nominatedBy(headers.connection)) {
+  const nominated = nominatedBy(headers.connection);
+  if (nominated.size > 0) {
+    const lines = linesOf(req.rawHeaders);
     // What the app has put there, credentials above all, is not the client's to strip.
-    if (sentByClient(req, name)) delete headers[name];
+    for (const name of nominated) if (isFrom(lines.get(name), headers[name])) delete headers[name];
   }
   for (const name of HOP_BY_HOP) delete headers[name];
   delete headers.expect;
@@ -55,9 +83,34 @@ function translateFromHttp2(req: IncomingMessage): void {
   Object.defineProperty(req, 'headers', { value: headers, configurable: true, writable: true });
 }
 
-function sentByClient(req: IncomingMessage, name: string): boolean {
-  const lines = req.headersDistinct[name];
-  const value = String(req.headers[name]);
+/**
+ * Makes the fields of a request say, in one way only, how its body is framed. Node has read it and frames it anew: what is
+ * not in these fields, or is written in a way that others read differently, could become a request of its own.
+ */
+function describeBody(req: IncomingMessage): void {
+  const { headers } = req;
+  const { 'transfer-encoding': coding, 'content-length': length } = headers;
+  if (coding !== undefined) {
+    const codings = elementsOf(coding).filter((name) => !NO_CODINGS.has(name));
+    // What does not end so is refused by Node, but only when the listeners have been called.
+    headers['transfer-encoding'] = codings.at(-1) === 'chunked' ? codings.join(', ') : 'chunked';
+    // RFC 9112 6.3, rule 3. They come together only where the server uses the insecure parser.
+    delete headers['content-length'];
+  } else if (length === undefined && (req.complete === false || req.readableLength > 0)) {
+    // Node reads the body by a field that is not in `headers`: it leaves out those beyond `server.maxHeadersCount`.
+    headers['transfer-encoding'] = 'chunked';
+  }
+}
+
+/** The same for a handshake. Whatever follows it belongs to the new protocol, and is no body for the upstream to wait for. */
+export function prepareUpgradeHeaders({ headers }: IncomingMessage): void {
+  delete headers['content-length'];
+  delete headers['transfer-encoding'];
+}
+
+/** Whether a field has the value that the client has sent, in these lines. */
+function isFrom(lines: string[] | undefined, field: string | string[] | undefined): boolean {
+  const value = [field].flat().join(', ');
   return lines !== undefined && (lines[0] === value || lines.join(', ') === value || lines.join('; ') === value);
 }
 
@@ -84,6 +137,16 @@ export function first(value: string | string[] | undefined): string | undefined 
 }
 
 // --- responses ------------------------------------------------------------------------------------------------------
+
+/**
+ * Whether the body of a response is there as it was meant: chunked it may be, Node undoes that. In any other transfer coding
+ * the client, who is told of none, would take it for what it is not.
+ */
+export function isReadable(transferEncoding: string | undefined): boolean {
+  const codings = elementsOf(transferEncoding);
+  const last = codings.pop() ?? '';
+  return (last === 'chunked' || NO_CODINGS.has(last)) && codings.every((coding) => NO_CODINGS.has(coding));
+}
 
 /** Takes away what concerns the connection to the upstream only, in place. */
 export function removeConnectionFields(headers: IncomingHttpHeaders | HeaderFields): void {
@@ -171,28 +234,22 @@ function removeImpossibleLength(headers: HeaderFields, { statusCode }: HeadConte
   if (statusCode === 204) delete headers['content-length'];
 }
 
+const DIGESTS = ['content-digest', 'repr-digest', 'content-md5', 'digest'];
+
+/** RFC 9110 8.6, 8.8.3, 14.3, RFC 9530: fields that are about the very bytes. */
+const ABOUT_BYTES = ['content-length', 'etag', 'accept-ranges', ...DIGESTS];
+
 function describeDecodedBody(headers: HeaderFields, { decoded }: HeadContext): void {
   if (!decoded) return;
   delete headers['content-encoding'];
-  delete headers['content-length'];
+  for (const name of ABOUT_BYTES) delete headers[name];
   headers.vary = appendVary(headers.vary, 'Accept-Encoding');
 }
 
-/** RFC 9110 8.6, 8.8.3, 14.3, RFC 9530: fields that are about the very bytes. */
 function describeTransformedBody(headers: HeaderFields, { transformed }: HeadContext): void {
   if (!transformed) return;
-  for (const name of [
-    'content-length',
-    'etag',
-    'accept-ranges',
-    'content-digest',
-    'repr-digest',
-    'content-md5',
-    'digest',
-    'trailer',
-  ]) {
-    delete headers[name];
-  }
+  for (const name of ABOUT_BYTES) delete headers[name];
+  delete headers.trailer;
 }
 
 function withhold(headers: HeaderFields, { withholds }: HeadContext): void {
@@ -225,7 +282,10 @@ const DESCRIBES_RESPONSE = new Set([
 ]);
 
 /** An app's own value of these would misdescribe the upstream's body. */
-const NEVER_FROM_APP = new Set(['content-length', 'content-encoding', 'transfer-encoding', 'trailer', 'etag']);
+const NEVER_FROM_APP = new Set([
+  ...['content-length', 'content-encoding', 'transfer-encoding', 'trailer', 'etag'],
+  ...DIGESTS,
+]);
 
 function keepAppHeaders(headers: HeaderFields, { app }: HeadContext): void {
   for (const [name, value] of Object.entries(app)) {

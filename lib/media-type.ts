@@ -20,7 +20,8 @@ export function parseMediaType(contentType: string | undefined): MIMEType | unde
 
 function parse(contentType: string): MIMEType | undefined {
   try {
-    return new MIMEType(contentType);
+    // Node's time for a run of white space is the square of its length.
+    return new MIMEType(contentType.replace(/[\t ]+/g, ' '));
   } catch {
     return undefined;
   }
@@ -43,5 +44,11 @@ export function isJsonType(contentType: string | undefined): boolean {
 
 /** Whether a request's Accept field names a stream of events. A wildcard does not: every client sends one. */
 export function acceptsEventStream(accept: string | undefined): boolean {
-  return accept?.split(',').some(isEventStreamType) ?? false;
+  // Not parsed: there may be thousands, and what is malformed costs an exception each.
+  return accept?.split(',').some((range) => EVENT_STREAM_TYPES.has(essenceOf(range))) ?? false;
+}
+
+function essenceOf(mediaRange: string): string {
+  const [essence = ''] = mediaRange.split(';', 1);
+  return essence.trim().toLowerCase();
 }

@@ -1,5 +1,6 @@
 import { type IncomingMessage, type ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http';
 import { Writable } from 'node:stream';
+import { linesOf } from './headers.js';
 import type { HeaderFields, ResponseHead } from './types.js';
 
 type HeaderValue = number | string | readonly string[];
@@ -99,8 +100,8 @@ export class UpstreamResponse extends Writable {
     // httpxy adds a Connection field where there was none.
     const added = this.connection === undefined && this.hasHeader('connection') ? 1 : 0;
     if (source.rawHeaders.length > 2 * (this.#fields.size - added)) {
-      for (const [name, lines] of Object.entries(source.headersDistinct)) {
-        if (lines !== undefined && lines.length > 1 && headers[name] === lines.join(', ')) headers[name] = lines;
+      for (const [name, lines] of linesOf(source.rawHeaders)) {
+        if (lines.length > 1 && headers[name] === lines.join(', ')) headers[name] = lines;
       }
     }
     return { statusCode: this.statusCode, statusMessage: this.statusMessage, headers };

@@ -12,7 +12,7 @@ import { UpstreamAgent } from './agent.js';
 import type { Attempt } from './attempt.js';
 import { checkAllowed, confine, originForm } from './confinement.js';
 import { SseProxyError } from './errors.js';
-import { prepareRequestHeaders, setForwarded } from './headers.js';
+import { prepareRequestHeaders, prepareUpgradeHeaders, setForwarded } from './headers.js';
 import { isPromiseLike, onRejection, runHook } from './hooks.js';
 import type { Config } from './options.js';
 import { hasBody, ReplayedBody } from './request-body.js';
@@ -81,6 +81,7 @@ export function createUpstream(config: Config): Upstream {
       const { target, headers: ownHeaders, pathRewrite: ownRewrite } = attempt.route;
       // httpxy makes a URL of a string.
       if (target !== undefined) options.target = target;
+      if (options.target !== undefined) options.target = withoutUserInfo(options.target);
       if (ownHeaders !== undefined) options.headers = lowerCased(ownHeaders);
       prepareRequestHeaders(attempt.req);
       const rewritten = await hook(() =>
@@ -97,6 +98,7 @@ export function createUpstream(config: Config): Upstream {
   /** What an exchange sees to for other requests. */
   async function pathOfUpgrade(path: string, req: IncomingMessage, options: Options | undefined): Promise<string> {
     if (!options?.target) throw new SseProxyError('TARGET_MISSING');
+    prepareUpgradeHeaders(req);
     const asked = originForm(path);
     checkAllowed(config.allow, req.method, asked);
     const rewritten = await hook(() => rewritePath(asked, req, undefined, options));
@@ -117,7 +119,11 @@ export function createUpstream(config: Config): Upstream {
     const isKept = attempt.keptBytes > 0 && attempt.body === 'stream' && hasBody(attempt.req);
     if ((options.forward && options.target) || isKept) options.buffer = attempt.holdBody();
     else if (attempt.body instanceof ReplayedBody) options.buffer = attempt.body.toStream();
-    else if (!hasBody(attempt.req) && !hpm.followRedirects) options.buffer = NO_BODY;
+    else if (!hasBody(attempt.req) && !hpm.followRedirects) {
+      options.buffer = NO_BODY;
+      // A request that was not read to its end fails when its client leaves.
+      attempt.req.resume();
+    }
   }
 
   function realResponse(res: ServerResponse | undefined): ServerResponse | undefined {
@@ -146,6 +152,13 @@ const NO_BODY = {
     return request.end();
   },
 } as unknown as Readable;
+
+/** httpxy does not send it, but has it in what it tells of its targets and of its errors, where a logger finds it. */
+function withoutUserInfo(target: NonNullable<Options['target']>): NonNullable<Options['target']> {
+  const withoutIt = (url: string): string => url.replace(/^([a-z]+:\/\/)[^/?#]*@/i, '$1');
+  if (target instanceof URL) return target.username + target.password === '' ? target : new URL(withoutIt(target.href));
+  return typeof target === 'string' ? withoutIt(target) : target;
+}
 
 function lowerCased<T>(headers: Readonly<Record<string, T>>): Record<string, T> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
@@ -198,7 +211,7 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
       return;
     }
     if (event === 'start') attempt.onStart(args[2]);
-    if (event === 'proxyReq') attempt.onRequest(args[0] as ClientRequest, config);
+    if (event === 'proxyReq') attempt.onRequest(args[0] as ClientRequest, config, (args[3] as Options).buffer);
     if (event === 'proxyRes') attempt.onResponse(args[0] as IncomingMessage);
     if (event === 'econnreset') attempt.fail(args[0]);
     void callListeners(event, given, (cause) => attempt.fail(new SseProxyError('HOOK_FAILED', { cause })));
@@ -213,6 +226,10 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
   function emitUpgradeEvent(event: string, args: unknown[]): void {
     if (event === 'proxyReqWs' && config.hpm.xfwd) {
       setForwarded(args[0] as ClientRequest, args[1] as IncomingMessage);
+    }
+    if (event === 'proxyReqWs') {
+      // Refused: what the client has sent behind its handshake is for nobody. Unread, it would hide that the client leaves.
+      (args[0] as ClientRequest).once('response', () => void (args[2] as Duplex).resume());
     }
     void callListeners(event, args, () => {
       for (const arg of args) if (arg instanceof Stream) (arg as Partial<Duplex>).destroy?.();
@@ -229,8 +246,9 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
   ): Promise<unknown> | undefined {
     if (server.listenerCount(event as 'error') === 0) return undefined;
     const failed = (cause: unknown): void => {
-      config.logError('a listener of "%s" failed: %o', event, cause);
+      // Which masks what it says.
       onFailure?.(cause);
+      config.logError('a listener of "%s" failed: %o', event, cause);
     };
     const pending: Promise<void>[] = [];
     for (const listener of server.rawListeners(event as 'error')) {
