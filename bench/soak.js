@@ -14,11 +14,11 @@ import http from 'node:http';
 import net from 'node:net';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import express from 'express';
-import { createSseProxy } from 'express-sse-proxy';
-import { openaiCompatible } from 'express-sse-proxy/providers';
+import { createSseProxy } from '../dist/index.js';
+import { openaiCompatible } from '../dist/providers/index.js';
 
-/** @typedef {import('express-sse-proxy').SseProxyOptions} SseProxyOptions */
-/** @typedef {import('express-sse-proxy').StreamSummary} StreamSummary */
+/** @typedef {import('../dist/index.js').SseProxyOptions} SseProxyOptions */
+/** @typedef {import('../dist/index.js').StreamSummary} StreamSummary */
 
 const SEED = Number(process.env.SEED ?? randomInt(2 ** 31));
 const EXCHANGES = Number(process.env.EXCHANGES ?? 10_000);
