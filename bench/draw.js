@@ -6,7 +6,7 @@ import { CHARTS } from './charts.js';
 import { format } from './format.js';
 import { SUBJECTS } from './subjects.js';
 
-/** @typedef {import('./run.js').Results} Results */
+/** @typedef {import('./results.js').Results} Results */
 
 /** Of the subjects, those that differ in what is drawn. */
 const DRAWN = [

@@ -208,7 +208,7 @@ async function request(target, orders, { concurrency, size, connections = 'kept'
       await client.closed;
       own?.destroy();
       received.push(client.account());
-      times.push(client.firstByte);
+      if (client.firstByte > 0) times.push(client.firstByte);
     }
   };
   await Promise.all(Array.from({ length: concurrency }, work));

@@ -27,6 +27,13 @@ export const PLACES =
 /** How many files and sockets a process may have open. */
 export const FILES = Number(/^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]);
 
+/** @type {Set<ChildProcess>} */
+const running = new Set();
+// Programs that are not ours do not notice that we have gone.
+process.on('exit', () => {
+  for (const child of running) child.kill();
+});
+
 /**
  * Starts a program on its core, with as many open files as we may have.
  *
@@ -37,11 +44,14 @@ export const FILES = Number(/^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync('
 export function start(place, command, env = {}) {
   const core = PLACES[place];
   const pinned = core === undefined ? command : ['taskset', '-c', String(core), ...command];
-  return spawn('sh', ['-c', `ulimit -n ${FILES}; exec "$@"`, 'sh', ...pinned], {
+  const child = spawn('sh', ['-c', `ulimit -n ${FILES}; exec "$@"`, 'sh', ...pinned], {
     // What others log is not ours to show.
     stdio: ['ignore', 'ignore', place === 'subject' ? 'ignore' : 'inherit', 'ipc'],
     env: { ...process.env, ...env },
   });
+  running.add(child);
+  child.once('exit', () => running.delete(child));
+  return child;
 }
 
 /** @param {ChildProcess} child */

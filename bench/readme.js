@@ -5,7 +5,7 @@ import { CHARTS } from './charts.js';
 import { format } from './format.js';
 import { SUBJECTS } from './subjects.js';
 
-/** @typedef {import('./run.js').Results} Results */
+/** @typedef {import('./results.js').Results} Results */
 
 const BEGIN = '<!-- benchmark, written by bench/readme.js -->\n';
 const END = '<!-- /benchmark -->\n';

@@ -9,40 +9,15 @@ import os from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { format } from './format.js';
 import { call, PLACES, start, stop } from './process.js';
+import { print, summarise } from './results.js';
 import { SCENARIOS } from './scenarios.js';
-import { spread } from './statistics.js';
 import { BASE, SUBJECTS, startSubject, versionOf } from './subjects.js';
 
 /** @typedef {import('./scenarios.js').Scenario} Scenario */
-/** @typedef {import('./scenarios.js').Turn} Turn */
-/** @typedef {import('./format.js').Kind} Kind */
-/** @typedef {import('./statistics.js').Spread} Spread */
-
-/**
- * @typedef {object} Figure
- * @property {Spread} value Of all rounds
- * @property {Spread} [ratio] To that of `BASE`, taken within each round
- * @property {Spread} [added] What is above that of `direct`, taken within each round
- */
-
-/**
- * @typedef {object} Results
- * @property {'quick' | 'full'} form
- * @property {{ cpu: string | undefined, cores: number, pinned: boolean, memory: number, kernel: string }} machine
- * @property {Record<string, string>} versions Of node, and of each subject
- * @property {Record<string, string>} skipped Subjects that were not there, and why
- * @property {Record<string, ScenarioResults>} scenarios
- */
-
-/**
- * @typedef {object} ScenarioResults
- * @property {string} title
- * @property {Record<string, Kind>} figures
- * @property {number} rounds
- * @property {Record<string, { figures: Record<string, Figure>, streams: Turn['streams'] }>} subjects
- */
+/** @typedef {import('./measure.js').Turn} Turn */
+/** @typedef {import('./results.js').Results} Results */
+/** @typedef {import('./results.js').ScenarioResults} ScenarioResults */
 
 /** The subjects of the quick form. */
 const QUICK = ['direct', 'tcp', 'node-http', 'ours', 'ours-usage', 'hpm', BASE, 'fastify-http-proxy', 'nginx'];
@@ -66,6 +41,7 @@ const scenarios = Object.entries(SCENARIOS)
   .filter(({ scenario }) => scenario.rounds[form] > 0 || args.only !== undefined);
 const output = args.output ?? fileURLToPath(new URL(`results/${form}.json`, import.meta.url));
 
+process.once('SIGTERM', () => process.exit(1));
 setTimeout(() => {
   console.error('Took too long.');
   process.exit(1);
@@ -130,8 +106,11 @@ async function compare(name, scenario, rounds) {
     for (let i = 0; i < rounds; i += 1) {
       for (const subject of i % 2 === 0 ? compared : compared.toReversed()) {
         const started = running.find(({ name }) => name === subject) ?? (await startSubject(subject, target, ca));
-        turns.get(subject)?.push(await takeTurn(started));
-        if (scenario.fresh) await started.stop();
+        try {
+          turns.get(subject)?.push(await takeTurn(started));
+        } finally {
+          if (scenario.fresh) await started.stop();
+        }
       }
     }
   } finally {
@@ -171,68 +150,6 @@ async function startUpstream(tls, directory) {
  */
 function node(name, env) {
   return start(name, [process.execPath, fileURLToPath(new URL(`${name}.js`, import.meta.url))], env);
-}
-
-// --- results ----------------------------------------------------------------------------------------------------------
-
-/**
- * @param {Scenario} scenario
- * @param {number} rounds
- * @param {Map<string, Turn[]>} turns
- * @returns {ScenarioResults}
- */
-function summarise({ title, figures }, rounds, turns) {
-  /**
-   * @param {string} subject
-   * @param {string} figure
-   */
-  const samples = (subject, figure) => turns.get(subject)?.map((turn) => turn.figures[figure] ?? Number.NaN) ?? [];
-  const subjects = [...turns].map(([subject, own]) => {
-    /** @type {[string, Figure][]} */
-    const rows = [];
-    for (const [figure, kind] of Object.entries(figures)) {
-      const values = samples(subject, figure);
-      if (!values.every(Number.isFinite)) continue;
-      const base = samples(BASE, figure);
-      const direct = samples('direct', figure);
-      const ratios = values.map((value, i) => value / (base[i] ?? Number.NaN));
-      const above = values.map((value, i) => value - (direct[i] ?? Number.NaN));
-      rows.push([
-        figure,
-        {
-          value: spread(values),
-          ...(kind !== 'count' && ratios.every(Number.isFinite) && { ratio: spread(ratios) }),
-          ...(kind === 'latency' && above.every(Number.isFinite) && { added: spread(above) }),
-        },
-      ]);
-    }
-    const streams = own.map(({ streams }) => streams);
-    const checked = streams.reduce((sum, { checked }) => sum + checked, 0);
-    const whole = streams.reduce((sum, { whole }) => sum + whole, 0);
-    return [subject, { figures: Object.fromEntries(rows), streams: { checked, whole } }];
-  });
-  return { title, figures, rounds, subjects: Object.fromEntries(subjects) };
-}
-
-/**
- * @param {string} name
- * @param {ScenarioResults} results
- * @param {number} seconds
- */
-function print(name, { title, rounds, figures, subjects }, seconds) {
-  console.log(`\n${name}: ${title} (${rounds} rounds, ${seconds.toFixed(0)} s)`);
-  /** @param {string[]} cells */
-  const row = ([first = '', ...cells]) => first.padEnd(20) + cells.map((cell) => cell.padStart(38)).join('');
-  console.log(row(['', ...Object.keys(figures)]));
-  for (const [subject, { figures: own }] of Object.entries(subjects)) {
-    const cells = Object.entries(figures).map(([figure, kind]) => {
-      const { value, ratio } = own[figure] ?? {};
-      if (value === undefined) return '-';
-      const compared = ratio === undefined ? '' : `, ×${ratio.median.toFixed(2)}`;
-      return `${format(value.median, kind)} (${format(value.min, kind)} to ${format(value.max, kind)})${compared}`;
-    });
-    console.log(row([subject, ...cells]));
-  }
 }
 
 // --- arguments --------------------------------------------------------------------------------------------------------

@@ -1,29 +1,14 @@
 // @ts-check
 // What is measured. A scenario measures one subject once; `run.js` has the subjects take turns, round by round.
 import { setTimeout as delay } from 'node:timers/promises';
-import { call, cpuTime, FILES, memory } from './process.js';
-
-/** @typedef {import('node:child_process').ChildProcess} ChildProcess */
-/** @typedef {import('./orders.js').Order} Order */
-/** @typedef {import('./upstream.js').Sent} Sent */
-/** @typedef {import('./load.js').Received} Received */
-
-/**
- * @typedef {object} Bench
- * @property {import('./subjects.js').Running} subject
- * @property {ChildProcess} upstream
- * @property {ChildProcess} load
- */
-
-/**
- * What one turn gave: the figures, and how many streams were looked at, and how many of them arrived whole.
- *
- * @typedef {object} Turn
- * @property {Record<string, number | null>} figures `null` where there is none
- * @property {{ checked: number, whole: number }} streams
- */
+import { carry, grown, NONE, orders, PATIENCE, request, sum } from './measure.js';
+import { call, FILES } from './process.js';
+import { percentile } from './statistics.js';
 
 /** @typedef {import('./format.js').Kind} Kind */
+/** @typedef {import('./measure.js').Bench} Bench */
+/** @typedef {import('./measure.js').Turn} Turn */
+/** @typedef {import('./upstream.js').Sent} Sent */
 
 /**
  * @typedef {object} Scenario
@@ -35,9 +20,6 @@ import { call, cpuTime, FILES, memory } from './process.js';
  * @property {readonly string[]} [without] Subjects of which there is nothing to measure
  * @property {(bench: Bench, quick: boolean) => Promise<Turn>} measure
  */
-
-/** How long nothing may open before the streams that have not are given up. Milliseconds. */
-const PATIENCE = 2000;
 
 /** @type {Record<string, Scenario>} */
 export const SCENARIOS = {
@@ -100,24 +82,21 @@ export const SCENARIOS = {
     fresh: true,
     async measure(bench) {
       const { subject, upstream, load } = bench;
-      await warmUp(bench);
-      const before = subject.child && memory(subject.child);
       const count = 10;
-      await call(load, 'open', subject, orders(count, { kind: 'flood', events: 300_000 }), {
-        patience: PATIENCE,
-        reads: false,
-      });
-      // Until nothing has moved for half a second.
       let taken = -1;
-      for (let next = 0; next !== taken; next = await call(upstream, 'taken')) {
-        taken = next;
-        await delay(500);
-      }
-      const after = subject.child && memory(subject.child);
-      return {
-        figures: { 'taken per stream': taken / count, 'memory per stream': per(count, before, after) },
-        streams: NONE,
-      };
+      const memory = await grown(bench, async () => {
+        await call(load, 'open', subject, orders(count, { kind: 'flood', events: 300_000 }), {
+          patience: PATIENCE,
+          reads: false,
+        });
+        // Until nothing has moved for half a second.
+        for (let next = 0; next !== taken; next = await call(upstream, 'taken')) {
+          taken = next;
+          await delay(500);
+        }
+        return count;
+      });
+      return { figures: { 'taken per stream': taken / count, 'memory per stream': memory }, streams: NONE };
     },
   },
 
@@ -156,7 +135,7 @@ function tokenPace(count) {
     figures: { p50: 'latency', p99: 'latency', 'p99.9': 'latency', 'CPU per event': 'cpu', served: 'count' },
     rounds: { quick: count > 50 ? 0 : 5, full: 9 },
     async measure(bench, quick) {
-      const events = quick ? 50 : 150;
+      const events = quick ? 50 : 120;
       return carry(bench, orders(count, { kind: 'paced', events, interval: 20 }), events);
     },
   };
@@ -174,16 +153,14 @@ function openStreams(count, rounds) {
     rounds,
     fresh: true,
     async measure(bench) {
-      const { subject, load } = bench;
-      await warmUp(bench);
-      const before = subject.child && memory(subject.child);
-      const served = await call(load, 'open', subject, orders(count, { kind: 'silent' }), { patience: PATIENCE });
-      await delay(500);
-      const after = subject.child && memory(subject.child);
-      return {
-        figures: { served, 'memory per stream': per(served, before, after) },
-        streams: NONE,
-      };
+      let served = 0;
+      const memory = await grown(bench, async () => {
+        const silent = orders(count, { kind: 'silent' });
+        served = await call(bench.load, 'open', bench.subject, silent, { patience: PATIENCE });
+        await delay(500);
+        return served;
+      });
+      return { figures: { served, 'memory per stream': memory }, streams: NONE };
     },
   };
 }
@@ -214,105 +191,10 @@ function abort(kind, are) {
         );
       }
       times.sort((a, b) => a - b);
-      const at = (/** @type {number} */ q) => times[Math.min(times.length - 1, Math.floor(q * times.length))] ?? null;
-      return { figures: { p50: at(0.5), p99: at(0.99), reached: times.length }, streams: NONE };
+      return {
+        figures: { p50: percentile(times, 0.5), p99: percentile(times, 0.99), reached: times.length },
+        streams: NONE,
+      };
     },
   };
-}
-
-// --- what they are made of --------------------------------------------------------------------------------------------
-
-const NONE = { checked: 0, whole: 0 };
-
-/**
- * @param {number} count
- * @param {Omit<Order, 'stream'>} order
- * @returns {Order[]}
- */
-function orders(count, order) {
-  return Array.from({ length: count }, (_, stream) => ({ ...order, stream }));
-}
-
-/**
- * Opens streams, has the events flow when all are open, and reads them to their ends. Only the events are in the figures, not
- * the requests.
- *
- * @param {Bench} bench
- * @param {Order[]} streams
- * @param {number} events per stream
- */
-async function carry({ subject, upstream, load }, streams, events) {
-  const served = /** @type {number} */ (await call(load, 'open', subject, streams, { patience: PATIENCE }));
-  const before = subject.child && cpuTime(subject.child);
-  await call(upstream, 'go');
-  const { received, latency } = await call(load, 'finish');
-  const after = subject.child && cpuTime(subject.child);
-  return {
-    figures: {
-      ...latency,
-      'CPU per event': per(served * events, before, after),
-      served,
-    },
-    streams: compare(await call(upstream, 'account'), received),
-  };
-}
-
-/**
- * @param {Bench} bench
- * @param {Order[]} requests
- * @param {object} how
- */
-async function request({ subject, upstream, load }, requests, how) {
-  await call(upstream, 'reset');
-  const before = subject.child && cpuTime(subject.child);
-  const { received, firstByte } = await call(load, 'request', subject, requests, how);
-  const after = subject.child && cpuTime(subject.child);
-  return {
-    figures: { p50: firstByte.p50, p99: firstByte.p99, 'CPU per request': per(requests.length, before, after) },
-    streams: compare(await call(upstream, 'account'), received),
-  };
-}
-
-/**
- * Has a new process do for once all that it needs memory for only once.
- *
- * @param {Bench} bench
- */
-async function warmUp({ subject, upstream, load }) {
-  await call(load, 'open', subject, orders(50, { kind: 'silent' }), { patience: PATIENCE });
-  await call(load, 'reset');
-  await call(upstream, 'reset');
-  await delay(200);
-}
-
-/**
- * @param {number} count
- * @param {number | undefined} before `undefined` where there is no process
- * @param {number | undefined} after
- */
-function per(count, before, after) {
-  return before === undefined || after === undefined ? null : (after - before) / count;
-}
-
-/**
- * Compares what was sent with what was received, byte for byte: as many, and the same hash.
- *
- * @param {Sent[]} sent
- * @param {Received[]} received
- */
-function compare(sent, received) {
-  const byNumber = new Map(sent.map((stream) => [stream.stream, stream]));
-  const whole = received.filter(({ stream, bytes, sha256, ended }) => {
-    const original = byNumber.get(stream);
-    return ended && original?.bytes === bytes && original.sha256 === sha256;
-  });
-  return { checked: received.length, whole: whole.length };
-}
-
-/**
- * @param {Turn['streams']} a
- * @param {Turn['streams']} b
- */
-function sum(a, b) {
-  return { checked: a.checked + b.checked, whole: a.whole + b.whole };
 }
