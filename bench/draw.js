@@ -29,7 +29,7 @@ const THEMES = {
   dark: { text: '#f0f6fc', faint: '#9198a1', ours: ['#4493f8', '#1f4f8f'], others: ['#6e7681', '#3d444d'] },
 };
 
-const WIDTH = 760;
+const WIDTH = 820;
 const BAR = 13;
 
 const results = /** @type {Results} */ (
@@ -45,12 +45,12 @@ for (const chart of CHARTS) {
  * @param {typeof CHARTS[number]} chart
  * @param {typeof THEMES['light']} theme
  */
-function draw({ title, note, scenario, figures, of = 'value' }, theme) {
+function draw({ title, note, scenario, figures, of = 'value', missing = '' }, theme) {
   const { figures: kinds = {}, subjects = {} } = results.scenarios[scenario] ?? {};
   const names = DRAWN.filter((name) => name in subjects);
   const rows = names.map((name) => {
     const served = subjects[name]?.figures.served?.value.median;
-    const label = SUBJECTS[name]?.label.split(',')[0]?.replaceAll('`', '') ?? name;
+    const label = SUBJECTS[name]?.label.replaceAll('`', '') ?? name;
     return scenario.startsWith('open') && served !== undefined ? `${label} (${format(served, 'count')})` : label;
   });
   const series = figures.map((figure, i) => ({
@@ -60,16 +60,18 @@ function draw({ title, note, scenario, figures, of = 'value' }, theme) {
     data: names.map((name) => {
       const median = subjects[name]?.figures[figure]?.[of]?.median;
       const kind = kinds[figure];
+      const absent = i === 0 ? missing : '';
+      const text = median === undefined || kind === undefined ? absent : format(median, kind);
       const colours = name === 'ours' ? theme.ours : theme.others;
       return {
         value: Math.max(0, median ?? 0),
         itemStyle: { color: colours[i] ?? theme.text },
-        label: { formatter: median === undefined || kind === undefined ? 'never' : format(median, kind) },
+        label: { show: text !== '', formatter: text },
       };
     }),
     label: { show: true, position: /** @type {const} */ ('right'), color: theme.text, fontSize: 11 },
   }));
-  const height = 70 + names.length * (figures.length * BAR + 9);
+  const height = 66 + names.length * (figures.length * BAR + 9);
   const chart = init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height });
   chart.setOption({
     animation: false,
@@ -81,7 +83,7 @@ function draw({ title, note, scenario, figures, of = 'value' }, theme) {
       textStyle: { color: theme.text, fontSize: 15 },
       subtextStyle: { color: theme.faint, fontSize: 12 },
     },
-    grid: { left: 0, right: 70, top: 56, bottom: 4, containLabel: true },
+    grid: { left: 295, right: 70, top: 62, bottom: 4 },
     xAxis: { type: 'value', show: false },
     yAxis: {
       type: 'category',

@@ -67,7 +67,7 @@ function section({ machine, versions, skipped, scenarios }) {
     ...table,
     '',
     `Medians; the spread, and all else, is in [\`bench/results/full.json\`](bench/results/full.json). A dash: nothing to measure, or an`,
-    'abort that never reaches the upstream.',
+    'abort that does not reach the upstream within a second.',
     `Node ${node}, ${machine.cores} × ${machine.cpu}, ${machine.kernel}; ${told}.`,
     ...Object.entries(skipped).map(([name, why]) => `${SUBJECTS[name]?.label} was skipped: ${why}.`),
     '',
