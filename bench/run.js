@@ -22,7 +22,7 @@ import { BASE, SUBJECTS, startSubject, versionOf } from './subjects.js';
 /** The subjects of the quick form. */
 const QUICK = ['direct', 'tcp', 'node-http', 'ours', 'ours-usage', 'hpm', BASE, 'fastify-http-proxy', 'nginx'];
 /** Nothing runs for longer, whatever happens. Minutes. */
-const DEADLINE = { quick: 5, full: 90 };
+const DEADLINE = { quick: 15, full: 120 };
 
 const { values: args } = parseArgs({
   options: {

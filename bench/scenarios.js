@@ -135,7 +135,7 @@ function tokenPace(count) {
     figures: { p50: 'latency', p99: 'latency', 'p99.9': 'latency', 'CPU per event': 'cpu', served: 'count' },
     rounds: { quick: count > 50 ? 0 : 5, full: 9 },
     async measure(bench, quick) {
-      const events = quick ? 50 : 120;
+      const events = quick ? 40 : 120;
       return carry(bench, orders(count, { kind: 'paced', events, interval: 20 }), events);
     },
   };

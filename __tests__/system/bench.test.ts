@@ -44,7 +44,7 @@ beforeAll(async () => {
     '--output',
     output,
   ];
-  await run(process.execPath, ['bench/run.js', ...args]);
+  await run(process.execPath, ['bench/run.js', ...args], { timeout: 280_000 });
   results = JSON.parse(readFileSync(output, 'utf8'));
 }, 300_000);
 
