@@ -125,20 +125,7 @@ const PASSED: [name: string, bytes: string, body: string][] = [
       message('Transfer-Encoding: chunked', `20\r\n${SMUGGLED}\r\n0\r\n\r\n`, `${method} /x HTTP/1.1`),
       SMUGGLED,
     ],
-    // Node frames by them all the same, and does not show them.
-    [
-      `a length behind thousands of fields, with ${method}`,
-      message(`${MANY}Content-Length: ${SMUGGLED.length}`, SMUGGLED, `${method} /x HTTP/1.1`),
-      SMUGGLED,
-    ],
-    [
-      `chunks behind thousands of fields, with ${method}`,
-      message(`${MANY}Transfer-Encoding: chunked`, `20\r\n${SMUGGLED}\r\n0\r\n\r\n`, `${method} /x HTTP/1.1`),
-      SMUGGLED,
-    ],
   ]),
-  ['thousands of fields, and no body', message(MANY.slice(0, -2), '', 'GET /x HTTP/1.1'), ''],
-  ['a length behind thousands of fields', message(`${MANY}Content-Length: 5`, 'hello'), 'hello'],
   ['a length with zeros', message('Content-Length: 0005', 'hello'), 'hello'],
   ...['  chunked', '\tchunked', 'CHUNKED', 'identity, chunked', ', chunked', 'gzip, chunked'].map(
     (coding): [string, string, string] => [
@@ -156,8 +143,18 @@ const PASSED: [name: string, bytes: string, body: string][] = [
     chunked('5\r\nhello\r\n0\r\nHost: evil\r\n__proto__: x\r\nConnection: close\r\nX-T: 1\r\n\r\n'),
     'hello',
   ],
-  ['Connection: content-length', message('Connection: content-length\r\nContent-Length: 5', 'hello'), 'hello'],
-  ['Connection: transfer-encoding', chunked(HELLO, 'Connection: transfer-encoding\r\n'), 'hello'],
+  ...['GET', 'POST'].flatMap((method): [string, string, string][] => [
+    [
+      `Connection: content-length, with ${method}`,
+      message('Connection: content-length\r\nContent-Length: 32', SMUGGLED, `${method} /x HTTP/1.1`),
+      SMUGGLED,
+    ],
+    [
+      `Connection: transfer-encoding, with ${method}`,
+      message('Connection: transfer-encoding\r\nTransfer-Encoding: chunked', HELLO, `${method} /x HTTP/1.1`),
+      'hello',
+    ],
+  ]),
   ['Connection: host, close', message('Connection: host, close\r\nContent-Length: 5', 'hello'), 'hello'],
   ['two Hosts', message('Host: evil\r\nContent-Length: 5', 'hello'), 'hello'],
   ['several Expects', message('Expect: 100-continue\r\nExpect: x\r\nContent-Length: 5', 'hello'), 'hello'],
@@ -179,6 +176,23 @@ const PASSED: [name: string, bytes: string, body: string][] = [
   ),
 ];
 
+/** Some versions of Node refuse so many fields; others leave out the last of them, and frame by them all the same. */
+const HIDDEN: [name: string, bytes: string, body: string][] = [
+  ['no body', message(MANY.slice(0, -2), '', 'GET /x HTTP/1.1'), ''],
+  ...['GET', 'HEAD', 'DELETE', 'OPTIONS', 'POST'].flatMap((method): [string, string, string][] => [
+    [
+      `the length of a body, with ${method}`,
+      message(`${MANY}Content-Length: ${SMUGGLED.length}`, SMUGGLED, `${method} /x HTTP/1.1`),
+      SMUGGLED,
+    ],
+    [
+      `the chunks of a body, with ${method}`,
+      message(`${MANY}Transfer-Encoding: chunked`, `20\r\n${SMUGGLED}\r\n0\r\n\r\n`, `${method} /x HTTP/1.1`),
+      SMUGGLED,
+    ],
+  ]),
+];
+
 describe.each(FRONTS)('%s', (kind) => {
   it.each(REFUSED)('refuses what is not a request to everybody: %j', async (_name, bytes, status = 400) => {
     expect(await ask(kind, bytes)).toMatchObject({ status, seen: [] });
@@ -190,6 +204,12 @@ describe.each(FRONTS)('%s', (kind) => {
     expect(seen).toEqual([expect.objectContaining({ start: expect.stringMatching(/^[A-Z]+ \/x HTTP\/1\.1$/), body })]);
     const names = seen.flatMap(({ fields }) => fields.map(([name]) => name));
     for (const name of ['upgrade', 'http2-settings', 'expect', 'trailer', 'x-t']) expect(names).not.toContain(name);
+  });
+
+  it.each(HIDDEN)('is not fooled by thousands of fields in front of what frames: %s', async (_name, bytes, body) => {
+    const { status, seen } = await ask(kind, bytes);
+    expect([200, 431]).toContain(status);
+    expect(seen.map((request) => request.body)).toEqual(status === 431 ? [] : [body]);
   });
 
   it.each([
@@ -352,6 +372,23 @@ it.each([
   expect(request && valuesOf(request, 'content-length')).toEqual([]);
 });
 
+it.each([
+  ['whenever it comes', () => {}],
+  // Node reads the connection by another way then: the request and its body are there in one tick.
+  ['also in one tick with its head', (socket: Socket) => void socket.on('data', () => {})],
+])('a body that the fields do not tell of is framed, %s', async (_name, onConnection) => {
+  const upstream = await readingUpstream();
+  const { port, server } = await proxyApp({ target: upstream.url }, (app) => {
+    app.use((req, _res, next) => {
+      delete req.headers['content-length'];
+      next();
+    });
+  });
+  server.on('connection', onConnection);
+  await speak(net.connect(port, '127.0.0.1'), message('Content-Length: 32', SMUGGLED, 'GET /x HTTP/1.1'), isAnswered);
+  expect(await upstream.requests()).toMatchObject([{ start: 'GET /x HTTP/1.1', body: SMUGGLED }]);
+});
+
 it.each(['xchunked', 'chunked;a=b', 'identity'])(
   'what Node refuses is no request either where the app answers clientError: %s',
   async (coding) => {
@@ -373,8 +410,10 @@ it.each([
   ['chunks', 'Transfer-Encoding: chunked', `20\r\n${SMUGGLED}\r\n0\r\n\r\n`],
 ])('a WebSocket handshake has no body for the upstream to wait for: %s', async (_name, framing, body) => {
   const handshake = `Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${framing}`;
-  const { seen } = await ask('an HTTP/1.1 server', message(handshake, body, 'GET /x HTTP/1.1'), { ws: true });
-  expect(seen).toEqual([expect.objectContaining({ start: 'GET /x HTTP/1.1', body: '' })]);
+  const { status, seen } = await ask('an HTTP/1.1 server', message(handshake, body, 'GET /x HTTP/1.1'), { ws: true });
+  // From Node 26 on a handshake whose body is still to come is not one that can be proxied: its connection is closed.
+  expect(seen.map((request) => request.body)).toEqual(Number.isNaN(status) ? [] : ['']);
+  if (body !== '') expect(status).toBe(200);
 });
 
 it.each([

@@ -118,7 +118,7 @@ export class Answer {
   }
 
   get #coding(): string | undefined {
-    return codingOf(first(this.headers['content-encoding']));
+    return codingOf(this.headers['content-encoding']);
   }
 
   /** Looks at the first event; resolves with the failure that it says, if it does. */

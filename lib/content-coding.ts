@@ -26,8 +26,8 @@ function noticesCutZstd(): boolean {
 }
 
 /** The content coding that a Content-Encoding field names; `undefined` where nothing was encoded. */
-export function codingOf(contentEncoding: string | undefined): string | undefined {
-  const coding = contentEncoding?.trim().toLowerCase();
+export function codingOf(contentEncoding: string | string[] | undefined): string | undefined {
+  const coding = [contentEncoding ?? []].flat().join(', ').trim().toLowerCase();
   return coding === '' || coding === 'identity' ? undefined : coding;
 }
 

@@ -45,7 +45,7 @@ export function planEvents(
 ): EventPlan {
   const contentType = first(headers['content-type']);
   const type = parseMediaType(contentType)?.essence ?? '';
-  const coding = codingOf(first(headers['content-encoding']));
+  const coding = codingOf(headers['content-encoding']);
   const format = eventStream ? formatOf(contentType, type) : json;
 
   const reads = config.reads && hasProvider && (eventStream || isJsonType(contentType));

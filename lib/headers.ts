@@ -34,7 +34,7 @@ function elementsOf(field: string | string[] | undefined): string[] {
 /** Transfer codings that change nothing. RFC 9112 knows `identity` no more; some senders do. */
 const NO_CODINGS = new Set(['', 'identity']);
 
-/** The lines of each field, by lower-case name. Node's `headersDistinct` throws for some names before 22.22. */
+/** The lines of each field, by lower-case name. In older versions of Node `headersDistinct` throws for some names. */
 export function linesOf(rawHeaders: readonly string[]): Map<string, string[]> {
   const fields = new Map<string, string[]>();
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {

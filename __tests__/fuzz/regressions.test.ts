@@ -1,10 +1,10 @@
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
 import type { Express } from 'express';
 import { prepareRequestHeaders } from '../../lib/headers.js';
 import { answer } from '../support/events.js';
 import { requestWith } from '../support/received.js';
-import { proxyApp, readAll, request } from '../support/servers.js';
+import { proxyApp, readAll, request, upstream } from '../support/servers.js';
 import { closeAndWatchEachTest } from '../support/watch.js';
 
 closeAndWatchEachTest();
@@ -50,5 +50,16 @@ describe('what the fuzzers have found', () => {
     const req = await requestWith(['Connection: set-cookie', 'Set-Cookie: a=1', 'Set-Cookie: b=2', 'X-Kept: 1']);
     prepareRequestHeaders(req);
     expect(req.headers).toEqual({ host: 'proxy.example', 'x-kept': '1' });
+  });
+
+  it('content codings in several lines are one behind the other, as in one line, and are not undone', async () => {
+    const coded = brotliCompressSync(gzipSync(EVENTS));
+    const { url } = await upstream((_req, res) => {
+      res.writeHead(200, ['Content-Type', 'text/event-stream', 'Content-Encoding', 'gzip', 'Content-Encoding', 'br']);
+      res.end(coded);
+    });
+    const response = await request((await proxyApp({ target: url })).url);
+    expect(await readAll(response)).toEqual(coded);
+    expect(response.headers['content-encoding']).toBe('gzip, br');
   });
 });

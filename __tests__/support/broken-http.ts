@@ -197,6 +197,8 @@ export interface ScriptedUpstream {
   asked: Map<string, number>;
   /** By path: where the last of them came from. */
   sockets: Map<string, Socket>;
+  /** By path: resolves when the last of them has had its answer. */
+  played: Map<string, Promise<void>>;
 }
 
 const PLAIN: Script = {
@@ -210,12 +212,14 @@ export async function scriptedUpstream(): Promise<ScriptedUpstream> {
   const scripts: ScriptedUpstream['scripts'] = new Map();
   const asked: ScriptedUpstream['asked'] = new Map();
   const sockets: ScriptedUpstream['sockets'] = new Map();
+  const played: ScriptedUpstream['played'] = new Map();
   const open = new Set<Socket>();
   const server = net.createServer((socket) => {
     open.add(socket);
     socket.once('close', () => open.delete(socket));
     socket.on('error', () => {}).setNoDelay(true);
     let received = '';
+    let playing = Promise.resolve();
     socket.on('data', (data) => {
       received += data.toString('latin1');
       const [head = '', body] = received.split('\r\n\r\n', 2);
@@ -227,11 +231,14 @@ export async function scriptedUpstream(): Promise<ScriptedUpstream> {
       asked.set(path, count + 1);
       sockets.set(path, socket);
       const list = scripts.get(path) ?? [PLAIN];
-      void play(socket, list[Math.min(count, list.length - 1)] ?? PLAIN);
+      const script = list[Math.min(count, list.length - 1)] ?? PLAIN;
+      // The last one may still have to end the connection, which closes in front of this answer then, and not within it.
+      playing = playing.then(() => play(socket, script));
+      played.set(path, playing);
     });
   });
   onCleanUp(() => open.forEach((socket) => void socket.destroy()));
-  return { server, scripts, asked, sockets, url: `http://127.0.0.1:${await listen(server)}` };
+  return { server, scripts, asked, sockets, played, url: `http://127.0.0.1:${await listen(server)}` };
 }
 
 async function play(socket: Socket, { pieces, pause, end }: Script): Promise<void> {
