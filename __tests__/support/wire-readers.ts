@@ -130,7 +130,7 @@ function trailers(bytes: string, text: string, start: number): { text: string; e
 // --- as old and careless servers do ---------------------------------------------------------------------------------
 
 /** The requests in these bytes, for one who takes all that has some resemblance to a request. */
-export function readLeniently(bytes: string): Reading {
+function readLeniently(bytes: string): Reading {
   return readAllMessages(bytes, (all) => {
     const skipped = /^[\r\n]*/.exec(all)?.[0].length ?? 0;
     const head = /^[\s\S]*?(?:\r?\n\r?\n|\r\r)/.exec(all.slice(skipped))?.[0];
