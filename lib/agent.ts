@@ -26,8 +26,8 @@ export class UpstreamAgent {
   }
 
   /**
-   * Bytes behind the end of a response are none of the next one. Node drops them, before 26, and keeps the connection: what
-   * follows would be the answer to somebody else's request.
+   * Bytes behind the end of a response are none of the next one. Older versions of Node drop them and keep the connection:
+   * what follows would be the answer to somebody else's request.
    */
   #guard(socket: Socket, request: ClientRequest): void {
     const previous = this.#guards.get(socket);

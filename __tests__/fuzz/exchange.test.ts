@@ -169,7 +169,8 @@ async function expectedOf(config: SseProxyOptions, { acceptsGzip, method }: Aske
   const type = headers['content-type'];
   if (!isEventStreamType(type) || method === 'HEAD' || statusCode === 204 || statusCode === 304) return expected;
   const isSse = parseMediaType(type)?.essence === 'text/event-stream';
-  const isForbidden = /no-transform/.test(headers['cache-control'] ?? '') && config.noTransform !== 'ignore';
+  const isForbidden =
+    /(^|,)\s*no-transform\s*(,|$)/i.test(headers['cache-control'] ?? '') && config.noTransform !== 'ignore';
   expected.isTransformed = config.transformEvent !== undefined && !isForbidden;
 
   const coding = codingOf(headers['content-encoding']);
@@ -185,12 +186,16 @@ async function expectedOf(config: SseProxyOptions, { acceptsGzip, method }: Aske
   if (config.commit === 'first-event' && isReadable && !hasEvents) expected.failures.push('UPSTREAM_ERROR_EVENT');
 
   if (!expected.isTransformed) return expected;
-  const { rest, blocks } = isSse ? referenceReading(expected.body) : { rest: Buffer.alloc(0), blocks: [expected.body] };
+  const { rest, blocks } = isSse
+    ? referenceReading(expected.body)
+    : { rest: Buffer.alloc(0), blocks: linesOf(expected.body) };
   if (config.limits !== undefined && [...blocks, rest].some(({ length }) => length > EVENT_SIZE))
     expected.isWhole = false;
   if (expected.isWhole) expected.body = expected.body.subarray(0, expected.body.length - rest.length);
   return expected;
 }
+
+const linesOf = (bytes: Buffer): string[] => bytes.toString('latin1').split(/(?<=\n)/);
 
 const eventsOf = (bytes: Buffer) => referenceReading(bytes).events.filter((event) => event !== undefined);
 
