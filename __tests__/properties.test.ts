@@ -9,6 +9,7 @@ import { ndjson } from '../lib/formats/ndjson.js';
 import { sse } from '../lib/formats/sse.js';
 import type { EventFields, TransformResult } from '../lib/types.js';
 import { blocksOf, fieldsOf, referenceEvents } from './support/event-streams.js';
+import { anyCuts } from './support/fuzz.js';
 
 const MB = 1024 * 1024;
 
@@ -50,9 +51,6 @@ const byteSoup = fc
     { maxLength: 40 },
   )
   .map((parts) => Buffer.from(parts.join('')));
-
-/** Where to cut; twice at one place gives a chunk without bytes. */
-const anyCuts = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 12 });
 
 function cutAt(bytes: Buffer, cuts: readonly number[]): Buffer[] {
   const places = cuts.map((cut) => Math.round(cut * bytes.length)).sort((a, b) => a - b);

@@ -190,12 +190,12 @@ export class ClientResponse {
   #writeAtOnce(pieces: readonly Buffer[], size: number): boolean {
     const res = this.#res;
     const { socket, chunkedEncoding } = res;
-    let more: boolean;
+    let more = true;
     socket?.cork();
     // The chunk is made here, and the last one by Node.
     res.chunkedEncoding = false;
     try {
-      more = res.write(chunkedEncoding ? chunkOf(pieces, size) : joined(pieces, size));
+      for (const part of chunkedEncoding ? chunkOf(pieces, size) : pieces) more = res.write(part);
     } finally {
       res.chunkedEncoding = chunkedEncoding;
       socket?.uncork();

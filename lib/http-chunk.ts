@@ -1,21 +1,26 @@
-const CR = 13;
-const LF = 10;
-
 /** The pieces in one buffer. */
 export function joined(pieces: readonly Buffer[], size: number): Buffer {
   return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, size);
 }
 
-/** The pieces as one chunk of the chunked transfer coding (RFC 9112 7.1). */
-export function chunkOf(pieces: readonly Buffer[], size: number): Buffer {
+const CRLF = Buffer.from('\r\n');
+
+/** Pieces that are larger on average are not copied. Bytes. */
+const LARGE = 1024;
+
+/**
+ * What is to be written for the pieces to be one chunk of the chunked transfer coding (RFC 9112 7.1): of many small ones one
+ * buffer, since each write costs more than a copy; large ones as they are.
+ */
+export function chunkOf(pieces: readonly Buffer[], size: number): readonly Buffer[] {
   const length = `${size.toString(16)}\r\n`;
-  const chunk = Buffer.allocUnsafe(length.length + size + 2);
+  if (size >= pieces.length * LARGE) return [Buffer.from(length, 'latin1'), ...pieces, CRLF];
+  const chunk = Buffer.allocUnsafe(length.length + size + CRLF.length);
   let end = chunk.write(length, 'latin1');
   for (const piece of pieces) {
     chunk.set(piece, end);
     end += piece.length;
   }
-  chunk[end] = CR;
-  chunk[end + 1] = LF;
-  return chunk;
+  chunk.set(CRLF, end);
+  return [chunk];
 }
