@@ -44,8 +44,8 @@ export class Answer {
   readonly #head: ResponseHead;
   readonly #eventStream: boolean;
   readonly #plan: EventPlan | undefined;
-  /** What may repeat the credentials is masked: first undone, where it is coded. */
-  readonly #masking: { coding: string | undefined } | undefined;
+  /** The body may repeat the credentials: they are masked in it, once its content coding is undone. */
+  readonly #masking: { secrets: Secrets; coding: string | undefined } | undefined;
   #maskers: readonly Transform[] = [];
   #events: EventLayer | undefined;
   #relay: Relay | undefined;
@@ -62,10 +62,12 @@ export class Answer {
     this.statusCode = head.statusCode;
     const { method } = exchange.req;
     const hasBody = mayHaveContent(method, head.statusCode);
-    secrets?.maskFields(head.headers);
-    if (secrets !== undefined) head.statusMessage = secrets.mask(head.statusMessage);
-    const mayEcho = hasBody && (head.statusCode >= 300 || method === 'TRACE');
-    if (secrets !== undefined && mayEcho) this.#masking = this.#uncode(head);
+    if (secrets !== undefined) {
+      secrets.maskFields(head.headers);
+      head.statusMessage = secrets.mask(head.statusMessage);
+      const mayEcho = hasBody && (head.statusCode >= 300 || method === 'TRACE');
+      if (mayEcho) this.#masking = { secrets, coding: this.#uncode(head) };
+    }
     this.#eventStream = this.#isEventStream();
     if (!hasBody || !(this.#eventStream || config.reads)) return;
     this.#plan = planEvents(config, exchange.req, head, {
@@ -75,13 +77,13 @@ export class Answer {
     });
   }
 
-  /** The body is going to be without its content coding. */
-  #uncode({ headers }: ResponseHead): { coding: string | undefined } {
+  /** The body is going to be without its content coding: this one. */
+  #uncode({ headers }: ResponseHead): string | undefined {
     const coding = this.#coding;
     // It was asked for without one, and might say in it what nobody here can find.
     if (coding !== undefined && !isDecodable(coding)) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
     delete headers['content-encoding'];
-    return { coding };
+    return coding;
   }
 
   get headers(): ResponseHead['headers'] {
@@ -147,10 +149,7 @@ export class Answer {
       eventStream: this.#eventStream,
       decoded: (plan?.decode ?? this.#masking?.coding) !== undefined,
       transformed: plan?.transforms === true,
-      withholds:
-        provider === undefined && responseHeaders.isEmpty
-          ? undefined
-          : (name) => responseHeaders.withholds(name, provider && WITHHELD_FROM_CLIENT),
+      withholds: responseHeaders.withholder(provider && WITHHELD_FROM_CLIENT),
       own: responseHeaders.fieldsFor(exchange),
       app: client.appHeaders,
     });
@@ -159,25 +158,18 @@ export class Answer {
   }
 
   #createEvents(): EventLayer | undefined {
-    const { config, exchange, account, client, edit, provider } = this.#context;
+    const { config, exchange, account, client, edit, provider, secrets } = this.#context;
     const plan = this.#plan;
     if (plan === undefined) return undefined;
-    const masking: Config = { ...config, logError: (...said) => this.#logError(...said) };
-    return new EventLayer(plan, masking, provider, exchange, account, client, edit);
-  }
-
-  /** A hook that cannot read an event may say what is in it. */
-  #logError(message: string, ...values: unknown[]): void {
-    const { config, secrets } = this.#context;
-    for (const value of values) secrets?.maskError(value);
-    config.logError(message, ...values);
+    const ownConfig = secrets === undefined ? config : { ...config, logError: masked(config.logError, secrets) };
+    return new EventLayer(plan, ownConfig, provider, exchange, account, client, edit);
   }
 
   #createMaskers(): Transform[] {
-    const { secrets } = this.#context;
-    const coding = this.#masking?.coding;
-    if (this.#masking === undefined || secrets === undefined) return [];
-    return [...(coding === undefined ? [] : [createDecoder(coding)]), secrets.createMasker()];
+    if (this.#masking === undefined) return [];
+    const { secrets, coding } = this.#masking;
+    const masker = secrets.createMasker();
+    return coding === undefined ? [masker] : [createDecoder(coding), masker];
   }
 
   /** Lets the body flow. */
@@ -221,6 +213,14 @@ export class Answer {
     for (const masker of this.#maskers) masker.destroy();
     return this.#events?.end(whole);
   }
+}
+
+/** A hook that cannot read an event may say what is in it. */
+function masked(logError: Config['logError'], secrets: Secrets): Config['logError'] {
+  return (message, ...values) => {
+    for (const value of values) secrets.maskError(value);
+    logError(message, ...values);
+  };
 }
 
 /** A first event that says that the answer is none. */

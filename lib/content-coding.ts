@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Transform } from 'node:stream';
 import zlib from 'node:zlib';
 import Negotiator from 'negotiator';
+import { combined } from './headers.js';
 
 /** Decoders by content coding (RFC 9110 8.4.1). */
 const DECODERS = new Map<string, () => Transform>([
@@ -27,7 +28,7 @@ function noticesCutZstd(): boolean {
 
 /** The content coding that a Content-Encoding field names; `undefined` where nothing was encoded. */
 export function codingOf(contentEncoding: string | string[] | undefined): string | undefined {
-  const coding = [contentEncoding ?? []].flat().join(', ').trim().toLowerCase();
+  const coding = combined(contentEncoding).trim().toLowerCase();
   return coding === '' || coding === 'identity' ? undefined : coding;
 }
 

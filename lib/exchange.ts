@@ -11,6 +11,7 @@ import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
 import { outcomeOf, SseProxyError } from './errors.js';
 import { type Failed, Failover } from './failover.js';
 import { WITHHELD_FROM_CLIENT } from './header-policy.js';
+import { withhold } from './headers.js';
 import { mustBeSync, runHook } from './hooks.js';
 import { makeRoomForListeners } from './listeners.js';
 import type { Config } from './options.js';
@@ -194,9 +195,7 @@ export class ProxyExchange implements Exchange {
   #onInformation(info: InformationEvent): void {
     const { route, secrets } = this.#attempt as Attempt;
     const headers = { ...info.headers } as HeaderFields;
-    for (const name of Object.keys(headers)) {
-      if (this.#config.responseHeaders.withholds(name, route.provider && WITHHELD_FROM_CLIENT)) delete headers[name];
-    }
+    withhold(headers, { withholds: this.#config.responseHeaders.withholder(route.provider && WITHHELD_FROM_CLIENT) });
     secrets?.maskFields(headers);
     this.#client.inform({ ...info, headers });
   }

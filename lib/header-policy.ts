@@ -1,4 +1,5 @@
 import { validateHeaderName, validateHeaderValue } from 'node:http';
+import { escaped } from './regexp.js';
 import type { Exchange, HeaderPolicy } from './types.js';
 
 /** Where callers of AI APIs put their keys; SDKs use one or the other whatever the provider. */
@@ -80,10 +81,6 @@ function fieldNames(list: readonly (string | RegExp)[]): FieldNames {
   return { has: (name) => names.has(name) || patterns.some((pattern) => pattern.test(name)) };
 }
 
-function escaped(text: string): string {
-  return text.replace(/[.+?^$(){}|[\]\\]/g, '\\$&');
-}
-
 /** With a provider, what a caller's request loses by default: the first where the proxy has credentials of its own. */
 export const WITHHELD_FROM_PROVIDER = {
   withCredentials: fieldNames([...CALLER_CREDENTIALS, ...CALLER_SURROUNDINGS]),
@@ -95,9 +92,9 @@ export const WITHHELD_FROM_CLIENT = fieldNames(PROVIDER_SURROUNDINGS);
 
 /** `requestHeaders` or `responseHeaders`: what goes on of the fields that came, and what is put in. */
 export class FieldPolicy {
-  readonly #isEmpty: boolean;
   readonly #pass: FieldNames;
   readonly #remove: FieldNames;
+  readonly #removesAny: boolean;
   readonly #set: [name: string, value: string | ((exchange: Exchange) => string | undefined)][];
 
   /**
@@ -107,7 +104,7 @@ export class FieldPolicy {
   constructor(option: string, { pass = [], remove = [], set = {} }: HeaderPolicy) {
     this.#pass = fieldNames(pass);
     this.#remove = fieldNames(remove);
-    this.#isEmpty = [pass, remove, Object.keys(set)].every(({ length }) => length === 0);
+    this.#removesAny = remove.length > 0;
     this.#set = Object.entries(set).map(([name, value]) => [name.toLowerCase(), value]);
     for (const name of [...remove, ...this.#set.map(([own]) => own)]) {
       if (typeof name === 'string' && PROTECTED.has(name.toLowerCase())) {
@@ -120,15 +117,15 @@ export class FieldPolicy {
     }
   }
 
-  /** Everything goes on, and nothing is put in. */
-  get isEmpty(): boolean {
-    return this.#isEmpty;
-  }
-
   /** Whether a field that came is left out. `defaults` are those that go unless `pass` names them. */
   withholds(name: string, defaults: FieldNames | undefined): boolean {
     if (PROTECTED.has(name)) return false;
     return this.#remove.has(name) || (defaults?.has(name) === true && !this.#pass.has(name));
+  }
+
+  /** The same of any field; `undefined` where all go on, and none need be asked for. */
+  withholder(defaults: FieldNames | undefined): ((name: string) => boolean) | undefined {
+    return defaults === undefined && !this.#removesAny ? undefined : (name) => this.withholds(name, defaults);
   }
 
   /** The fields to put in, by lower-case name. What a function of the user's throws comes out of it. */

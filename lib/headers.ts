@@ -24,9 +24,14 @@ function nominatedBy(connection: string | string[] | undefined): Set<string> {
   return new Set(elementsOf(connection).filter((name) => name !== '' && !NEVER_NOMINATED.has(name)));
 }
 
+/** The lines of a field as one (RFC 9110 5.3). */
+export function combined(field: string | string[] | undefined): string {
+  return [field ?? []].flat().join(', ');
+}
+
 /** What a field lists, in lower case. */
 function elementsOf(field: string | string[] | undefined): string[] {
-  return String(field ?? '')
+  return combined(field)
     .split(',')
     .map((element) => element.trim().toLowerCase());
 }
@@ -110,7 +115,7 @@ export function prepareUpgradeHeaders({ headers }: IncomingMessage): void {
 
 /** Whether a field has the value that the client has sent, in these lines. */
 function isFrom(lines: string[] | undefined, field: string | string[] | undefined): boolean {
-  const value = [field].flat().join(', ');
+  const value = combined(field);
   return lines !== undefined && (lines[0] === value || lines.join(', ') === value || lines.join('; ') === value);
 }
 
@@ -168,11 +173,8 @@ const NEVER_TRAILERS = new Set([
 /** Trailers as they came, by lower-case name, without those that must not be there. */
 export function trailerFields(rawTrailers: readonly string[]): Record<string, string> {
   const trailers: Record<string, string> = Object.create(null);
-  for (let i = 0; i + 1 < rawTrailers.length; i += 2) {
-    const name = String(rawTrailers[i]).toLowerCase();
-    const value = String(rawTrailers[i + 1]);
-    if (NEVER_TRAILERS.has(name)) continue;
-    trailers[name] = trailers[name] === undefined ? value : `${trailers[name]}, ${value}`;
+  for (const [name, lines] of linesOf(rawTrailers)) {
+    if (!NEVER_TRAILERS.has(name)) trailers[name] = combined(lines);
   }
   return trailers;
 }
@@ -252,7 +254,7 @@ function describeTransformedBody(headers: HeaderFields, { transformed }: HeadCon
   delete headers.trailer;
 }
 
-function withhold(headers: HeaderFields, { withholds }: HeadContext): void {
+export function withhold(headers: HeaderFields, { withholds }: Pick<HeadContext, 'withholds'>): void {
   if (withholds === undefined) return;
   for (const name of Object.keys(headers)) if (withholds(name)) delete headers[name];
 }
@@ -315,7 +317,7 @@ function appendVary(present: string | string[] | undefined, added: string | stri
 
 /** RFC 9111 5.2.2.6: nobody on the way may change the content. */
 export function forbidsTransform(headers: HeaderFields): boolean {
-  return hasNoTransform([headers['cache-control'] ?? []].flat().join(', ').toLowerCase());
+  return hasNoTransform(combined(headers['cache-control']).toLowerCase());
 }
 
 function hasNoTransform(directives: string): boolean {
@@ -325,7 +327,7 @@ function hasNoTransform(directives: string): boolean {
 /** Tells compression middleware and buffering proxies (nginx) to leave an event stream alone. */
 function keepEventStreamUntouched(headers: HeaderFields, { eventStream }: HeadContext): void {
   if (!eventStream) return;
-  const directives = [headers['cache-control'] ?? []].flat().join(', ');
+  const directives = combined(headers['cache-control']);
   // In lower case even if it is there in another: `compression` up to 1.8.1 matches case-sensitively.
   if (!hasNoTransform(directives)) {
     headers['cache-control'] = directives === '' ? 'no-transform' : `${directives}, no-transform`;

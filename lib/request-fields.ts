@@ -17,11 +17,13 @@ export interface RequestFields {
 /** Makes a request upstream one of the proxy's own: takes away what is the caller's alone, and puts in what is ours. */
 export function applyRequestFields(request: ClientRequest, fields: RequestFields): void {
   const { policy, provider, credentials, set, own } = fields;
-  if (provider === undefined && policy.isEmpty) return;
   const { withCredentials, withoutCredentials } = WITHHELD_FROM_PROVIDER;
   const defaults = credentials === undefined ? withoutCredentials : withCredentials;
-  for (const name of request.getHeaderNames()) {
-    if (!own.includes(name) && policy.withholds(name, provider && defaults)) request.removeHeader(name);
+  const withholds = policy.withholder(provider && defaults);
+  if (withholds !== undefined) {
+    for (const name of request.getHeaderNames()) {
+      if (!own.includes(name) && withholds(name)) request.removeHeader(name);
+    }
   }
   for (const [name, value] of Object.entries(provider?.headers ?? {})) {
     if (!request.hasHeader(name)) request.setHeader(name, value);

@@ -1,5 +1,6 @@
 import { Transform, type TransformCallback } from 'node:stream';
 import { types } from 'node:util';
+import { escaped } from './regexp.js';
 import type { HeaderFields } from './types.js';
 
 /** What is shorter is no secret, and would be found everywhere. */
@@ -21,8 +22,7 @@ export class Secrets {
       .map((value) => value.trim().replace(/^[a-z]+\s+/i, ''))
       .filter((value) => value.length >= MIN_LENGTH)
       .sort((a, b) => b.length - a.length);
-    const escaped = this.#values.map((value) => value.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'));
-    this.#pattern = new RegExp(`(?=(${escaped.join('|')}))`, 'g');
+    this.#pattern = new RegExp(`(?=(${this.#values.map(escaped).join('|')}))`, 'g');
   }
 
   /** There is nothing to look for. */
@@ -57,7 +57,8 @@ export class Secrets {
         const value: unknown = Reflect.get(cause, name);
         // Its parser has all that came in a buffer.
         if (ArrayBuffer.isView(value)) Reflect.deleteProperty(cause, name);
-        if (typeof value === 'string' && this.mask(value) !== value) Reflect.set(cause, name, this.mask(value));
+        const masked = typeof value === 'string' ? this.mask(value) : value;
+        if (masked !== value) Reflect.set(cause, name, masked);
       }
       cause = cause.cause;
     }
