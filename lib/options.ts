@@ -152,6 +152,10 @@ export function resolveOptions(options: SseProxyOptions): Config {
   }
   if (provider !== undefined) checkOption('target', provider.target);
   checkTogether(options);
+  const nested = { ...options, 'limits.queue': options.limits?.queue };
+  for (const [name, checks] of Object.entries(NESTED)) {
+    checkNested(name, nested[name as keyof typeof NESTED] || {}, checks);
+  }
   const {
     isEventStream,
     rewriteHeaders,
@@ -175,13 +179,6 @@ export function resolveOptions(options: SseProxyOptions): Config {
     onError = 'respond',
     ...hpm
   } = Object.fromEntries(entries) as SseProxyOptions;
-  checkNested('requestHeaders', requestHeaders, NESTED.requestHeaders);
-  checkNested('responseHeaders', responseHeaders, NESTED.responseHeaders);
-  checkNested('heartbeat', heartbeat || {}, NESTED.heartbeat);
-  checkNested('limits', limits, NESTED.limits);
-  checkNested('limits.queue', limits.queue ?? {}, NESTED['limits.queue']);
-  checkNested('timeouts', timeouts, NESTED.timeouts);
-  checkNested('retry', retry || {}, NESTED.retry);
   const ownRoute: Route = { target: undefined, provider, pathRewrite: undefined, headers: undefined };
   const logError: Config['logError'] = (message, ...values) => {
     try {
