@@ -9,7 +9,7 @@ import { ndjson } from '../lib/formats/ndjson.js';
 import { sse } from '../lib/formats/sse.js';
 import type { EventFields, TransformResult } from '../lib/types.js';
 import { blocksOf, fieldsOf, referenceEvents } from './support/event-streams.js';
-import { anyCuts } from './support/fuzz.js';
+import { anyCuts, cutAt } from './support/fuzz.js';
 
 const MB = 1024 * 1024;
 
@@ -51,11 +51,6 @@ const byteSoup = fc
     { maxLength: 40 },
   )
   .map((parts) => Buffer.from(parts.join('')));
-
-function cutAt(bytes: Buffer, cuts: readonly number[]): Buffer[] {
-  const places = cuts.map((cut) => Math.round(cut * bytes.length)).sort((a, b) => a - b);
-  return [...places, bytes.length].map((end, i) => bytes.subarray(places[i - 1] ?? 0, end));
-}
 
 function encode(format: EventFormat, list: readonly EventFields[]): string {
   return list.map((fields) => format.encode?.(fields)).join('');

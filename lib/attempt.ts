@@ -125,16 +125,18 @@ export class Attempt {
     return request !== undefined && !request.writableEnded && !request.writableNeedDrain;
   }
 
+  /** What is sent is the request's own stream: of what has flowed by now, only what was copied can be sent again. */
+  get #isFlowing(): boolean {
+    return this.body === 'stream' && this.#bodyStarted && hasBody(this.req);
+  }
+
   get isReplayable(): boolean {
-    if (this.body !== 'stream') return this.body !== 'lost';
-    return !this.#bodyStarted || !hasBody(this.req) || this.#capture?.isUsable === true;
+    return this.#isFlowing ? this.#capture?.isUsable === true : this.body !== 'lost';
   }
 
   /** The body to send in another attempt; `undefined` where it is lost. Nothing more is sent in this one. */
   replay(): RequestBody | undefined {
-    if (this.body !== 'stream' || !this.#bodyStarted || !hasBody(this.req)) {
-      return this.body === 'lost' ? undefined : this.body;
-    }
+    if (!this.#isFlowing) return this.body === 'lost' ? undefined : this.body;
     if (this.#request !== undefined) this.req.unpipe(this.#held ?? this.#request);
     return this.#capture?.take();
   }
@@ -267,14 +269,16 @@ export class Attempt {
   /** httpxy's `proxyRes`. */
   onResponse(response: IncomingMessage): void {
     this.#headReceived = true;
-    if (this.response instanceof UpstreamResponse && !isReadable(response.headers['transfer-encoding'])) {
-      this.fail(new SseProxyError('UPSTREAM_INVALID_RESPONSE'));
-    }
-    // httpxy overwrites it before it copies the head.
     if (this.response instanceof UpstreamResponse) {
+      if (!isReadable(response.headers['transfer-encoding'])) {
+        this.fail(new SseProxyError('UPSTREAM_INVALID_RESPONSE'));
+      }
+      // httpxy overwrites it before it copies the head.
       this.response.connection = response.headers.connection;
       this.response.expect(response);
-    } else this.#handlers.handedOver();
+    } else {
+      this.#handlers.handedOver();
+    }
     // With a status that is tried again it is still needed; else the end of the attempt stops it.
     if (this.keptBytes === 0) this.#capture?.stop();
   }

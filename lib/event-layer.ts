@@ -75,7 +75,7 @@ export class EventLayer {
     this.stages = [decoder, this.#transformer].filter((stage) => stage !== undefined);
   }
 
-  /** Listens to what the client is sent, behind the client. */
+  /** Listens to what the client is sent. */
   accompany(relay: Relay): void {
     const { body } = relay;
     const transformer = this.#transformer;

@@ -21,7 +21,7 @@ export interface RelayHandlers {
  * the two are no stages, or few: a decoder, a transform.
  */
 export class Relay {
-  /** What the client gets; whoever listens to its `data` is told after the client. */
+  /** What the client gets. Who listens to its `data` is told before it is sent, at the end of the same tick. */
   readonly body: Readable;
   readonly #source: IncomingMessage;
   readonly #stages: readonly Transform[];
@@ -96,7 +96,7 @@ export class Relay {
         return;
       }
       this.body.removeListener('data', skip);
-      this.body.prependListener('data', this.#forward);
+      this.body.on('data', this.#forward);
       const isMark = held + i === 3;
       if (isMark) this.#heldBack = 0;
       else this.#releaseHeldBack();
@@ -104,7 +104,7 @@ export class Relay {
       if (rest.length > 0) this.#forward(rest);
     };
     this.body.removeListener('data', this.#forward);
-    this.body.prependListener('data', skip);
+    this.body.on('data', skip);
   }
 
   /** The body broke off: hands on what has come of it, and then calls back. */

@@ -224,12 +224,11 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
   }
 
   function emitUpgradeEvent(event: string, args: unknown[]): void {
-    if (event === 'proxyReqWs' && config.hpm.xfwd) {
-      setForwarded(args[0] as ClientRequest, args[1] as IncomingMessage);
-    }
     if (event === 'proxyReqWs') {
+      const [request, req, socket] = args as [ClientRequest, IncomingMessage, Duplex];
+      if (config.hpm.xfwd) setForwarded(request, req);
       // Refused: what the client has sent behind its handshake is for nobody. Unread, it would hide that the client leaves.
-      (args[0] as ClientRequest).once('response', () => void (args[2] as Duplex).resume());
+      request.once('response', () => void socket.resume());
     }
     void callListeners(event, args, () => {
       for (const arg of args) if (arg instanceof Stream) (arg as Partial<Duplex>).destroy?.();
