@@ -1,5 +1,5 @@
+import { EventEmitter } from 'node:events';
 import { type IncomingMessage, type ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http';
-import { Writable } from 'node:stream';
 import { linesOf } from './headers.js';
 import type { HeaderFields, ResponseHead } from './types.js';
 
@@ -11,8 +11,13 @@ type HeaderValue = number | string | readonly string[];
  * pipes it in, the source is taken out again and handed over.
  *
  * httpxy aborts the upstream request when this closes before it has finished.
+ *
+ * It is no stream, although httpxy takes it for one: Node 24 and 26 keep a Writable, and whatever it refers to, until the next
+ * major garbage collection, and here that would be the whole exchange.
  */
-export class UpstreamResponse extends Writable {
+export class UpstreamResponse extends EventEmitter {
+  destroyed = false;
+  writableFinished = false;
   /** httpxy sets both from the upstream's status line. */
   statusCode = 200;
   statusMessage = '';
@@ -26,6 +31,7 @@ export class UpstreamResponse extends Writable {
   readonly #client: ServerResponse;
   readonly #onBody: (source: IncomingMessage) => void;
   readonly #onEmpty: () => void;
+  #hasBody = false;
 
   /**
    * @param client Express's response: a hook may answer the request itself, and httpxy must see that it did
@@ -37,7 +43,6 @@ export class UpstreamResponse extends Writable {
     this.#client = client;
     this.#onBody = onBody;
     this.#onEmpty = onEmpty;
-    this.once('finish', onEmpty);
   }
 
   /** Is handed the source where httpxy pipes it here. Instead of a pipe: that would cost more than all else of a response. */
@@ -45,7 +50,7 @@ export class UpstreamResponse extends Writable {
     const { pipe } = source;
     source.pipe = (destination, options) => {
       if ((destination as unknown) !== this) return pipe.call(source, destination, options) as typeof destination;
-      this.removeListener('finish', this.#onEmpty);
+      this.#hasBody = true;
       this.#onBody(source);
       return destination;
     };
@@ -112,8 +117,18 @@ export class UpstreamResponse extends Writable {
     return this.#fields.get(key)?.[0] ?? key;
   }
 
-  /** Nothing is written here: see `onBody`. */
-  override _write(_chunk: unknown, _encoding: string, callback: (error?: Error | null) => void): void {
-    callback();
+  end(): this {
+    if (this.destroyed) return this;
+    this.writableFinished = true;
+    if (!this.#hasBody) process.nextTick(this.#onEmpty);
+    return this.destroy();
+  }
+
+  /** Why does not matter here: what becomes of the source is told by itself. */
+  destroy(): this {
+    if (this.destroyed) return this;
+    this.destroyed = true;
+    process.nextTick(() => this.emit('close'));
+    return this;
   }
 }

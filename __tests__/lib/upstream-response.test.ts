@@ -1,6 +1,6 @@
 import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
-import { PassThrough } from 'node:stream';
+import { PassThrough, Stream, type Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { UpstreamResponse } from '../../lib/upstream-response.js';
@@ -105,17 +105,19 @@ describe('the head', () => {
 });
 
 describe('the body', () => {
-  it('is handed over as its source, once, and nothing is written here', async () => {
+  /** As httpxy does, which takes the response for a stream. */
+  const pipe = (source: IncomingMessage, sink: UpstreamResponse): unknown => source.pipe(sink as unknown as Writable);
+
+  it('is handed over as its source, once', async () => {
     const sources: IncomingMessage[] = [];
     const sink = await response((source) => sources.push(source));
     const source = new IncomingMessage(new Socket());
     sink.expect(source);
-    expect(source.pipe(sink)).toBe(sink);
+    expect(pipe(source, sink)).toBe(sink);
     source.push('bytes');
     source.push(null);
     expect(await text(source)).toBe('bytes');
     expect(sources).toEqual([source]);
-    expect(sink.writableLength).toBe(0);
   });
 
   it('is piped wherever else a hook pipes it', async () => {
@@ -140,12 +142,16 @@ describe('the body', () => {
     const sink = await response(() => {});
     const source = new IncomingMessage(new Socket());
     sink.expect(source);
-    source.pipe(sink);
+    pipe(source, sink);
     const closed = new Promise((resolve) => sink.once('close', resolve));
     sink.end();
     await closed;
     expect(sink.writableFinished).toBe(true);
   });
+});
+
+it('is no stream: Node 24 would keep it, and all it refers to, until the next major garbage collection', async () => {
+  expect(await response()).not.toBeInstanceOf(Stream);
 });
 
 describe('the client', () => {
