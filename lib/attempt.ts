@@ -5,7 +5,8 @@ import { SseProxyError, toSseProxyError } from './errors.js';
 import { isReadable, setForwarded } from './headers.js';
 import { acceptsEventStream } from './media-type.js';
 import type { Config } from './options.js';
-import { type BodyCapture, captureBody, hasBody, limitBody, ReplayedBody, type RequestBody } from './request-body.js';
+import { override } from './override.js';
+import { BodyCapture, hasBody, limitBody, ReplayedBody, type RequestBody } from './request-body.js';
 import { applyRequestFields, concealFields, removeRequestFields } from './request-fields.js';
 import type { Route } from './routes.js';
 import type { Secrets } from './secrets.js';
@@ -316,7 +317,7 @@ export class Attempt {
     if (this.#held !== undefined) (body instanceof ReplayedBody ? body.toStream() : this.req).pipe(this.#held);
     if (body !== 'stream' || !hasBody(this.req)) return;
     const kept = Math.max(this.keptBytes, request.reusedSocket ? STALE_LIMIT : 0);
-    if (kept > 0) this.#capture = captureBody(this.req, kept);
+    if (kept > 0) this.#capture = new BodyCapture(this.req, kept);
     if (limit < Number.POSITIVE_INFINITY) {
       limitBody(this.req, limit, () => this.fail(new SseProxyError('REQUEST_BODY_TOO_LARGE')));
     }
@@ -324,8 +325,8 @@ export class Attempt {
 
   /** What httpxy throws inside its own listeners (a malformed Location, say) would end the process. */
   #guard(request: ClientRequest): void {
-    const emit = request.emit;
-    request.emit = (...args: Parameters<typeof emit>) => {
+    const { emit } = request;
+    override(request, 'emit', (...args: Parameters<typeof emit>) => {
       try {
         return emit.apply(request, args);
       } catch (error) {
@@ -333,7 +334,7 @@ export class Attempt {
         request.destroy();
         return true;
       }
-    };
+    });
   }
 }
 

@@ -1,4 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { Bag } from './bag.js';
 import { Circuit } from './circuit.js';
 import { ProxyExchange, type Services } from './exchange.js';
 import { Limiter } from './limiter.js';
@@ -21,7 +22,7 @@ export function createSseProxy<
   const config: Config = resolveOptions(options as unknown as SseProxyOptions);
   const upstream = createUpstream(config);
   const servers = new Set<Server>();
-  const exchanges = new Set<ProxyExchange>();
+  const exchanges = new Bag<ProxyExchange>();
   let isDraining = false;
   /** Called when the last exchange has ended. */
   const drained = new Set<() => void>();
@@ -38,13 +39,14 @@ export function createSseProxy<
   function sseProxy(req: IncomingMessage, res: ServerResponse, next?: (error?: unknown) => void): Promise<void> {
     const exchange = new ProxyExchange(services, req, res, next);
     return new Promise((resolve) => {
+      let leave: (() => void) | undefined;
       const isOurs = exchange.start(() => {
-        exchanges.delete(exchange);
+        leave?.();
         if (exchanges.size === 0) for (const callback of drained) callback();
         resolve();
       });
       if (isOurs) {
-        exchanges.add(exchange);
+        leave = exchanges.add(exchange);
         follow(serverOf(req));
         return;
       }
@@ -79,7 +81,7 @@ export function createSseProxy<
     isDraining = true;
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
-        for (const exchange of [...exchanges]) exchange.drain();
+        for (const exchange of exchanges.items()) exchange.drain();
       }, grace);
       const finish = (): void => {
         clearTimeout(timer);

@@ -34,7 +34,7 @@ export class ReplayedBody {
 /** What is sent upstream: the request's own stream, bytes in its place, or nothing, since the body is lost. */
 export type RequestBody = 'stream' | ReplayedBody | 'lost';
 
-/** Calls back when more than so many bytes of a request body have come. Must be called as {@link captureBody}. */
+/** Calls back when more than so many bytes of a request body have come. Must be called as {@link BodyCapture}. */
 export function limitBody(req: IncomingMessage, limit: number, callback: () => void): void {
   let size = 0;
   const onData = (chunk: Buffer): void => {
@@ -173,46 +173,48 @@ export async function readBody(req: IncomingMessage, maxSize: number): Promise<R
 }
 
 /** Keeps a copy of a request body while it streams upstream, so that a small one can be sent again. */
-export interface BodyCapture {
+export class BodyCapture {
+  readonly #req: IncomingMessage;
+  readonly #limit: number;
+  #chunks: Buffer[] | undefined = [];
+  #size = 0;
+  readonly #onData = (chunk: Buffer): void => {
+    this.#size += chunk.length;
+    this.#chunks?.push(chunk);
+    if (this.#size > this.#limit) this.stop();
+  };
+
+  /** Starts to copy. The request must be piped elsewhere in the same tick: this makes it flow. */
+  constructor(req: IncomingMessage, limit: number) {
+    this.#req = req;
+    this.#limit = limit;
+    req.on('data', this.#onData);
+  }
+
   /** Not too much has come. */
-  readonly isUsable: boolean;
+  get isUsable(): boolean {
+    return this.#chunks !== undefined;
+  }
+
   /**
    * What to send once more: the body, where it has come in whole; else the request's own stream, with what was copied put back;
    * `undefined` where the body is too large. The request must not be piped anywhere by then.
    */
-  take(): RequestBody | undefined;
-  /** Stops copying and forgets what was copied. */
-  stop(): void;
-}
+  take(): RequestBody | undefined {
+    if (this.#chunks === undefined) return undefined;
+    const req = this.#req;
+    const copied = Buffer.concat(this.#chunks);
+    this.stop();
+    if (req.complete && req.readableLength === 0) return new ReplayedBody(copied, true);
+    if (req.readableEnded || req.destroyed) return undefined;
+    req.pause();
+    if (copied.length > 0) req.unshift(copied);
+    return 'stream';
+  }
 
-/** Starts to copy. The request must be piped elsewhere in the same tick: this makes it flow. */
-export function captureBody(req: IncomingMessage, limit: number): BodyCapture {
-  let chunks: Buffer[] | undefined = [];
-  let size = 0;
-  const onData = (chunk: Buffer): void => {
-    size += chunk.length;
-    chunks?.push(chunk);
-    if (size > limit) stop();
-  };
-  const stop = (): void => {
-    req.removeListener('data', onData);
-    chunks = undefined;
-  };
-  req.on('data', onData);
-  return {
-    get isUsable() {
-      return chunks !== undefined;
-    },
-    take() {
-      if (chunks === undefined) return undefined;
-      const copied = Buffer.concat(chunks);
-      stop();
-      if (req.complete && req.readableLength === 0) return new ReplayedBody(copied, true);
-      if (req.readableEnded || req.destroyed) return undefined;
-      req.pause();
-      if (copied.length > 0) req.unshift(copied);
-      return 'stream';
-    },
-    stop,
-  };
+  /** Stops copying and forgets what was copied. */
+  stop(): void {
+    this.#req.removeListener('data', this.#onData);
+    this.#chunks = undefined;
+  }
 }

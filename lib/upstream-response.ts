@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { type IncomingMessage, type ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http';
 import { linesOf } from './headers.js';
+import { override } from './override.js';
 import type { HeaderFields, ResponseHead } from './types.js';
 
 type HeaderValue = number | string | readonly string[];
@@ -12,8 +13,8 @@ type HeaderValue = number | string | readonly string[];
  *
  * httpxy aborts the upstream request when this closes before it has finished.
  *
- * It is no stream, although httpxy takes it for one: Node 24 and 26 keep a Writable, and whatever it refers to, until the next
- * major garbage collection, and here that would be the whole exchange.
+ * It is no stream, although httpxy takes it for one: from Node 24 on the state of a Writable has a function that keeps it, and
+ * with it the whole exchange, until the next major collection (see `override.ts`).
  */
 export class UpstreamResponse extends EventEmitter {
   destroyed = false;
@@ -48,12 +49,12 @@ export class UpstreamResponse extends EventEmitter {
   /** Is handed the source where httpxy pipes it here. Instead of a pipe: that would cost more than all else of a response. */
   expect(source: IncomingMessage): void {
     const { pipe } = source;
-    source.pipe = (destination, options) => {
+    override(source, 'pipe', (destination, options) => {
       if ((destination as unknown) !== this) return pipe.call(source, destination, options) as typeof destination;
       this.#hasBody = true;
       this.#onBody(source);
       return destination;
-    };
+    });
   }
 
   get headersSent(): boolean {

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { captureBody, ReplayedBody, requestBody } from '../../lib/request-body.js';
+import { BodyCapture, ReplayedBody, requestBody } from '../../lib/request-body.js';
 import { receive, requestWith } from '../support/received.js';
 import { closeAll, readAll } from '../support/servers.js';
 
@@ -136,10 +136,10 @@ describe('a body is lost', () => {
 describe('a copy of what is streamed', () => {
   const LIMIT = 256 * 1024;
 
-  async function streamed(size: number): Promise<{ copy: ReturnType<typeof captureBody>; sent: Buffer }> {
+  async function streamed(size: number): Promise<{ copy: BodyCapture; sent: Buffer }> {
     const body = 'x'.repeat(size);
     const { req } = await receive(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${size}\r\n\r\n${body}`);
-    const copy = captureBody(req, LIMIT);
+    const copy = new BodyCapture(req, LIMIT);
     const sink = req.pipe(new PassThrough());
     return { copy, sent: await readAll(sink) };
   }
@@ -152,7 +152,7 @@ describe('a copy of what is streamed', () => {
 
   it('is empty where there was no body', async () => {
     const req = await requestWith([]);
-    const copy = captureBody(req, LIMIT);
+    const copy = new BodyCapture(req, LIMIT);
     await finished(req);
     expect(copy.take()).toEqual(new ReplayedBody(Buffer.alloc(0), true));
   });
@@ -165,7 +165,7 @@ describe('a copy of what is streamed', () => {
 
   it('is put back into the stream before all has come', async () => {
     const { req, client } = await receive('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nfour');
-    const copy = captureBody(req, LIMIT);
+    const copy = new BodyCapture(req, LIMIT);
     await new Promise((resolve) => req.once('data', resolve));
     expect(copy.take()).toBe('stream');
     client.write(' five');
@@ -175,7 +175,7 @@ describe('a copy of what is streamed', () => {
   it('ends when it is stopped, without a listener left', async () => {
     const req = await requestWith([]);
     const before = req.listenerCount('data');
-    const copy = captureBody(req, LIMIT);
+    const copy = new BodyCapture(req, LIMIT);
     copy.stop();
     copy.stop();
     await finished(req.resume());
