@@ -14,37 +14,23 @@ export class UpstreamAgent {
   readonly keepAlive = true;
   readonly #http = new http.Agent(OPTIONS);
   readonly #https = new https.Agent(OPTIONS);
-  /** What listens for bytes that nobody has asked for. */
-  readonly #guards = new WeakMap<Socket, () => void>();
+  readonly #guards = new WeakMap<Socket, Guard>();
 
   /** Called by `ClientRequest`. */
   addRequest(request: ClientRequest, options: RequestOptions): void {
     const agent = request.protocol === 'https:' ? this.#https : this.#http;
     // Declared neither in the documentation nor in the types, but it is the contract between Node and custom agents.
     (agent as unknown as UpstreamAgent).addRequest(request, options);
-    request.once('socket', (socket) => this.#guard(socket, request));
+    request.once('socket', (socket) => this.#guardOf(socket).watch(request));
   }
 
-  /**
-   * Bytes behind the end of a response are none of the next one. Older versions of Node drop them and keep the connection:
-   * what follows would be the answer to somebody else's request.
-   */
-  #guard(socket: Socket, request: ClientRequest): void {
-    const previous = this.#guards.get(socket);
-    if (previous !== undefined) socket.removeListener('data', previous);
-    // `res` is not in the types. The request is let go of when it is over: the connection may be idle for long.
-    let current: (ClientRequest & { res?: IncomingMessage }) | undefined = request;
-    const guard = (): void => {
-      if (current === undefined || current.res?.complete) socket.destroy();
-    };
-    request.once('close', () => {
-      // From here on the connection is the new protocol's.
-      if (current?.res?.statusCode === 101) socket.removeListener('data', guard);
-      current = undefined;
-    });
-    this.#guards.set(socket, guard);
-    // In front of Node's own listener, by which the response is completed.
-    socket.prependListener('data', guard);
+  #guardOf(socket: Socket): Guard {
+    let guard = this.#guards.get(socket);
+    if (guard === undefined) {
+      guard = new Guard(socket);
+      this.#guards.set(socket, guard);
+    }
+    return guard;
   }
 
   /** Closes every connection, those in use as well. New requests open new ones. */
@@ -52,4 +38,36 @@ export class UpstreamAgent {
     this.#http.destroy();
     this.#https.destroy();
   }
+}
+
+/** `res` is not in the types. */
+type Request = ClientRequest & { res?: IncomingMessage };
+
+/**
+ * Ends a connection by which bytes come that nobody has asked for. Behind the end of a response they are none of the next one,
+ * but older versions of Node drop them and keep the connection: what follows would be the answer to somebody else's request.
+ */
+class Guard {
+  /** Let go of when it is over: the connection may be idle for long. */
+  #request: Request | undefined;
+  readonly #socket: Socket;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    // In front of Node's own listener, by which the response is completed.
+    socket.prependListener('data', this.#onData);
+  }
+
+  watch(request: Request): void {
+    this.#request = request;
+    request.once('close', () => {
+      // From here on the connection is the new protocol's.
+      if (request.res?.statusCode === 101) this.#socket.removeListener('data', this.#onData);
+      if (this.#request === request) this.#request = undefined;
+    });
+  }
+
+  readonly #onData = (): void => {
+    if (this.#request === undefined || this.#request.res?.complete) this.#socket.destroy();
+  };
 }

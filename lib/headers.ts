@@ -5,7 +5,7 @@ import { hasBody } from './request-body.js';
 import type { HeaderFields } from './types.js';
 
 /** RFC 9110 7.6.1 and, beyond it, the fields that concern a single connection by common practice. */
-const HOP_BY_HOP = [
+const HOP_BY_HOP = new Set([
   'connection',
   'proxy-connection',
   'keep-alive',
@@ -14,19 +14,20 @@ const HOP_BY_HOP = [
   'proxy-authenticate',
   'proxy-authorization',
   'trailer',
-];
+]);
 
 /** Fields that say how to read the message. A Connection field that names one of them is mistaken or an attack. */
 const NEVER_NOMINATED = new Set(['content-length', 'content-type', 'content-encoding', 'host', 'transfer-encoding']);
 
-/** The field names that a Connection field lists, in lower case, each once. */
+/** What a Connection field lists, each once, beside those that are hop-by-hop in any case. */
 function nominatedBy(connection: string | string[] | undefined): Set<string> {
-  return new Set(elementsOf(connection).filter((name) => name !== '' && !NEVER_NOMINATED.has(name)));
+  const names = elementsOf(connection);
+  return new Set(names.filter((name) => name !== '' && !HOP_BY_HOP.has(name) && !NEVER_NOMINATED.has(name)));
 }
 
 /** The lines of a field as one (RFC 9110 5.3). */
 export function combined(field: string | string[] | undefined): string {
-  return [field ?? []].flat().join(', ');
+  return Array.isArray(field) ? field.join(', ') : (field ?? '');
 }
 
 /** What a field lists, in lower case. */
@@ -59,7 +60,7 @@ export function isHttp2(req: IncomingMessage): boolean {
 // --- requests -------------------------------------------------------------------------------------------------------
 
 /**
- * Takes away from a request, in place, what must not travel upstream. `Transfer-Encoding` stays, since Node frames the
+ * Takes away from a request what must not travel upstream. `Transfer-Encoding` stays, since Node frames the
  * upstream request by it. `Expect` goes too: Node has already answered it with 100 (Continue). To be called when the tick
  * in which the request came is over.
  */
@@ -73,8 +74,12 @@ export function prepareRequestHeaders(req: IncomingMessage): void {
     // What the app has put there, credentials above all, is not the client's to strip.
     for (const name of nominated) if (isFrom(lines.get(name), headers[name])) delete headers[name];
   }
-  for (const name of HOP_BY_HOP) delete headers[name];
-  delete headers.expect;
+  // A copy without them: an object that properties were deleted from is a slow one for all who read it from then on.
+  const kept: IncomingHttpHeaders = {};
+  for (const name of Object.keys(headers)) {
+    if (!HOP_BY_HOP.has(name) && name !== 'expect') kept[name] = headers[name];
+  }
+  req.headers = kept;
 }
 
 /** Shadows the header fields of an HTTP/2 request with those that it would have in HTTP/1.1 (RFC 9113 8.3.1). */
