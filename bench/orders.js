@@ -9,11 +9,9 @@
  *   an interval, or as fast as they are taken; an opening event only; events without waiting for a word; one event and the
  *   end; a JSON answer
  * @property {number} [events] Of a stream, behind the opening
+ * @property {number} [perWrite] Events in one write, and so in one chunk, of a burst
  * @property {number} [interval] Milliseconds between two events
  */
-
-/** Events in one write of a burst. */
-export const PER_WRITE = 16;
 
 /**
  * @param {Order} order

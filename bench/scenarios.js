@@ -26,16 +26,8 @@ export const SCENARIOS = {
   'token-pace-50': tokenPace(50),
   'token-pace-200': tokenPace(200),
 
-  bursts: {
-    title: '20 streams of events that are sent as fast as they are taken, 16 in one write',
-    figures: { 'CPU per event': 'cpu' },
-    rounds: { quick: 5, full: 9 },
-    async measure(bench, quick) {
-      const events = quick ? 1600 : 16_000;
-      const { figures, streams } = await carry(bench, orders(20, { kind: 'burst', events }), events);
-      return { figures: { 'CPU per event': figures['CPU per event'] }, streams };
-    },
-  },
+  bursts: bursts(1, 'each a chunk of its own, as APIs send them'),
+  'bursts-of-16': bursts(16, '16 in one chunk'),
 
   'first-byte': {
     title: 'A POST of 4 KB that is answered with an event stream: one at a time, and 20 at a time',
@@ -48,9 +40,9 @@ export const SCENARIOS = {
     },
     rounds: { quick: 5, full: 5 },
     async measure(bench, quick) {
-      const count = quick ? 60 : 400;
-      const alone = await request(bench, orders(count, { kind: 'once' }), { concurrency: 1, size: 4096 });
-      const many = await request(bench, orders(count, { kind: 'once' }), { concurrency: 20, size: 4096 });
+      const once = (/** @type {number} */ count) => orders(count, { kind: 'once' });
+      const alone = await request(bench, once(quick ? 60 : 400), { concurrency: 1, size: 4096 });
+      const many = await request(bench, once(quick ? 60 : 2000), { concurrency: 20, size: 4096 });
       return {
         figures: { ...many.figures, 'p50, one at a time': alone.figures.p50, 'p99, one at a time': alone.figures.p99 },
         streams: sum(alone.streams, many.streams),
@@ -63,7 +55,7 @@ export const SCENARIOS = {
     figures: { p50: 'latency', p99: 'latency', 'CPU per request': 'cpu' },
     rounds: { quick: 5, full: 5 },
     async measure(bench, quick) {
-      return request(bench, orders(quick ? 100 : 1000, { kind: 'json' }), { concurrency: 20 });
+      return request(bench, orders(quick ? 100 : 4000, { kind: 'json' }), { concurrency: 20 });
     },
   },
 
@@ -141,6 +133,24 @@ function tokenPace(count) {
     async measure(bench, quick) {
       const events = quick ? 40 : 100;
       return carry(bench, orders(count, { kind: 'paced', events, interval: 20 }), events);
+    },
+  };
+}
+
+/**
+ * @param {number} perWrite
+ * @param {string} how
+ * @returns {Scenario}
+ */
+function bursts(perWrite, how) {
+  return {
+    title: `20 streams of events that are sent as fast as they are taken, ${how}`,
+    figures: { 'CPU per event': 'cpu' },
+    rounds: { quick: perWrite > 1 ? 0 : 5, full: 9 },
+    async measure(bench, quick) {
+      const events = quick ? 1600 : 16_000;
+      const { figures, streams } = await carry(bench, orders(20, { kind: 'burst', events, perWrite }), events);
+      return { figures: { 'CPU per event': figures['CPU per event'] }, streams };
     },
   };
 }

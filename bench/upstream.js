@@ -7,7 +7,7 @@ import http from 'node:http';
 import https from 'node:https';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
-import { orderOf, PER_WRITE } from './orders.js';
+import { orderOf } from './orders.js';
 import { now, serve } from './process.js';
 
 /**
@@ -108,11 +108,11 @@ const KINDS = {
     }, interval);
   },
 
-  async burst(stream, { events = 0 }) {
+  async burst(stream, { events = 0, perWrite = 1 }) {
     stream.write(OPENING);
     await word;
-    for (let i = 0; i < events && !stream.res.destroyed; i += PER_WRITE) {
-      if (!stream.write(block(i, Math.min(PER_WRITE, events - i)))) await drained(stream.res);
+    for (let i = 0; i < events && !stream.res.destroyed; i += perWrite) {
+      if (!stream.write(block(i, Math.min(perWrite, events - i)))) await drained(stream.res);
     }
     end(stream);
   },
@@ -122,9 +122,10 @@ const KINDS = {
   },
 
   async flood(stream, { events = 0 }) {
+    const perWrite = 16;
     stream.write(OPENING);
-    for (let i = 0; i < events && !stream.res.destroyed; i += PER_WRITE) {
-      if (!stream.write(block(i, PER_WRITE))) await drained(stream.res);
+    for (let i = 0; i < events && !stream.res.destroyed; i += perWrite) {
+      if (!stream.write(block(i, perWrite))) await drained(stream.res);
     }
   },
 
