@@ -67,7 +67,9 @@ export class ClientResponse {
     if (this.#http2 === undefined) return this.#res.writableFinished;
     // Its own `finish` is emitted for streams that were reset, too.
     const { stream } = this.#http2;
-    return stream === undefined || (stream.writableFinished && stream.rstCode === http2.NGHTTP2_NO_ERROR);
+    return (
+      stream === undefined || (stream.writableFinished && !stream.aborted && stream.rstCode === http2.NGHTTP2_NO_ERROR)
+    );
   }
 
   /** Calls back once: when the response was sent and its connection is done with it, or when the client is gone. */
