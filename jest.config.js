@@ -3,7 +3,7 @@ export default {
   displayName: 'main',
   testEnvironment: 'node',
   testMatch: ['<rootDir>/__tests__/**/*.test.ts'],
-  // These need Debian's chromium, nginx and redis-server, or minutes: see jest.system.config.js.
+  // These need Debian's chromium, nginx, haproxy, caddy and redis-server, or minutes: see jest.system.config.js.
   testPathIgnorePatterns: ['<rootDir>/__tests__/system/'],
   // ES modules in TypeScript: swc strips the types, and `.js` in an import means the `.ts` file.
   extensionsToTreatAsEsm: ['.ts'],

@@ -1,10 +1,8 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import http2 from 'node:http2';
 import net, { type Socket } from 'node:net';
 import tls from 'node:tls';
 import { createSseProxy, type SseProxyOptions, type StreamSummary } from '../../lib/index.js';
-import { certificate } from './reference.js';
-import { listen, onCleanUp, proxyApp } from './servers.js';
+import { listenHttp2 } from './http2.js';
+import { onCleanUp, proxyApp } from './servers.js';
 
 /** The servers in front of the proxy that a client of HTTP/1.1 may speak to. */
 export const FRONTS = ['an HTTP/1.1 server', 'an HTTP/2 server with allowHTTP1'] as const;
@@ -31,21 +29,9 @@ export async function front(kind: FrontKind, options: SseProxyOptions): Promise<
 
 /** The proxy as the listener of an HTTP/2 server that speaks HTTP/1.1 too. */
 export async function http2Front(options: SseProxyOptions): Promise<{ port: number; summaries: StreamSummary[] }> {
-  const { key, cert } = await certificate();
   const summaries: StreamSummary[] = [];
   const proxy = createSseProxy({ ...options, onFinish: (summary) => void summaries.push(summary) });
-  const server = http2.createSecureServer({ key, cert, allowHTTP1: true });
-  server.on('request', (req: IncomingMessage, res: ServerResponse) => void proxy(req, res));
-  const sockets = new Set<Socket>();
-  server.on('secureConnection', (socket: Socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-  });
-  const port = await listen(server);
-  onCleanUp(() => {
-    for (const socket of sockets) socket.destroy();
-  });
-  return { port, summaries };
+  return { port: await listenHttp2(proxy), summaries };
 }
 
 function kept(socket: Socket): Socket {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import http2, { type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import { createSseProxy, type SseProxyOptions, type StreamSummary } from '../../lib/index.js';
@@ -7,17 +7,11 @@ import { certificate } from './reference.js';
 import { listen, onCleanUp } from './servers.js';
 import { signal } from './watch.js';
 
-/** The proxy as the listener of an HTTP/2 server, a session with it, and the summary of the first exchange. */
-export async function http2Proxy(
-  options: SseProxyOptions,
-): Promise<{ session: ClientHttp2Session; summary: Promise<StreamSummary> }> {
+/** Listens over TLS for clients of HTTP/2 and of HTTP/1.1; returns the port. */
+export async function listenHttp2(listener: RequestListener): Promise<number> {
   const { key, cert } = await certificate();
-  const { promise: summary, resolve: onFinish } = signal<StreamSummary>();
-  const proxy = createSseProxy({ ...options, onFinish });
-  const server = http2.createSecureServer({ key, cert });
-  server.on('request', (req, res) => {
-    void proxy(req as unknown as IncomingMessage, res as unknown as ServerResponse);
-  });
+  const server = http2.createSecureServer({ key, cert, allowHTTP1: true });
+  server.on('request', (req: IncomingMessage, res: ServerResponse) => void listener(req, res));
   const sockets = new Set<Socket>();
   server.on('secureConnection', (socket: Socket) => {
     sockets.add(socket);
@@ -27,6 +21,16 @@ export async function http2Proxy(
   onCleanUp(() => {
     for (const socket of sockets) socket.destroy();
   });
+  return port;
+}
+
+/** The proxy as the listener of an HTTP/2 server, a session with it, and the summary of the first exchange. */
+export async function http2Proxy(
+  options: SseProxyOptions,
+): Promise<{ session: ClientHttp2Session; summary: Promise<StreamSummary> }> {
+  const { cert } = await certificate();
+  const { promise: summary, resolve: onFinish } = signal<StreamSummary>();
+  const port = await listenHttp2(createSseProxy({ ...options, onFinish }));
   const session = http2.connect(`https://localhost:${port}`, { ca: cert });
   session.on('error', () => {});
   onCleanUp(() => session.destroy());
