@@ -32,7 +32,7 @@ interface Said {
 }
 
 /** An answer that an SDK reads. */
-interface SdkStream {
+export interface SdkStream {
   /** So far. */
   readonly said: Said;
   /** Reads on until the text includes this. */
@@ -58,10 +58,15 @@ export interface Sdk {
 export const CALLERS_KEY = 'sk-callers';
 
 /** What is asked does not matter, but has to be well-formed. */
-const PROMPT = 'Hi';
+export const PROMPT = 'Hi';
 export const messages = [{ role: 'user' as const, content: PROMPT }];
 
-function reading<T>(chunks: AsyncIterable<T>, take: (chunk: T, said: Said) => void, abort: () => void): SdkStream {
+/** @param take adds what a chunk says */
+export function reading<T>(
+  chunks: AsyncIterable<T>,
+  take: (chunk: T, said: Said) => void,
+  abort: () => void,
+): SdkStream {
   const iterator = chunks[Symbol.asyncIterator]();
   const said: Said = { text: '', usage: {} };
   const next = async (): Promise<boolean> => {
@@ -141,7 +146,7 @@ function responsesUsage(usage: OpenAI.Responses.ResponseUsage): Said['usage'] {
   };
 }
 
-const openaiResponsesSdk: Sdk = {
+export const openaiResponsesSdk: Sdk = {
   name: 'openai, responses',
   provider: openai,
   streamed: openaiResponses,
@@ -167,10 +172,10 @@ const openaiResponsesSdk: Sdk = {
 
 // --- Anthropic --------------------------------------------------------------------------------------------------------
 
-const anthropicClient = (url: string, tap = fetch): Anthropic =>
+export const anthropicClient = (url: string, tap = fetch): Anthropic =>
   new Anthropic({ baseURL: url, apiKey: CALLERS_KEY, authToken: null, maxRetries: 0, fetch: tap });
 
-const anthropicParams = { model: 'm', max_tokens: 10, messages };
+export const anthropicParams = { model: 'm', max_tokens: 10, messages };
 
 /** Anthropic gives no total, and counts apart what a cache had to do with. */
 function messageUsage(usage: Anthropic.Usage): Said['usage'] {
@@ -185,7 +190,7 @@ function messageUsage(usage: Anthropic.Usage): Said['usage'] {
   });
 }
 
-const anthropicRawSdk: Sdk = {
+export const anthropicRawSdk: Sdk = {
   name: 'anthropic, raw',
   provider: anthropic,
   streamed: anthropicText,
@@ -213,7 +218,7 @@ const anthropicRawSdk: Sdk = {
   },
 };
 
-const anthropicStreamSdk: Sdk = {
+export const anthropicStreamSdk: Sdk = {
   ...anthropicRawSdk,
   name: 'anthropic, .stream()',
   async stream(url, tap) {
@@ -255,7 +260,7 @@ function geminiUsage(usage: GeminiUsage): Said['usage'] {
   });
 }
 
-const geminiSdk: Sdk = {
+export const geminiSdk: Sdk = {
   name: 'google genai',
   provider: gemini,
   streamed: geminiSse,
@@ -309,7 +314,7 @@ const mistralUsage = (usage: MistralUsage): Said['usage'] =>
     totalTokens: usage.totalTokens,
   });
 
-const mistralSdk: Sdk = {
+export const mistralSdk: Sdk = {
   name: 'mistral',
   provider: mistral,
   streamed: mistralChat,
