@@ -112,9 +112,7 @@ const aiSdk: ClientSdk = {
   },
 };
 
-const ai = `${versionOf('ai')} with @ai-sdk/openai-compatible ${versionOf('@ai-sdk/openai-compatible')}`;
-
-describe(compatible('client', 'ai', ai), () => {
+describe(compatible('client', 'ai with @ai-sdk/openai-compatible', versionOf('ai')), () => {
   testsOfSdk(aiSdk, {
     body: { error: { message: 'Too many.', type: 'rate_limit_error', param: null, code: 'rate_limit' } },
     thrown: { name: 'AI_APICallError', statusCode: 429, message: 'Too many.' },

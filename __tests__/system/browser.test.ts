@@ -1,10 +1,10 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import compression from 'compression';
 import type { Browser, Page } from 'playwright-core';
-import { launchChromium } from '../support/chromium.js';
-import { closeAll, eventStream, type ProxyUnderTest, proxyApp, upstream } from '../support/servers.js';
-import { Queue } from '../support/watch.js';
+import { CHROMIUM, launchChromium } from '../support/chromium.js';
+import { ABORTS, ERRORS, STREAMS } from '../support/compatibility.js';
+import { closeAll, eventStream, type ProxyUnderTest, proxyApp } from '../support/servers.js';
+import { manualUpstream, Queue, type Received } from '../support/watch.js';
 
 let browser: Browser;
 
@@ -16,28 +16,19 @@ afterAll(async () => {
   await browser?.close();
 });
 
-interface Stream {
-  req: IncomingMessage;
-  res: ServerResponse;
-  closed: Promise<void>;
-}
-
-describe('Chromium, through compression() and the proxy', () => {
-  /** The streams that were asked for upstream. */
-  let streams: Queue<Stream>;
+describe(CHROMIUM, () => {
+  /** What was asked for upstream. */
+  let requests: Queue<Received>;
   /** What the page has acknowledged, by a request of its own. */
   let acks: Queue<string>;
   let proxy: ProxyUnderTest;
   let page: Page;
 
   beforeEach(async () => {
-    streams = new Queue();
     acks = new Queue();
-    const { url } = await upstream((req, res) => {
-      const closed = new Promise<void>((resolve) => void res.once('close', resolve));
-      streams.push({ req, res: eventStream(res), closed });
-    });
-    proxy = await proxyApp({ target: url }, (app) => {
+    const manual = await manualUpstream();
+    requests = manual.requests;
+    proxy = await proxyApp({ target: manual.url }, (app) => {
       app.use(compression());
       app.get('/page', (_req, res) => void res.type('html').send('<!doctype html><link rel=icon href=data:,>'));
       app.post('/ack/:what', (req, res) => {
@@ -54,6 +45,13 @@ describe('Chromium, through compression() and the proxy', () => {
     await closeAll();
   });
 
+  /** The next request, which is answered with a stream. */
+  const nextStream = async (): Promise<Received> => {
+    const received = await requests.next();
+    eventStream(received.res);
+    return received;
+  };
+
   const openEventSource = (): Promise<void> =>
     page.evaluate(() => {
       const ack = (what: string) => fetch(`/ack/${encodeURIComponent(what)}`, { method: 'POST' });
@@ -65,9 +63,9 @@ describe('Chromium, through compression() and the proxy', () => {
       Object.assign(globalThis, { source });
     });
 
-  it('EventSource opens before the first event, and has each before the next is sent', async () => {
+  it(`${STREAMS}: EventSource`, async () => {
     await openEventSource();
-    const { req, res } = await streams.next();
+    const { req, res } = await nextStream();
     expect(req.headers.accept).toBe('text/event-stream');
     expect(req.headers['accept-encoding']).toBe('identity');
     expect(await acks.next()).toBe('open');
@@ -79,16 +77,16 @@ describe('Chromium, through compression() and the proxy', () => {
     expect(await acks.next()).toBe('named:a\nb');
   });
 
-  it('EventSource reconnects with Last-Event-ID, whether the upstream ends or dies', async () => {
+  it('Last-Event-ID', async () => {
     await openEventSource();
-    const first = await streams.next();
+    const first = await nextStream();
     expect(first.req.headers['last-event-id']).toBeUndefined();
     expect(await acks.next()).toBe('open');
     first.res.end('retry: 1\nid: 41\ndata: 1\n\n');
     expect(await acks.next()).toBe('41:1');
     expect(await acks.next()).toBe('error');
 
-    const second = await streams.next();
+    const second = await nextStream();
     expect(second.req.headers['last-event-id']).toBe('41');
     expect(await acks.next()).toBe('open');
     second.res.write('id: 42\ndata: 2\n\n');
@@ -96,24 +94,24 @@ describe('Chromium, through compression() and the proxy', () => {
     second.res.destroy();
     expect(await acks.next()).toBe('error');
 
-    const third = await streams.next();
+    const third = await nextStream();
     expect(third.req.headers['last-event-id']).toBe('42');
     expect((await proxy.summary()).outcome).toBe('completed');
     expect((await proxy.summary()).outcome).toBe('upstream-truncated');
   });
 
-  it('EventSource that is closed stops the upstream', async () => {
+  it(`${ABORTS}: EventSource`, async () => {
     await openEventSource();
-    const { closed } = await streams.next();
+    const { closed } = await nextStream();
     expect(await acks.next()).toBe('open');
     await page.evaluate(() => Reflect.get(globalThis, 'source').close());
     await closed;
     expect((await proxy.summary()).outcome).toBe('client-closed');
   });
 
-  it('a page that is left stops the upstream', async () => {
+  it(`${ABORTS}: a page that is left`, async () => {
     await openEventSource();
-    const { closed } = await streams.next();
+    const { closed } = await nextStream();
     expect(await acks.next()).toBe('open');
     await page.goto('about:blank');
     await closed;
@@ -140,9 +138,9 @@ describe('Chromium, through compression() and the proxy', () => {
       run().catch((error: Error) => ack(error.name));
     });
 
-  it('fetch reads each chunk before the next is sent', async () => {
+  it(`${STREAMS}: fetch`, async () => {
     await read();
-    const { res } = await streams.next();
+    const { res } = await nextStream();
     expect(await acks.next()).toBe('200');
     for (const event of ['data: 1\n\n', 'data: 🙂\n\n', 'data: 3\n\n']) {
       res.write(event);
@@ -153,9 +151,9 @@ describe('Chromium, through compression() and the proxy', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('fetch that is aborted stops the upstream', async () => {
+  it(`${ABORTS}: fetch`, async () => {
     await read();
-    const { res, closed } = await streams.next();
+    const { res, closed } = await nextStream();
     expect(await acks.next()).toBe('200');
     res.write('data: 1\n\n');
     expect(await acks.next()).toBe('data: 1\n\n');
@@ -165,9 +163,16 @@ describe('Chromium, through compression() and the proxy', () => {
     expect((await proxy.summary()).outcome).toBe('client-closed');
   });
 
-  it('fetch fails where the upstream dies', async () => {
+  it(ERRORS, async () => {
     await read();
-    const { res } = await streams.next();
+    const { res } = await requests.next();
+    res.writeHead(429, { 'content-type': 'application/json' }).end('{"error":{}}');
+    for (const seen of ['429', '{"error":{}}', 'done']) expect(await acks.next()).toBe(seen);
+  });
+
+  it('an upstream that dies', async () => {
+    await read();
+    const { res } = await nextStream();
     expect(await acks.next()).toBe('200');
     res.write('data: 1\n\n');
     expect(await acks.next()).toBe('data: 1\n\n');

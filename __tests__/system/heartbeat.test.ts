@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Browser } from 'playwright-core';
-import { launchChromium } from '../support/chromium.js';
+import { CHROMIUM, launchChromium } from '../support/chromium.js';
+import { HEARTBEATS } from '../support/compatibility.js';
 import { closeAll, eventStream, onCleanUp, proxyApp } from '../support/servers.js';
 import { manualUpstream, Queue, until } from '../support/watch.js';
 
@@ -16,12 +17,12 @@ afterAll(async () => {
 
 afterEach(closeAll);
 
-describe("Chromium's EventSource, through a proxy with heartbeats", () => {
+describe(CHROMIUM, () => {
   it.each([
     ['plain', ''],
     ['with a byte order mark', '\ufeff'],
   ])(
-    'has every event, no heartbeat for one, and never reconnects: %s',
+    `${HEARTBEATS}: %s`,
     async (_name, start) => {
       const { url, requests } = await manualUpstream();
       /** What the page has seen, told by requests of its own. */
