@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { type AllowedRoute, checkAllowed } from './confinement.js';
+import type { Diagnostics } from './diagnostics.js';
 import { SseProxyError } from './errors.js';
-import type { Limiter } from './limiter.js';
+import type { Limiter, Refusal } from './limiter.js';
 import type { Config } from './options.js';
 import { knownSize, type RequestBody } from './request-body.js';
 
@@ -17,14 +18,20 @@ export class Admission {
   readonly #doorkeeper: Doorkeeper;
   readonly #allow: readonly AllowedRoute[] | undefined;
   readonly #maxBody: number;
+  readonly #diagnostics: Diagnostics | undefined;
   #hasPlace = false;
   #hasLeft = false;
   #stopWaiting: (() => void) | undefined;
 
-  constructor(doorkeeper: Doorkeeper, { allow, requestBody }: Pick<Config, 'allow' | 'requestBody'>) {
+  constructor(
+    doorkeeper: Doorkeeper,
+    { allow, requestBody }: Pick<Config, 'allow' | 'requestBody'>,
+    diagnostics: Diagnostics | undefined,
+  ) {
     this.#doorkeeper = doorkeeper;
     this.#allow = allow;
     this.#maxBody = requestBody;
+    this.#diagnostics = diagnostics;
   }
 
   /**
@@ -40,7 +47,11 @@ export class Admission {
     if (knownSize(req, body) > this.#maxBody) throw new SseProxyError('REQUEST_BODY_TOO_LARGE');
     if (limiter !== undefined) {
       await new Promise<void>((resolve, reject) => {
-        this.#stopWaiting = limiter.enter(resolve, () => reject(new SseProxyError('CONCURRENCY_LIMIT')));
+        const refused = (refusal: Refusal): void => {
+          this.#diagnostics?.turnedAway(refusal);
+          reject(new SseProxyError('CONCURRENCY_LIMIT'));
+        };
+        this.#stopWaiting = limiter.enter(resolve, refused, () => this.#diagnostics?.waits());
       });
     }
     this.#hasPlace = true;

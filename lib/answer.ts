@@ -38,12 +38,13 @@ export interface AnswerContext {
 /** An upstream's response that becomes the client's: its head, and its body on the way. */
 export class Answer {
   readonly statusCode: number;
+  readonly eventStream: boolean;
+  /** What is done with its body; `undefined` where nothing is. */
+  readonly plan: EventPlan | undefined;
   readonly #context: AnswerContext;
   readonly #response: UpstreamResponse;
   readonly #source: IncomingMessage;
   readonly #head: ResponseHead;
-  readonly #eventStream: boolean;
-  readonly #plan: EventPlan | undefined;
   /** The body may repeat the credentials: they are masked in it, once its content coding is undone. */
   readonly #masking: { secrets: Secrets; coding: string | undefined } | undefined;
   #maskers: readonly Transform[] = [];
@@ -68,10 +69,10 @@ export class Answer {
       const mayEcho = hasBody && (head.statusCode >= 300 || method === 'TRACE');
       if (mayEcho) this.#masking = { secrets, coding: this.#uncode(head) };
     }
-    this.#eventStream = this.#isEventStream();
-    if (!hasBody || !(this.#eventStream || config.reads)) return;
-    this.#plan = planEvents(config, exchange.req, head, {
-      eventStream: this.#eventStream,
+    this.eventStream = this.#isEventStream();
+    if (!hasBody || !(this.eventStream || config.reads)) return;
+    this.plan = planEvents(config, exchange.req, head, {
+      eventStream: this.eventStream,
       hasExtras: edit?.isExtra !== undefined,
       hasProvider: provider !== undefined,
     });
@@ -100,7 +101,7 @@ export class Answer {
 
   /** The client gets other bytes than the upstream has sent. */
   get isTransformed(): boolean {
-    return this.#plan?.transforms === true;
+    return this.plan?.transforms === true;
   }
 
   /** What is sent behind the body: trailers are about the bytes that the upstream has sent. */
@@ -115,7 +116,7 @@ export class Answer {
   get isGated(): boolean {
     const { commit } = this.#context.config;
     if (this.#masking !== undefined) return false;
-    if (commit === 'head' || !this.#eventStream || this.#plan === undefined || this.statusCode >= 300) return false;
+    if (commit === 'head' || !this.eventStream || this.plan === undefined || this.statusCode >= 300) return false;
     return this.#coding === undefined || isDecodable(this.#coding);
   }
 
@@ -126,8 +127,8 @@ export class Answer {
   /** Looks at the first event; resolves with the failure that it says, if it does. */
   async gate(): Promise<GateFailure | undefined> {
     const { config, exchange, provider } = this.#context;
-    if (this.#plan === undefined) return undefined;
-    const event = await firstEvent(this.#source, this.#plan.format, this.#coding, config.eventSize);
+    if (this.plan === undefined) return undefined;
+    const event = await firstEvent(this.#source, this.plan.format, this.#coding, config.eventSize);
     if (event === 'unknown') return undefined;
     if (event === 'none') return { statusCode: 502, event: undefined };
     const isGood = typeof config.commit === 'function' ? await config.commit(event, exchange) : undefined;
@@ -138,7 +139,7 @@ export class Answer {
   /** Makes its head the client's. What a hook throws comes out of it. */
   commit(): void {
     const { config, exchange, client, provider } = this.#context;
-    const plan = this.#plan;
+    const plan = this.plan;
     const { responseHeaders } = config;
     const { method, httpVersion } = exchange.req;
     this.#events = this.#createEvents();
@@ -146,7 +147,7 @@ export class Answer {
       method,
       httpVersion,
       statusCode: this.statusCode,
-      eventStream: this.#eventStream,
+      eventStream: this.eventStream,
       decoded: (plan?.decode ?? this.#masking?.coding) !== undefined,
       transformed: plan?.transforms === true,
       withholds: responseHeaders.withholder(provider && WITHHELD_FROM_CLIENT),
@@ -154,12 +155,12 @@ export class Answer {
       app: client.appHeaders,
     });
     mustBeSync('rewriteHeaders', config.rewriteHeaders?.(this.#head, exchange));
-    client.commit(this.#head, { eventStream: this.#eventStream, nameOf: (key) => this.#response.nameOf(key) });
+    client.commit(this.#head, { eventStream: this.eventStream, nameOf: (key) => this.#response.nameOf(key) });
   }
 
   #createEvents(): EventLayer | undefined {
     const { config, exchange, account, client, edit, provider, secrets } = this.#context;
-    const plan = this.#plan;
+    const plan = this.plan;
     if (plan === undefined) return undefined;
     const ownConfig = secrets === undefined ? config : { ...config, logError: masked(config.logError, secrets) };
     return new EventLayer(plan, ownConfig, provider, exchange, account, client, edit);

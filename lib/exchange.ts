@@ -8,6 +8,7 @@ import { ClientResponse } from './client-response.js';
 import { confine, originForm } from './confinement.js';
 import { credentialsOf, withoutKey } from './credentials.js';
 import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
+import { type Diagnostics, diagnose } from './diagnostics.js';
 import { outcomeOf, SseProxyError } from './errors.js';
 import { type Failed, Failover } from './failover.js';
 import { WITHHELD_FROM_CLIENT } from './header-policy.js';
@@ -52,6 +53,8 @@ export class ProxyExchange implements Exchange {
   readonly #next: Next | undefined;
   readonly #url: string | undefined;
   readonly #account = new Account();
+  /** `undefined` where nobody reads them. */
+  readonly #diagnostics: Diagnostics | undefined;
   readonly #deadlines: Deadlines;
   readonly #admission: Admission;
   readonly #failover: Failover;
@@ -78,12 +81,13 @@ export class ProxyExchange implements Exchange {
     this.res = res;
     this.#next = next;
     this.#client = new ClientResponse(req, res);
+    this.#diagnostics = diagnose(req);
     this.#deadlines = new Deadlines(services.config.timeouts, (phase) => this.#onTimeout(phase));
     this.#url = req.url;
     this.path = originForm(req.url ?? '/');
     this.#body = services.config.hpm.buffer === undefined ? requestBody(req) : 'stream';
-    this.#admission = new Admission(services, services.config);
-    this.#failover = new Failover(services.config, services.circuits, this);
+    this.#admission = new Admission(services, services.config, this.#diagnostics);
+    this.#failover = new Failover(services.config, services.circuits, this, this.#diagnostics);
   }
 
   get attempts(): readonly AttemptSummary[] {
@@ -104,6 +108,7 @@ export class ProxyExchange implements Exchange {
     const { timeout } = this.#config.hpm;
     if (!this.#send(this.#failover.route)) {
       this.req.url = this.#url;
+      this.#diagnostics?.leftToApp();
       return false;
     }
     this.#onEnd = onEnd;
@@ -133,7 +138,10 @@ export class ProxyExchange implements Exchange {
     const deadlines = this.#deadlines;
     const handlers: AttemptHandlers = {
       prepare: (attempt, path) => this.#prepare(attempt, path),
-      sending: (target) => this.#account.sending(target),
+      sending: (target) => {
+        this.#account.sending(target);
+        this.#diagnostics?.sending(this, route.provider?.name, this.#attempt?.secrets);
+      },
       connecting: () => deadlines.start('connect'),
       connected: () => {
         deadlines.stop('connect');
@@ -141,7 +149,10 @@ export class ProxyExchange implements Exchange {
       },
       taken: () => deadlines.start('headers'),
       // From here on all of it is the user's.
-      handedOver: () => deadlines.stopAll(),
+      handedOver: () => {
+        deadlines.stopAll();
+        this.#diagnostics?.handedOver();
+      },
       information: (info) => this.#onInformation(info),
       head: (response, source) => void this.#onHead(response, source),
       empty: () => this.#respond({ statusCode: 200, statusMessage: '', headers: { 'content-length': '0' } }, ''),
@@ -249,7 +260,9 @@ export class ProxyExchange implements Exchange {
       ended: () => this.#onBodyEnd(attempt),
       failed: (error: unknown) => attempt.fail(error),
     };
-    return new Answer(context, response, source);
+    const answer = new Answer(context, response, source);
+    this.#diagnostics?.head(answer);
+    return answer;
   }
 
   #onBodyEnd(attempt: Attempt): void {
@@ -325,6 +338,7 @@ export class ProxyExchange implements Exchange {
     // RFC 9112 9.3.1: the upstream had closed an idle connection just when the request was sent on it.
     const stale = error.code === 'UPSTREAM_CLOSED' ? attempt?.bodyForFreshConnection() : undefined;
     if (attempt !== undefined && stale !== undefined && !this.#client.gone) {
+      this.#diagnostics?.sendsAgainOnFreshConnection(error);
       this.#sendAgain(stale, attempt.route, true);
       return true;
     }
@@ -336,10 +350,16 @@ export class ProxyExchange implements Exchange {
   /** Starts, or schedules, the next attempt, if there is one to be made. */
   #tryNext(failed: Failed): boolean {
     const attempt = this.#attempt;
-    if (attempt === undefined || this.#client.gone || !this.#failover.isPossible || !attempt.isReplayable) return false;
+    if (attempt === undefined || this.#client.gone || !this.#failover.isPossible) return false;
+    if (!attempt.isReplayable) {
+      if (this.#failover.isFailure(failed)) this.#diagnostics?.cannotSendAgain(failed);
+      return false;
+    }
     const next = this.#failover.next(failed);
     const body = next === undefined ? undefined : attempt.replay();
     if (next === undefined || body === undefined) return false;
+    if (next.route === attempt.route) this.#diagnostics?.sendsAgain(failed, next.delay);
+    else this.#diagnostics?.fallsBack(failed);
     if (next.delay > 0) {
       this.#stopAttempt(body);
       this.#retryTimer = setTimeout(() => this.#send(next.route), next.delay);
@@ -389,7 +409,9 @@ export class ProxyExchange implements Exchange {
   /** The client has got its response, or has gone. */
   #onClosed(): void {
     this.#isClosed = true;
-    if (this.#mayContinue()) this.#continueWith(this.#answer);
+    const continues = this.#mayContinue();
+    if (!this.#client.finished && this.#failure === undefined) this.#diagnostics?.clientLeft(continues);
+    if (continues) this.#continueWith(this.#answer);
     else this.#end();
   }
 
@@ -448,9 +470,11 @@ export class ProxyExchange implements Exchange {
         (cause) => logError('onUsage failed: %o', cause),
       );
     }
+    const outcome = error === undefined ? (finished ? 'completed' : 'client-closed') : outcomeOf(error);
+    const { statusCode } = this.#client;
+    this.#diagnostics?.ended({ outcome, statusCode, bytes: this.#account.bytes, error });
     if (onFinish !== undefined) {
-      const outcome = error === undefined ? (finished ? 'completed' : 'client-closed') : outcomeOf(error);
-      const summary = this.#account.summary({ outcome, statusCode: this.#client.statusCode, error });
+      const summary = this.#account.summary({ outcome, statusCode, error });
       void runHook(
         () => onFinish(summary, this),
         (cause) => logError('onFinish failed: %o', cause),

@@ -1,4 +1,5 @@
 import type { Circuit } from './circuit.js';
+import type { Diagnostics } from './diagnostics.js';
 import type { SseProxyError } from './errors.js';
 import { mustBeSync } from './hooks.js';
 import type { Config } from './options.js';
@@ -29,6 +30,7 @@ export class Failover {
   readonly #config: Config;
   readonly #circuits: ReadonlyMap<Route, Circuit>;
   readonly #exchange: Exchange;
+  readonly #diagnostics: Diagnostics | undefined;
   readonly #own: Route;
   /** Those that were not tried yet. */
   readonly #routes: Route[];
@@ -36,10 +38,16 @@ export class Failover {
   #retries = 0;
   #routesTried = 1;
 
-  constructor(config: Config, circuits: ReadonlyMap<Route, Circuit>, exchange: Exchange) {
+  constructor(
+    config: Config,
+    circuits: ReadonlyMap<Route, Circuit>,
+    exchange: Exchange,
+    diagnostics?: Diagnostics | undefined,
+  ) {
     this.#config = config;
     this.#circuits = circuits;
     this.#exchange = exchange;
+    this.#diagnostics = diagnostics;
     this.#routes = [...config.routes];
     this.#own = config.routes[0] as Route;
     // Where no target is worth it, the proxy's own is tried all the same.
@@ -62,12 +70,16 @@ export class Failover {
     if (!isRetryable(failureOf(answer), this.#config.retry)) this.#circuits.get(this.#route)?.succeeded();
   }
 
+  /** Whether another attempt may do better: an answer can be one that is passed on. */
+  isFailure(failed: Failed): boolean {
+    return failed.error !== undefined || isRetryable(failureOf(failed), this.#config.retry);
+  }
+
   /** What to try after a failure; `undefined` where that is the answer. */
   next(failed: Failed): NextAttempt | undefined {
     const { retry } = this.#config;
+    if (!this.isFailure(failed)) return undefined;
     const failure = failureOf(failed);
-    const isUpstreams = isRetryable(failure, retry) || failed.error !== undefined;
-    if (!isUpstreams) return undefined;
     this.#circuits.get(this.#route)?.failed();
     if (shouldRetry(failure, { method: this.#exchange.req.method, retries: this.#retries }, retry)) {
       const delay = retryDelay(failure, this.#retries, retry);
@@ -99,6 +111,7 @@ export class Failover {
   #nextAdmitted(): Route | undefined {
     for (let route = this.#routes.shift(); route !== undefined; route = this.#routes.shift()) {
       if (this.#circuits.get(route)?.admits() ?? true) return route;
+      this.#diagnostics?.skips(route);
     }
     return undefined;
   }

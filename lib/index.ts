@@ -1,6 +1,16 @@
+/**
+ * The middleware, and the types of its options and hooks.
+ *
+ * What http-proxy-middleware's users need beside it (`fixRequestBody`, `responseInterceptor`, `definePlugin`, `Options`, ...) is
+ * exported, too, from the version that runs underneath, and documented there.
+ *
+ * @module express-sse-proxy
+ */
+
 // What http-proxy-middleware's users need beside the middleware, from the version that runs underneath.
 export type { Filter, OnProxyEvent, Options, Plugin, RequestHandler } from 'http-proxy-middleware';
 export { definePlugin, fixRequestBody, responseInterceptor } from 'http-proxy-middleware';
+export { type AccessLogOptions, accessLog } from './access-log.js';
 export { type Outcome, SseProxyError, type SseProxyErrorCode } from './errors.js';
 export { createSseProxy } from './middleware.js';
 export type {

@@ -16,11 +16,11 @@ export class Limiter {
 
   /**
    * Asks for a place, which must be given back by {@link leave}. One of the two is called, once, at once where that can be
-   * said.
+   * said. `waiting` is called where it cannot.
    *
    * @returns gives up the wait, where there is one
    */
-  enter(admitted: () => void, refused: (refusal: Refusal) => void): () => void {
+  enter(admitted: () => void, refused: (refusal: Refusal) => void, waiting?: () => void): () => void {
     if (this.#running < this.#concurrency) {
       this.#running += 1;
       admitted();
@@ -44,6 +44,7 @@ export class Limiter {
       refused('timeout');
     }, this.#queue.timeout);
     this.#waiting.add(turn);
+    waiting?.();
     return giveUp;
   }
 
