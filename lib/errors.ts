@@ -20,7 +20,8 @@ export type Outcome =
   | 'failed';
 
 /**
- * Why an exchange failed. Stable: safe to switch on, and sent to the client as `error.code`.
+ * Why an exchange failed. Stable: safe to switch on, and sent to the client as `error.code`. What each means, and what to do
+ * about it: docs/errors.md.
  */
 export type SseProxyErrorCode = keyof typeof FAILURES;
 
@@ -61,6 +62,7 @@ const FAILURES = {
   PROXY_FAILED: [500, 'failed', 'The proxy could not forward the request.'],
 } as const satisfies Record<string, readonly [status: number, outcome: Outcome, message: string]>;
 
+/** What is known of a failure beside its code. */
 export interface SseProxyErrorOptions {
   /** What made it fail; kept for logs, never sent to the client. */
   cause?: unknown;
@@ -76,8 +78,11 @@ export interface SseProxyErrorOptions {
  */
 export class SseProxyError extends Error {
   override readonly name = 'SseProxyError';
+  /** Why: safe to switch on. */
   readonly code: SseProxyErrorCode;
+  /** The HTTP status of the response to it. */
   readonly statusCode: number;
+  /** Express may show the message. */
   readonly expose = true;
   /** Of the response to it, by lower-case name. */
   readonly headers: Readonly<Record<string, string>>;

@@ -41,6 +41,7 @@ export interface EventFields {
 
 /** An event that came from the upstream. */
 export interface StreamEvent extends EventFields {
+  /** Lines of Server-Sent Events are joined by LF. */
   data: string;
   /** `data` as JSON, parsed once; `undefined` where it is none, such as `[DONE]`. Changing it does not change the event. */
   json<T = unknown>(): T | undefined;
@@ -69,6 +70,7 @@ export interface Usage {
 
 /** What was read of one answer so far: a provider's `read` fills it in. */
 export interface Reading {
+  /** The figures so far. */
   usage: Omit<Usage, 'complete'>;
   /** For `read` to remember what it needs, such as figures as the provider names them. */
   reported: Record<string, unknown>;
@@ -158,6 +160,7 @@ export interface FallbackTarget {
   headers?: Record<string, string>;
 }
 
+/** A target to fall back to, or only its address. */
 export type Fallback = NonNullable<Options['target']> | FallbackTarget;
 
 /** Why an attempt did not bring the answer. */
@@ -186,6 +189,7 @@ export interface Exchange<TReq = IncomingMessage, TRes = ServerResponse> {
 
 /** The account of one exchange. */
 export interface StreamSummary {
+  /** How the exchange ended. */
   outcome: Outcome;
   /** The status that the client was sent; absent where it left before one was. */
   statusCode?: number;
@@ -242,14 +246,14 @@ export interface SseProxyOptions<
 
   /**
    * The fields of requests upstream. Without a `provider` all go on that are not about one connection; with one, the caller's
-   * credentials, cookies, `Origin`, `Referer` and forwarding fields are withheld (README, Security). What `set` puts in is for
+   * credentials, cookies, `Origin`, `Referer` and forwarding fields are withheld (docs/hide-the-key.md). What `set` puts in is for
    * the target only: it does not follow a redirect to another origin.
    */
   requestHeaders?: HeaderPolicy;
 
   /**
    * The fields of the upstream's responses. With a `provider`, those about the account and the provider's own site are
-   * withheld (README, Security). What `set` puts in is on the proxy's own error responses, too.
+   * withheld (docs/hide-the-key.md). What `set` puts in is on the proxy's own error responses, too.
    */
   responseHeaders?: HeaderPolicy;
 
@@ -267,8 +271,7 @@ export interface SseProxyOptions<
 
   /**
    * Observes each event that the client was sent (with `onClientClose: 'continue'` also those that it no longer was), in order,
-   * after its bytes have left. Never delays them. What it throws is
-   * logged and otherwise ignored; a promise is not waited for.
+   * after its bytes have left. Never delays them. What it throws is logged and otherwise ignored; a promise is not waited for.
    */
   onEvent?: (event: StreamEvent, exchange: Exchange<TReq, TRes>) => void;
 
@@ -292,10 +295,17 @@ export interface SseProxyOptions<
   noTransform?: 'respect' | 'ignore';
 
   /**
-   * Sends a comment to clients of `text/event-stream` after `interval` milliseconds (default 15,000) without a byte, only
-   * between events: `: ping` and a blank line, or another `comment` without line breaks. Default: `false`.
+   * Sends a comment to clients of `text/event-stream` in the silence of the upstream, only between events: `: ping` and a blank
+   * line, or another `comment`. EventSource ignores comments (WHATWG HTML, 9.2.6). Default: `false`.
    */
-  heartbeat?: false | { interval?: number; comment?: string };
+  heartbeat?:
+    | false
+    | {
+        /** Milliseconds of silence. Default: 15,000. */
+        interval?: number;
+        /** Without line breaks. Default: `ping`. */
+        comment?: string;
+      };
 
   /**
    * Deadlines of the phases of an exchange, each in milliseconds or `false` for none. Before the head a 504, behind it the
@@ -315,25 +325,35 @@ export interface SseProxyOptions<
   };
 
   /**
-   * Tries again, before anything was sent to the client, after connection errors (`errorCodes`: those of Node and of
-   * {@link SseProxyError}) and statuses (default: 429, 500, 502, 503, 504, 529), up to `maxRetries` (2) times. A request that the
-   * upstream may have seen is sent again only by `methods` that are safe to repeat (GET, HEAD, OPTIONS, PUT, DELETE, TRACE, and
-   * those of the provider, which has POST). Waits between 0 and `minTimeout` (500) ms times `timeoutFactor` (2) to the power of
-   * the retry, at most `maxTimeout` (30,000), or for as long as `Retry-After` says (`retryAfter: false` to ignore it); where that
-   * is longer than `maxTimeout`, the answer is passed on at once. Bodies above `maxBodySize` (`'1mb'`) are not sent again.
-   * Default: `false`.
+   * Tries again, before anything was sent to the client, after connection errors and statuses that may pass. An upstream's
+   * `x-should-retry` has the last word. `{}` for the defaults below. Default: `false`.
    */
   retry?:
     | false
     | {
+        /** How often, per target. Default: 2. */
         maxRetries?: number;
+        /**
+         * By which methods a request is sent again that the upstream may have seen. Default: GET, HEAD, OPTIONS, PUT, DELETE,
+         * TRACE (the idempotent ones of RFC 9110 9.2.2), and those of the provider, which has POST.
+         */
         methods?: readonly string[];
+        /** Default: 429, 500, 502, 503, 504, 529. */
         statusCodes?: readonly number[];
+        /** Those of Node and of {@link SseProxyError}. */
         errorCodes?: readonly string[];
+        /** Milliseconds; the wait is between 0 and this times `timeoutFactor` to the power of the retry. Default: 500. */
         minTimeout?: number;
+        /** Milliseconds; the longest wait. Default: 30,000. */
         maxTimeout?: number;
+        /** 1 or more. Default: 2. */
         timeoutFactor?: number;
+        /**
+         * Waits for as long as `Retry-After` (RFC 9110 10.2.3) or `retry-after-ms` says; where that is longer than `maxTimeout`,
+         * the answer is passed on at once. Default: `true`.
+         */
         retryAfter?: boolean;
+        /** Bytes, or as `'10mb'`: larger bodies are not sent again. Default: `'1mb'`. */
         maxBodySize?: number | string;
       };
 
@@ -365,8 +385,13 @@ export interface SseProxyOptions<
     requestBody?: number | string;
     /** How many exchanges run at a time; more are answered with a 503. Default: no limit. */
     concurrency?: number;
-    /** How many more may wait for their turn, and for how many milliseconds (default 10,000). Default: none. */
-    queue?: { size: number; timeout?: number };
+    /** What waits for its turn beyond that. Default: nothing. */
+    queue?: {
+      /** How many exchanges. */
+      size: number;
+      /** Milliseconds. Default: 10,000. */
+      timeout?: number;
+    };
     /**
      * The most that is held of one event; of a JSON answer, of all of it. Default: `'1mb'`. Beyond it nothing is observed
      * any more (`onEvent`, usage), and a stream that is to be transformed ends.

@@ -2,15 +2,16 @@ import type { Provider, ProviderFailure, Reading, StreamEvent } from '../types.j
 import { keyIn, type ProviderOptions } from './api-key.js';
 import { counts, member } from './chat.js';
 
+/** Options of {@link anthropic}. */
 export interface AnthropicOptions extends ProviderOptions {
   /** `anthropic-version` of requests that name none. Default: `2023-06-01`. */
   version?: string;
 }
 
 /**
- * Anthropic's Messages.
+ * Anthropic's Messages. The key is sent as `x-api-key`.
  *
- * @throws {TypeError} without `apiKey`
+ * @throws {TypeError} without `apiKey`, or for one that cannot be in a header field
  */
 export function anthropic(options: AnthropicOptions): Provider {
   const { target = 'https://api.anthropic.com', apiKey, version = '2023-06-01' } = options ?? {};

@@ -8,10 +8,11 @@ import type { Exchange, Provider } from '../types.js';
  */
 export type ApiKey = string | false | ((exchange: Exchange) => string | undefined | Promise<string | undefined>);
 
+/** Options that the providers have in common. */
 export interface ProviderOptions {
-  /** Default: the API's own address. */
+  /** Where the API is, in the place of its own address, which is the default: a gateway, or a stand-in in a test. */
   target?: string;
-  /** Missing, it is a `TypeError`: an environment variable may be. */
+  /** `undefined` and `''` are a `TypeError`: an environment variable may be missing. */
   apiKey: ApiKey | undefined;
 }
 

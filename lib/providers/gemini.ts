@@ -3,9 +3,10 @@ import { keyIn, type ProviderOptions } from './api-key.js';
 import { counts, isErrorStatus, member } from './chat.js';
 
 /**
- * Google's Gemini API: `generateContent`, and `streamGenerateContent` with and without `alt=sse`.
+ * Google's Gemini API: `generateContent`, and `streamGenerateContent` with and without `alt=sse`. The key is sent as
+ * `x-goog-api-key`.
  *
- * @throws {TypeError} without `apiKey`
+ * @throws {TypeError} without `apiKey`, or for one that cannot be in a header field
  */
 export function gemini(options: ProviderOptions): Provider {
   const { target = 'https://generativelanguage.googleapis.com', apiKey } = options ?? {};

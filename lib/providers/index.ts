@@ -1,3 +1,10 @@
+/**
+ * The APIs that the proxy knows: where they are, how they are authenticated with, how they count, and how they say that
+ * something went wrong.
+ *
+ * @module express-sse-proxy/providers
+ */
+
 export type { Provider, ProviderFailure, Reading, RequestEdit, Usage } from '../types.js';
 export { type AnthropicOptions, anthropic } from './anthropic.js';
 export type { ApiKey, ProviderOptions } from './api-key.js';

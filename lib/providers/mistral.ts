@@ -6,7 +6,7 @@ import { errorBody, errorEvent, errorStatus } from './openai.js';
 /**
  * Mistral: its chat completions are OpenAI's, and report usage with the last chunk by themselves.
  *
- * @throws {TypeError} without `apiKey`
+ * @throws {TypeError} without `apiKey`, or for one that cannot be in a header field
  */
 export function mistral(options: ProviderOptions): Provider {
   const { target = 'https://api.mistral.ai', apiKey } = options ?? {};

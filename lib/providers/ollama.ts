@@ -3,14 +3,19 @@ import { type ApiKey, bearer, keyIn } from './api-key.js';
 import { counts, isMoreOfTheSame, member, readChat } from './chat.js';
 import * as openai from './openai.js';
 
+/** Options of {@link ollama}. */
 export interface OllamaOptions {
-  /** Default: `http://127.0.0.1:11434`. */
+  /** Where Ollama is. Default: `http://127.0.0.1:11434`. */
   target?: string;
   /** An Ollama of one's own asks for none; the caller's does not travel either, unless this is `false`. */
   apiKey?: ApiKey | undefined;
 }
 
-/** Ollama: its own API, which streams NDJSON, and the one below `/v1` that is OpenAI's. */
+/**
+ * Ollama: its own API, which streams NDJSON, and the one below `/v1` that is OpenAI's.
+ *
+ * @throws {TypeError} for an `apiKey` that is empty, or that cannot be in a header field
+ */
 export function ollama(options: OllamaOptions = {}): Provider {
   const { target = 'http://127.0.0.1:11434', apiKey } = options;
   return {

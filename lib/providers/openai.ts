@@ -2,6 +2,7 @@ import type { EventFields, Exchange, Provider, ProviderFailure, Reading, Request
 import { type ApiKey, bearer, keyIn, type ProviderOptions } from './api-key.js';
 import { isErrorStatus, isMoreOfTheSame, member, readChat, readUsage } from './chat.js';
 
+/** Options of {@link openaiCompatible}. */
 export interface OpenAICompatibleOptions {
   /** A name for logs and metrics. */
   name: string;
@@ -17,6 +18,7 @@ export interface OpenAICompatibleOptions {
   includeUsage?: boolean;
 }
 
+/** Options of {@link openai}. */
 export interface OpenAIOptions extends ProviderOptions {
   /** See {@link OpenAICompatibleOptions.includeUsage}. */
   includeUsage?: boolean;
@@ -27,9 +29,10 @@ export interface OpenAIOptions extends ProviderOptions {
 }
 
 /**
- * OpenAI: Chat Completions, Responses, and what else of its API answers with a `usage` object.
+ * OpenAI: Chat Completions, Responses, and what else of its API answers with a `usage` object. The key is sent as
+ * `Authorization: Bearer ...`.
  *
- * @throws {TypeError} without `apiKey`
+ * @throws {TypeError} without `apiKey`, or for one that cannot be in a header field
  */
 export function openai(options: OpenAIOptions): Provider {
   const { target = 'https://api.openai.com', apiKey, includeUsage, organization, project } = options ?? {};
