@@ -8,7 +8,9 @@ const executablePath = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
 export const CHROMIUM = compatible(
   'client',
   'Chromium',
-  /[\d.]+/.exec(execFileSync(executablePath, ['--version'], { encoding: 'utf8' }))?.[0],
+  /[\d.]+/.exec(
+    execFileSync(executablePath, ['--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
+  )?.[0],
 );
 
 /** Debian's Chromium, headless, that asks nobody on the network for anything of its own. */
