@@ -156,6 +156,15 @@ describe('another attempt', () => {
     ]);
   });
 
+  it('is no fallback where the upstream asks for it at once', async () => {
+    let count = 0;
+    const { url: target } = await upstream((_req, res) => {
+      count += 1;
+      res.writeHead(count === 1 ? 503 : 200, { 'content-type': 'text/event-stream', 'retry-after': '0' }).end(EVENT);
+    });
+    expect(await linesOf({ target, retry: {} })).toContain('failed: status 503; again in 0 ms');
+  });
+
   it('is told of with why: an error, and a fallback', async () => {
     const target = `http://127.0.0.1:${await closedPort()}`;
     expect(await linesOf({ target, fallbacks: [await answering(529), await answering(200)] })).toEqual([
@@ -363,6 +372,14 @@ describe('what nobody is to read', () => {
       `ended: completed, 200, ${bytesOf(openaiChat.parts).length} bytes`,
     ]);
     expect(said.join()).not.toMatch(/secret|sk-|Hel|\?/);
+  });
+
+  it('is in no line where the path that is sent has the key', async () => {
+    const target = await answer(EVENT);
+    const provider = openai({ apiKey: SERVERS_KEY, target });
+    const lines = await linesOf({ provider, pathRewrite: { '^/v1': `/bot/${SERVERS_KEY}/send` } });
+    expect(lines[1]).toMatch(/^attempt 1: GET http:\/\/127\.0\.0\.1:PORT\/bot\/\*+\/send as openai$/);
+    expect(said.join()).not.toContain(SERVERS_KEY);
   });
 
   it('is in no line where the target has credentials, or the hook that fails says something', async () => {

@@ -51,7 +51,8 @@ export class Admission {
           this.#diagnostics?.turnedAway(refusal);
           reject(new SseProxyError('CONCURRENCY_LIMIT'));
         };
-        this.#stopWaiting = limiter.enter(resolve, refused, () => this.#diagnostics?.waits());
+        this.#stopWaiting = limiter.enter(resolve, refused);
+        if (this.#stopWaiting !== undefined) this.#diagnostics?.waits();
       });
     }
     this.#hasPlace = true;

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { debuglog } from 'node:util';
 import { pathOf, withoutQuery, word } from './access-log.js';
 import type { Answer } from './answer.js';
+import { isDecodable } from './content-coding.js';
 import type { Outcome, SseProxyError } from './errors.js';
 import type { EventPlan } from './event-plan.js';
 import { first } from './headers.js';
@@ -34,8 +35,8 @@ export type UpstreamHead = Pick<Answer, 'statusCode' | 'headers' | 'eventStream'
 
 /**
  * A line per decision about one exchange, for `NODE_DEBUG=express-sse-proxy`: its number, the milliseconds since it came in, and
- * what was decided. Paths are without their queries. No other header field than the type of the content is in them, nothing of a
- * body, and of an error only its codes: what it says may quote either.
+ * what was decided. Paths are without their queries. Of the header fields only type and coding of the content are in them, of a
+ * body nothing, and of an error only its codes: what it says may quote either.
  */
 export class Diagnostics {
   readonly #id: number;
@@ -82,7 +83,7 @@ export class Diagnostics {
     const type = parseMediaType(first(headers['content-type']))?.essence;
     const what = [
       `head: ${statusCode}`,
-      type === undefined ? 'no content type' : word(type),
+      type ?? 'no content type',
       eventStream && 'event stream',
       isGated && 'waits for its first event',
       ...tasksOf(plan),
@@ -126,12 +127,15 @@ export class Diagnostics {
 function tasksOf(plan: EventPlan | undefined): string[] {
   if (plan === undefined) return [];
   const { decode, decodeAside, reads, observes, transforms, beats, unreadable } = plan;
+  if (unreadable) return ['cannot be transformed'];
+  const aside = reads || observes ? decodeAside : undefined;
+  if (aside !== undefined && !isDecodable(aside)) return [`cannot be read: ${word(aside)}`];
   return [
-    decode !== undefined && `decode ${word(decode)}`,
-    decodeAside !== undefined && (reads || observes) && `decode ${word(decodeAside)} aside`,
+    decode !== undefined && `decode ${decode}`,
+    aside !== undefined && `decode ${aside} aside`,
     reads && 'read',
     observes && 'observe',
-    transforms && (unreadable ? 'cannot be transformed' : 'transform'),
+    transforms && 'transform',
     beats && 'heartbeat',
   ].filter((task) => task !== false);
 }

@@ -16,19 +16,19 @@ export class Limiter {
 
   /**
    * Asks for a place, which must be given back by {@link leave}. One of the two is called, once, at once where that can be
-   * said. `waiting` is called where it cannot.
+   * said.
    *
-   * @returns gives up the wait, where there is one
+   * @returns gives up the wait; `undefined` where there is none
    */
-  enter(admitted: () => void, refused: (refusal: Refusal) => void, waiting?: () => void): () => void {
+  enter(admitted: () => void, refused: (refusal: Refusal) => void): (() => void) | undefined {
     if (this.#running < this.#concurrency) {
       this.#running += 1;
       admitted();
-      return () => {};
+      return undefined;
     }
     if (this.#waiting.size >= this.#queue.size) {
       refused('full');
-      return () => {};
+      return undefined;
     }
     const giveUp = (): void => {
       clearTimeout(timer);
@@ -44,7 +44,6 @@ export class Limiter {
       refused('timeout');
     }, this.#queue.timeout);
     this.#waiting.add(turn);
-    waiting?.();
     return giveUp;
   }
 

@@ -39,10 +39,11 @@ function lineOf(
   summary: StreamSummary,
   options: AccessLogOptions = {},
   url = '/openai/v1/chat/completions?key=k',
+  method = 'POST',
 ): string {
   const lines: string[] = [];
   const exchange = exchangeFor(url);
-  Object.assign(exchange.req, { method: 'POST', url });
+  Object.assign(exchange.req, { method, url });
   accessLog({ write: (line) => lines.push(line), ...options })(summary, exchange);
   expect(lines).toHaveLength(1);
   return String(lines[0]);
@@ -177,6 +178,10 @@ describe('what comes from elsewhere', () => {
         if (format === 'text') expect(line.split(' ')).toHaveLength(model === '' ? 15 : 16);
       }),
     );
+  });
+
+  it('may be the method, where the app has changed it', () => {
+    expect(lineOf(LEAST, {}, '/', 'GE\nT /admin')).toMatch(/^GE\\nT\\u0020\/admin \/ - /);
   });
 
   it('is not decoded', () => {

@@ -53,8 +53,8 @@ describe('a line', () => {
 });
 
 describe('an attempt', () => {
-  const sending = (path: string, target: string, provider?: string): string | undefined => {
-    const { exchange, diagnostics, news } = notes();
+  const sending = (path: string, target: string, provider?: string, method = 'POST'): string | undefined => {
+    const { exchange, diagnostics, news } = notes('/', method);
     const told = { ...exchange, path, target, attempts: [{ target: 'http://other' }, { target }] };
     news();
     diagnostics.sending(told, provider, new Secrets({ authorization: `Bearer ${KEY}` }));
@@ -71,8 +71,9 @@ describe('an attempt', () => {
     expect(sending(`/bot/${KEY}/send`, TARGET)).toBe(`attempt 2: POST http://own.example/bot/${'*'.repeat(13)}/send`);
   });
 
-  it('has its provider as one word', () => {
+  it('has nothing that breaks it', () => {
     expect(sending('/v1', TARGET, 'a b\n')).toBe('attempt 2: POST http://own.example/v1 as a\\u0020b\\n');
+    expect(sending('/a b\n', TARGET, undefined, 'GE\nT')).toBe('attempt 2: GE\\nT http://own.example/a\\u0020b\\n');
   });
 });
 
@@ -82,10 +83,17 @@ describe('a head', () => {
   function headLine(
     headers: UpstreamHead['headers'],
     options: Partial<SseProxyOptions> = {},
-    { statusCode = 200, isGated = false, hasBody = true, eventStream = headers['content-type'] === SSE } = {},
+    {
+      statusCode = 200,
+      isGated = false,
+      hasBody = true,
+      accepts = '',
+      eventStream = headers['content-type'] === SSE,
+    } = {},
   ): string | undefined {
     const { exchange, diagnostics, news } = notes();
     const config = resolveOptions({ target: TARGET, ...options } as SseProxyOptions);
+    exchange.req.headers['accept-encoding'] = accepts;
     const kind = { eventStream, hasExtras: false, hasProvider: config.provider !== undefined };
     const plan = hasBody
       ? planEvents(config, exchange.req, { statusCode, statusMessage: '', headers }, kind)
@@ -129,12 +137,26 @@ describe('a head', () => {
       { transformEvent },
     ],
     [
-      'head: 200, text/event-stream, event stream, decode x-own aside, observe',
-      { 'content-type': SSE, 'content-encoding': 'x-own' },
+      'head: 200, text/event-stream, event stream, cannot be read: x-own\\u009b,\\u0020gzip',
+      { 'content-type': SSE, 'content-encoding': 'x-own\u009b, gzip' },
       { onEvent },
+    ],
+    [
+      'head: 200, text/event-stream, event stream',
+      { 'content-type': SSE, 'content-encoding': 'x-own' },
+      { truncation: 'event' },
     ],
   ])('%s', (expected, headers, options) => {
     expect(headLine(headers, options)).toBe(expected);
+  });
+
+  it.each<[string, Partial<SseProxyOptions>]>([
+    ['head: 200, text/event-stream, event stream, decode gzip aside, observe', { onEvent }],
+    ['head: 200, text/event-stream, event stream, decode gzip aside, read', { onFinish, provider }],
+    ['head: 200, text/event-stream, event stream', { truncation: 'event' }],
+  ])('has what is decoded for ourselves only: %s', (expected, options) => {
+    const headers = { 'content-type': SSE, 'content-encoding': 'gzip' };
+    expect(headLine(headers, options, { accepts: 'gzip' })).toBe(expected);
   });
 
   it('has its status, and whether it waits for its first event', () => {
@@ -169,12 +191,18 @@ describe('a failure', () => {
     expect(failing('UPSTREAM_CLOSED', { code: 'ECONNRESET' })).toBe('failed: UPSTREAM_CLOSED (ECONNRESET); falls back');
   });
 
-  it.each([new Error(KEY), KEY, null, { code: KEY }, { code: 'E\nX' }, { code: 5 }, { code: `E${'X'.repeat(100)}` }])(
-    'says no more: %p',
-    (cause) => {
-      expect(failing('HOOK_FAILED', cause)).toBe('failed: HOOK_FAILED; falls back');
-    },
-  );
+  it.each([
+    new Error(KEY),
+    KEY,
+    null,
+    { code: KEY },
+    { code: 'E\nX' },
+    { code: 5 },
+    { code: ['E2BIG'] },
+    { code: `E${'X'.repeat(100)}` },
+  ])('says no more: %p', (cause) => {
+    expect(failing('HOOK_FAILED', cause)).toBe('failed: HOOK_FAILED; falls back');
+  });
 
   it('has what comes of it', () => {
     const { diagnostics, news } = notes();
@@ -197,6 +225,7 @@ describe('a target that is skipped', () => {
     ['http://user:secret@own.example/v1?key=secret', 'http://own.example'],
     [new URL('https://user:secret@own.example:8443/v1'), 'https://own.example:8443'],
     [{ host: 'own example' }, 'own\\u0020example'],
+    [{ hostname: 'own.example', host: 'other.example' }, 'own.example'],
     [{ socketPath: '/run/own.sock' }, '/run/own.sock'],
     [undefined, 'the target'],
   ])('is named without credentials: %p', (target, expected) => {

@@ -96,7 +96,7 @@ describe('with a queue', () => {
     const { enter, leave, news } = counter(1, 1);
     enter('a');
     const giveUp = enter('b');
-    giveUp();
+    giveUp?.();
     expect(jest.getTimerCount()).toBe(0);
     enter('c');
     leave();
@@ -109,22 +109,28 @@ describe('with a queue', () => {
     enter('a');
     const giveUp = enter('b');
     enter('c');
-    giveUp();
+    giveUp?.();
     leave();
     expect(news()).toEqual(['a in', 'c in']);
   });
 
+  it('has no wait to give up for one that was let in or refused at once', () => {
+    const { enter, news } = counter(1, 0);
+    expect(enter('a')).toBeUndefined();
+    expect(enter('b')).toBeUndefined();
+    expect(news()).toEqual(['a in', 'b full']);
+  });
+
   it('takes giving up for nothing where there is no wait any more', () => {
     const { enter, leave, news } = counter(1, 1);
-    const ofOneWithin = enter('a');
-    const ofOneThatWaited = enter('b');
-    const ofOneRefused = enter('c');
+    enter('a');
+    const giveUp = enter('b');
     leave();
-    enter('d');
-    for (const giveUp of [ofOneWithin, ofOneThatWaited, ofOneRefused]) giveUp();
-    // The place of "b" is still its own, and "d" still waits.
+    enter('c');
+    giveUp?.();
+    // The place of "b" is still its own, and "c" still waits.
     leave();
-    expect(news()).toEqual(['a in', 'c full', 'b in', 'd in']);
+    expect(news()).toEqual(['a in', 'b in', 'c in']);
   });
 
   it('leaves no timer of one that got in', () => {
@@ -172,7 +178,7 @@ describe('whatever comes and goes', () => {
         fc.array(step, { maxLength: 60 }),
         (concurrency, size, steps) => {
           const { said, enter, leave } = counter(concurrency, size);
-          const giveUps = new Map<string, () => void>();
+          const giveUps = new Map<string, (() => void) | undefined>();
           const expected: string[] = [];
           let running: string[] = [];
           let line: { name: string; until: number }[] = [];
@@ -188,7 +194,9 @@ describe('whatever comes and goes', () => {
               if (running.length < concurrency) letIn(name);
               else if (line.length < size) line.push({ name, until: clock + TIMEOUT });
               else expected.push(`${name} full`);
-              giveUps.set(name, enter(name));
+              const giveUp = enter(name);
+              expect(giveUp !== undefined).toBe(line.some((waiting) => waiting.name === name));
+              giveUps.set(name, giveUp);
             } else if (next.kind === 'leave') {
               if (running.length === 0) continue;
               running = running.toSpliced(next.whom % running.length, 1);
@@ -212,7 +220,7 @@ describe('whatever comes and goes', () => {
             // One for each that waits, and none besides.
             expect(jest.getTimerCount()).toBe(line.length);
           }
-          for (const giveUp of giveUps.values()) giveUp();
+          for (const giveUp of giveUps.values()) giveUp?.();
           expect(jest.getTimerCount()).toBe(0);
         },
       ),
