@@ -3,7 +3,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { CHARTS } from './charts.js';
 import { format } from './format.js';
-import { SUBJECTS } from './subjects.js';
+import { BASE, SUBJECTS } from './subjects.js';
 
 /** @typedef {import('./results.js').Results} Results */
 
@@ -14,15 +14,15 @@ const README = new URL('../README.md', import.meta.url);
 const RESULTS = new URL('results/full.json', import.meta.url);
 
 /**
- * The columns: a scenario, figures of it, and which of their values.
+ * The columns: a scenario, figures of it, which of their values, and whether the ratio to `BASE` stands beside it.
  *
- * @type {{ title: string, scenario: string, figures: string[], of?: 'value' | 'added' }[]}
+ * @type {{ title: string, scenario: string, figures: string[], of?: 'value' | 'added', compared?: boolean }[]}
  */
 const COLUMNS = [
   { title: 'added per event: p50, p99', scenario: 'token-pace-50', figures: ['p50', 'p99'], of: 'added' },
-  { title: 'CPU per event', scenario: 'token-pace-50', figures: ['CPU per event'] },
-  { title: 'in bursts', scenario: 'bursts', figures: ['CPU per event'] },
-  { title: 'CPU per request', scenario: 'first-byte', figures: ['CPU per request'] },
+  { title: 'CPU per event', scenario: 'token-pace-50', figures: ['CPU per event'], compared: true },
+  { title: 'in bursts', scenario: 'bursts', figures: ['CPU per event'], compared: true },
+  { title: 'CPU per request', scenario: 'first-byte', figures: ['CPU per request'], compared: true },
   { title: 'memory per open stream', scenario: 'open-1000', figures: ['memory per stream'] },
   { title: 'streams served of 1,000', scenario: 'open-1000', figures: ['served'] },
   { title: 'abort to upstream close: p50, p99', scenario: 'abort-silent', figures: ['p50', 'p99'] },
@@ -38,12 +38,14 @@ function section({ machine, versions, skipped, scenarios }) {
     .filter((name) => name in SUBJECTS && name !== 'direct')
     .map((name) => [
       name.startsWith('ours') ? `**${SUBJECTS[name]?.label}**` : `${SUBJECTS[name]?.label}`,
-      ...COLUMNS.map(({ scenario, figures, of = 'value' }) => {
+      ...COLUMNS.map(({ scenario, figures, of = 'value', compared = false }) => {
         const { figures: kinds = {}, subjects = {} } = scenarios[scenario] ?? {};
         const cells = figures.map((figure) => {
-          const spread = subjects[name]?.figures[figure]?.[of];
+          const { [of]: spread, ratio } = subjects[name]?.figures[figure] ?? {};
           const kind = kinds[figure];
-          return spread === undefined || kind === undefined ? undefined : format(spread.median, kind);
+          if (spread === undefined || kind === undefined) return undefined;
+          const told = compared && ratio !== undefined ? ` (×${ratio.median.toFixed(2)})` : '';
+          return format(spread.median, kind) + told;
         });
         return cells.every((cell) => cell === undefined) ? '–' : cells.join(', ');
       }),
@@ -66,8 +68,9 @@ function section({ machine, versions, skipped, scenarios }) {
     '',
     ...table,
     '',
-    `Medians; the spread, and all else, is in [\`bench/results/full.json\`](bench/results/full.json). A dash: nothing to measure, or an`,
-    'abort that does not reach the upstream within a second.',
+    `Medians, and in brackets ratios to ${SUBJECTS[BASE]?.label}, taken within each round; the spread, and all else, is in`,
+    '[`bench/results/full.json`](bench/results/full.json). A dash: nothing to measure, or an abort that does not reach the upstream within',
+    'a second.',
     `Node ${node}, ${machine.cores} × ${machine.cpu}, ${machine.kernel}; ${told}.`,
     ...Object.entries(skipped).map(([name, why]) => `${SUBJECTS[name]?.label} was skipped: ${why}.`),
     '',

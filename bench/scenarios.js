@@ -148,7 +148,7 @@ function bursts(perWrite, how) {
     figures: { 'CPU per event': 'cpu' },
     rounds: { quick: perWrite > 1 ? 0 : 5, full: 9 },
     async measure(bench, quick) {
-      const events = quick ? 1600 : 16_000;
+      const events = quick ? 1600 : 8000;
       const { figures, streams } = await carry(bench, orders(20, { kind: 'burst', events, perWrite }), events);
       return { figures: { 'CPU per event': figures['CPU per event'] }, streams };
     },
