@@ -2,11 +2,10 @@ import { describe, expect, it } from '@jest/globals';
 import { type ErrorEvent, EventSource } from 'eventsource';
 import type { SseProxyOptions } from '../../lib/index.js';
 import { appStack } from '../support/app-stack.js';
-import { ABORTS, compatible, ERRORS, HEARTBEATS, STREAMS, versionOf } from '../support/compatibility.js';
+import { ABORTS, compatible, ERRORS, HEARTBEATS, PING, STREAMS, versionOf } from '../support/compatibility.js';
 import { tappedFetch } from '../support/sdks.js';
 import { eventStream, onCleanUp, type ProxyUnderTest, proxyApp } from '../support/servers.js';
 import { closeAndWatchEachTest, manualUpstream, type Queue, type Received } from '../support/watch.js';
-import { PING } from './clients-sdk.js';
 
 closeAndWatchEachTest();
 

@@ -2,10 +2,9 @@ import { describe, expect, it } from '@jest/globals';
 import { fetch as undiciFetch, request as undiciRequest } from 'undici';
 import type { SseProxyOptions } from '../../lib/index.js';
 import { appStack } from '../support/app-stack.js';
-import { ABORTS, compatible, ERRORS, HEARTBEATS, STREAMS, versionOf } from '../support/compatibility.js';
+import { ABORTS, compatible, ERRORS, HEARTBEATS, PING, STREAMS, versionOf } from '../support/compatibility.js';
 import { eventStream, type ProxyUnderTest, proxyApp } from '../support/servers.js';
 import { closeAndWatchEachTest, manualUpstream, type Received } from '../support/watch.js';
-import { PING } from './clients-sdk.js';
 
 closeAndWatchEachTest();
 

@@ -8,11 +8,10 @@ import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/
 import { LoggingMessageNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 import type { SseProxyOptions } from '../../lib/index.js';
 import { appStack } from '../support/app-stack.js';
-import { ABORTS, compatible, ERRORS, HEARTBEATS, STREAMS, versionOf } from '../support/compatibility.js';
+import { ABORTS, compatible, ERRORS, HEARTBEATS, PING, STREAMS, versionOf } from '../support/compatibility.js';
 import { tappedFetch } from '../support/sdks.js';
 import { onCleanUp, proxyApp, upstream } from '../support/servers.js';
 import { closeAndWatchEachTest, closed, Queue, signal } from '../support/watch.js';
-import { PING } from './clients-sdk.js';
 
 closeAndWatchEachTest();
 

@@ -1,12 +1,10 @@
 import { expect, it } from '@jest/globals';
 import type { SseProxyOptions } from '../../lib/index.js';
 import { appStack } from '../support/app-stack.js';
-import { ABORTS, ERRORS, HEARTBEATS, STREAMS } from '../support/compatibility.js';
+import { ABORTS, ERRORS, HEARTBEATS, PING, STREAMS } from '../support/compatibility.js';
 import { bytesOf, TEXT } from '../support/dialects.js';
 import { type Sdk, tappedFetch } from '../support/sdks.js';
 import { type Setting, setting } from '../support/stand-in.js';
-
-export const PING = ': ping\n\n';
 
 export type ClientSdk = Pick<Sdk, 'provider' | 'streamed' | 'stream'>;
 

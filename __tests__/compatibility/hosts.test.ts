@@ -12,12 +12,11 @@ import connect from 'connect';
 import express from 'express';
 import { createSseProxy, type SseProxyOptions } from '../../lib/index.js';
 import { type Ask, begin, beginWithEvent, expectOneByOne, http1Asker, http2Asker } from '../support/asking.js';
-import { ABORTS, compatible, ERRORS, HEARTBEATS, STREAMS, versionOf } from '../support/compatibility.js';
+import { ABORTS, compatible, ERRORS, HEARTBEATS, PING, STREAMS, versionOf } from '../support/compatibility.js';
 import { listenHttp2 } from '../support/http2.js';
 import { eventStream, listen, onCleanUp } from '../support/servers.js';
 import { closeAndWatchEachTest, closedPort, manualUpstream, Queue } from '../support/watch.js';
 import { bodyOf } from '../support/wire.js';
-import { PING } from './clients-sdk.js';
 
 closeAndWatchEachTest();
 

@@ -2,6 +2,9 @@ import { readFileSync } from 'node:fs';
 
 export { ABORTS, ERRORS, HEARTBEATS, STREAMS } from '../compatibility/titles.js';
 
+/** A heartbeat on the wire. */
+export const PING = ': ping\n\n';
+
 /** What the package is compatible with: who calls it, what stands in front of it, and where it runs. */
 export type Kind = 'client' | 'front' | 'host';
 
