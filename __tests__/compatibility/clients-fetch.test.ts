@@ -130,8 +130,13 @@ describe.each(CLIENTS)('$title', ({ ask }) => {
     const { body } = await coming;
     const chunks = body[Symbol.asyncIterator]();
     let text = '';
-    const until = async (end: string): Promise<void> => {
-      while (!text.endsWith(end)) text += Buffer.from((await chunks.next()).value ?? []).toString();
+    const until = async (wanted: string): Promise<void> => {
+      const { length } = text;
+      while (!text.includes(wanted, length)) {
+        const { done, value } = await chunks.next();
+        if (done === true) throw new Error(`The stream ended without ${wanted}`);
+        text += Buffer.from(value).toString();
+      }
     };
     for (const event of ['data: 1\n\n', 'data: 2\n\n']) {
       await until(PING.repeat(2));
