@@ -72,10 +72,11 @@ describe(compatible('client', 'curl', version), () => {
   });
 
   it(ERRORS, async () => {
-    const { curl, exit, res } = await ask({}, '--fail-with-body');
+    // The exit code is the same for every status.
+    const { curl, exit, res } = await ask({}, '--fail-with-body', '--write-out', ' %{http_code}');
     const said = text(curl.stdout);
     res.writeHead(429, { 'content-type': 'application/json' }).end('{"error":{}}');
-    expect(await said).toBe('{"error":{}}');
+    expect(await said).toBe('{"error":{}} 429');
     expect(await exit).toBe(HTTP_RETURNED_ERROR);
   });
 
