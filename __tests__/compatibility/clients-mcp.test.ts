@@ -112,6 +112,9 @@ describe(compatible('client', '@modelcontextprotocol/sdk', versionOf('@modelcont
   it(HEARTBEATS, async () => {
     const tap = tappedFetch();
     const { upstream, client } = await connected({ heartbeat: { interval: 10 } }, tap.fetch);
+    // Of what it cannot read it tells nobody else.
+    const errors: Error[] = [];
+    client.onerror = (error) => errors.push(error);
     const told = new Queue<number>();
     const result = client.callTool(count, undefined, { onprogress: ({ progress }) => told.push(progress) });
     for (const progress of [1, 2]) {
@@ -122,6 +125,7 @@ describe(compatible('client', '@modelcontextprotocol/sdk', versionOf('@modelcont
     }
     upstream.goOn(false);
     expect(await result).toMatchObject({ content: [{ type: 'text', text: '2' }] });
+    expect(errors).toEqual([]);
   });
 
   it('the session id, both ways', async () => {
