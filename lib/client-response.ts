@@ -137,7 +137,7 @@ export class ClientResponse {
 
     this.#isWrapped = Object.hasOwn(res, 'write');
     const { flush } = res as { flush?: () => void };
-    if (options.eventStream && typeof flush === 'function') this.#flush = () => flush.call(res);
+    if (options.eventStream && typeof flush === 'function') this.#flush = flush.bind(res);
     // After the tick in which the body starts to flow.
     queueMicrotask(() => this.#flushHead());
   }
