@@ -1,5 +1,5 @@
 /** The code blocks of the documentation, and what those that are programs run with. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { expect } from '@jest/globals';
+import { stop } from './programs.js';
 import { eventStream, onCleanUp } from './servers.js';
 import { Queue, type Received } from './watch.js';
 import { bodyOf } from './wire.js';
@@ -119,7 +120,7 @@ server.once('listening', () => console.log(server.address().port));`;
     env: { ...process.env, OPENAI_API_KEY: 'sk-test', [name]: value },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  onCleanUp(() => ended(child));
+  onCleanUp(() => stop(child));
   let errors = '';
   child.stderr.on('data', (chunk) => {
     errors += chunk;
@@ -136,17 +137,10 @@ server.once('listening', () => console.log(server.address().port));`;
     port,
     printed,
     async stopped() {
-      await ended(child);
+      await stop(child);
       return errors;
     },
   };
-}
-
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const close = once(child, 'close');
-  child.kill('SIGTERM');
-  await close;
 }
 
 const chunk = (members: object): string =>

@@ -1,12 +1,12 @@
 /** The servers that stand in front of an app, as Debian has them. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tls from 'node:tls';
 import { type Ask, http1Asker, http2Asker } from './asking.js';
+import { stop } from './programs.js';
 import { certificate } from './reference.js';
 import { onCleanUp } from './servers.js';
 
@@ -44,14 +44,10 @@ function versionOf(program: string, argument: string): string {
   return /\d+\.\d+\.\d+/.exec(stdout + stderr)?.[0] ?? '';
 }
 
-const nginxTemporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
-
-export const nginx: FrontServer = {
-  name: 'nginx',
-  version: versionOf('nginx', '-v'),
-  noticing: '',
-  cuts: { http1: true, http2: true },
-  config: ({ folder, plain, secure, pem, port }, settings) => `
+/** What nginx needs around its servers to run for a test. */
+export function nginxAround({ folder }: Pick<Place, 'folder'>, servers: string): string {
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+  return `
     daemon off;
     # One process: it runs as whoever runs the test, and ends at once.
     master_process off;
@@ -60,7 +56,21 @@ export const nginx: FrontServer = {
     events {}
     http {
       access_log off;
-      ${nginxTemporary.map((name) => `${name}_temp_path ${folder};`).join('\n')}
+      ${temporary.map((name) => `${name}_temp_path ${folder};`).join('\n')}
+      ${servers}
+    }
+  `;
+}
+
+export const nginx: FrontServer = {
+  name: 'nginx',
+  version: versionOf('nginx', '-v'),
+  noticing: '',
+  cuts: { http1: true, http2: true },
+  config: ({ folder, plain, secure, pem, port }, settings) =>
+    nginxAround(
+      { folder },
+      `
       server {
         listen unix:${plain};
         listen unix:${secure} ssl http2;
@@ -71,8 +81,8 @@ export const nginx: FrontServer = {
           ${settings}
         }
       }
-    }
-  `,
+      `,
+    ),
   args: (file, folder) => ['-p', folder, '-c', file],
 };
 
@@ -99,6 +109,19 @@ const haproxy: FrontServer = {
   args: (file) => ['-db', '-f', file],
 };
 
+/** What Caddy needs in front of its sites to run for a test. */
+export const caddyOptions = ({ folder }: Pick<Place, 'folder'>): string => `
+    {
+      admin off
+      auto_https off
+      storage file_system ${folder}
+      servers {
+        # HTTP/3 needs a port.
+        protocols h1 h2
+      }
+    }
+`;
+
 const caddyVersion = versionOf('caddy', 'version');
 // Earlier ones end what was cut as if it were whole: https://github.com/caddyserver/caddy/pull/5952.
 const caddyCuts = caddyVersion.localeCompare('2.7.6', 'en', { numeric: true }) >= 0;
@@ -109,15 +132,7 @@ const caddy: FrontServer = {
   noticing: '',
   cuts: { http1: caddyCuts, http2: caddyCuts },
   config: ({ folder, plain, secure, pem, port }, settings) => `
-    {
-      admin off
-      auto_https off
-      storage file_system ${folder}
-      servers {
-        # HTTP/3 needs a port.
-        protocols h1 h2
-      }
-    }
+    ${caddyOptions({ folder })}
     http://localhost {
       bind unix/${plain}
       reverse_proxy 127.0.0.1:${port} {
@@ -147,7 +162,7 @@ export async function startFront(front: FrontServer, port: number, settings = ''
   await writeFile(place.pem, `${cert}\n${key}\n`);
   await writeFile(at('config'), `${front.config(place, settings)}\n`);
   const child = spawn(front.name, front.args(at('config'), folder), { env, stdio: ['ignore', 'ignore', 'pipe'] });
-  onCleanUp(() => stopped(child));
+  onCleanUp(() => stop(child));
   let log = '';
   child.stderr.on('data', (chunk) => {
     log += chunk;
@@ -162,13 +177,6 @@ export async function startFront(front: FrontServer, port: number, settings = ''
       tls.connect({ path: place.secure, ALPNProtocols: ['h2'], servername: 'localhost', ca: cert }),
     ),
   };
-}
-
-async function stopped(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exit = once(child, 'exit');
-  child.kill('SIGTERM');
-  await exit;
 }
 
 function accepts(path: string): Promise<boolean> {

@@ -6,6 +6,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { SseProxyOptions } from '../../lib/index.js';
 import { appStack } from '../support/app-stack.js';
 import { ABORTS, compatible, ERRORS, HEARTBEATS, STREAMS } from '../support/compatibility.js';
+import { stop } from '../support/programs.js';
 import { eventStream, onCleanUp, type ProxyUnderTest, proxyApp, reader } from '../support/servers.js';
 import { closeAndWatchEachTest, manualUpstream, type Received } from '../support/watch.js';
 
@@ -31,10 +32,7 @@ async function ask(options: SseProxyOptions = {}, ...args: string[]): Promise<As
   const given = ['--silent', '--no-buffer', ...args, `${proxy.url}/v1/chat`, '--json', '{ "stream": true }'];
   const curl = spawn('curl', given, { stdio: ['ignore', 'pipe', 'ignore'] });
   const exit = once(curl, 'exit').then(([code]) => code as number | null);
-  onCleanUp(async () => {
-    curl.kill();
-    await exit;
-  });
+  onCleanUp(() => stop(curl));
   return { curl, exit, proxy, ...(await requests.next()) };
 }
 

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { beginWithEvent, expectOneByOne } from '../support/asking.js';
 import { BLOCKS, codeOf, needsSystem, ROOT, replaced, start, tokenByToken, withStandIn } from '../support/docs.js';
-import { FRONT_SERVERS, startFront } from '../support/front-servers.js';
+import { caddyOptions, FRONT_SERVERS, nginxAround, startFront } from '../support/front-servers.js';
 import { onCleanUp, proxyApp, reader } from '../support/servers.js';
 import { closeAndWatchEachTest, manualUpstream } from '../support/watch.js';
 
@@ -54,12 +54,8 @@ type Place = Parameters<(typeof FRONT_SERVERS)[number]['config']>[0];
 const CONFIGS: Record<string, (config: string, place: Place) => string> = {
   nginx: (config, { folder, plain, secure, pem, port }) => {
     const listen = `listen unix:${plain}; listen unix:${secure} ssl http2; ssl_certificate ${pem}; ssl_certificate_key ${pem};`;
-    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
-      (name) => `${name}_temp_path ${folder};`,
-    );
     const server = replaced(replaced(config, 'listen 80;', listen), '127.0.0.1:3000', `127.0.0.1:${port}`);
-    const main = `daemon off; master_process off; pid ${folder}/nginx.pid; error_log stderr warn; events {}`;
-    return `${main} http { access_log off; ${temporary.join(' ')} ${server} }`;
+    return nginxAround({ folder }, server);
   },
   haproxy: (config, { plain, secure, pem, port }) => {
     const bind = `bind unix@${plain}\n  bind unix@${secure} ssl crt ${pem} alpn h2`;
@@ -68,9 +64,8 @@ const CONFIGS: Record<string, (config: string, place: Place) => string> = {
   caddy: (config, { folder, plain, secure, pem, port }) => {
     const site = (name: string, bind: string): string =>
       replaced(replaced(config, 'example.com {', `${name} {\n  ${bind}`), '127.0.0.1:3000', `127.0.0.1:${port}`);
-    const main = `{\n admin off\n auto_https off\n storage file_system ${folder}\n servers {\n protocols h1 h2\n }\n}\n`;
     const secured = site('https://localhost', `bind unix/${secure}\n  tls ${pem} ${pem}`);
-    return main + site('http://localhost', `bind unix/${plain}`) + secured;
+    return caddyOptions({ folder }) + site('http://localhost', `bind unix/${plain}`) + secured;
   },
 };
 

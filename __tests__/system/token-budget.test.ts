@@ -8,6 +8,7 @@ import { describe, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { REDIS_OPTIONS } from '../../examples/token-budget/budget.js';
 import { type BudgetApp, budgetApp, pricedUpstream } from '../support/budget.js';
+import { stop } from '../support/programs.js';
 import { onCleanUp, readAll } from '../support/servers.js';
 import { closeAndWatchEachTest, closedPort, until } from '../support/watch.js';
 
@@ -24,7 +25,7 @@ async function redisServer(port: number): Promise<ChildProcess> {
   const child = spawn(process.env.REDIS_SERVER_PATH ?? 'redis-server', [...where, '--save', '', '--appendonly', 'no'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  onCleanUp(() => stop(child));
+  onCleanUp(() => kill(child));
   let log = '';
   for await (const chunk of child.stdout) {
     log += chunk;
@@ -34,13 +35,8 @@ async function redisServer(port: number): Promise<ChildProcess> {
   return child;
 }
 
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exit = once(child, 'exit');
-  // Even where it is stopped.
-  child.kill('SIGKILL');
-  await exit;
-}
+/** Even where it is stopped. */
+const kill = (child: ChildProcess): Promise<void> => stop(child, 'SIGKILL');
 
 interface Instance {
   app: BudgetApp;
@@ -117,7 +113,7 @@ describe('a Redis that goes away', () => {
     expect(await two.app.isRefused('ada')).toBe(true);
 
     const closes = [one, two].map(({ redis }) => once(redis, 'close'));
-    await stop(server);
+    await kill(server);
     await Promise.all(closes);
     // Nobody is locked out, and nobody spends without a limit.
     for (const { app } of [one, two]) {
@@ -141,7 +137,7 @@ describe('a Redis that goes away', () => {
     const late = { commandTimeout: 600_000, retryStrategy: () => 600_000 };
     const { app, redis } = await instance((await pricedUpstream()).url, port, late);
     const close = once(redis, 'close');
-    await stop(server);
+    await kill(server);
     await close;
     await app.spend('ada', 100);
     expect(await app.isRefused('ada')).toBe(true);
@@ -156,7 +152,7 @@ describe('a Redis that goes away', () => {
     const answer = app.ask('ada');
     const res = await others.next();
     const close = once(redis, 'close');
-    await stop(server);
+    await kill(server);
     await close;
     res.writeHead(200, { 'content-type': 'application/json' }).end('{"usage":{"total_tokens":100}}');
     expect((await readAll(await answer)).toString()).toBe('{"usage":{"total_tokens":100}}');
