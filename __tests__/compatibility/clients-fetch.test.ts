@@ -173,3 +173,14 @@ describe.each(CLIENTS)('$title', ({ ask }) => {
     expect(log).toEqual(['GET /events 200']);
   });
 });
+
+it('the body of a fetch that is cancelled before a chunk of it is read', async () => {
+  const { url, requests } = await manualUpstream();
+  const proxy = await proxyApp({ target: url }, appStack());
+  const coming = fetch(proxy.url);
+  const { res, closed } = await requests.next();
+  eventStream(res);
+  await (await coming).body?.cancel();
+  await closed;
+  expect((await proxy.summary()).outcome).toBe('client-closed');
+});

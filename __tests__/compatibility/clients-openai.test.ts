@@ -145,6 +145,16 @@ describe(compatible('client', 'openai', versionOf('openai')), () => {
     expect(thrown).toMatchObject({ status: 502, code: 'UPSTREAM_UNREACHABLE', type: 'proxy_error' });
   });
 
+  it('an abort from within', async () => {
+    const { client, standIn, proxy } = await behindApp();
+    const coming = client.chat.completions.create({ model: 'm', stream: true, messages });
+    const answer = await standIn.nextStream();
+    const stream = await coming;
+    for await (const _chunk of stream) stream.controller.abort();
+    await answer.closed;
+    expect((await proxy.summary()).outcome).toBe('client-closed');
+  });
+
   it('loops that are left', async () => {
     const { client, standIn, proxy } = await behindApp();
     const coming = client.chat.completions.create({ model: 'm', stream: true, messages });
