@@ -191,7 +191,7 @@ export class Answer {
     this.#events ??= this.#createEvents();
     if (this.#relay === undefined) this.relay();
     this.#events?.detach();
-    this.#relay?.body.on('data', (chunk: Buffer) => onBytes(chunk.length));
+    this.#relay?.observe((chunk) => onBytes(chunk.length));
     this.#relay?.detach();
   }
 

@@ -27,6 +27,7 @@ export class ClientResponse {
   readonly #http2: Http2ServerResponse | undefined;
   #app: HeaderFields | undefined;
   #flush: (() => void) | undefined;
+  #onDrain: (() => void) | undefined;
   #headFlushed = false;
   #hints = 0;
   /** Middleware has put a `write` of its own in front, which may hold chunks back, and the head with them. */
@@ -173,12 +174,17 @@ export class ClientResponse {
     this.#flush?.();
   }
 
-  /** Returns `false` where the client should be waited for: see {@link onDrain}. */
-  write(pieces: readonly Buffer[], size: number): boolean {
+  /**
+   * Returns `false` where the client should be waited for: see {@link onDrain}. `isLast` tells that the end may follow in the
+   * same tick: then it leaves together with it.
+   */
+  write(pieces: readonly Buffer[], size: number, isLast = false): boolean {
+    const res = this.#res;
     // A hook has ended the response.
-    if (this.#res.writableEnded) return true;
+    if (res.writableEnded) return true;
+    const isAtOnce = this.#isPlain && !isLast;
+    const more = isAtOnce ? this.#writeAtOnce(pieces, size) : res.write(joined(pieces, size));
     if (!this.#isWrapped) this.#headFlushed = true;
-    const more = this.#isPlain ? this.#writeAtOnce(pieces, size) : this.#res.write(joined(pieces, size));
     this.#flush?.();
     return more;
   }
@@ -188,22 +194,26 @@ export class ClientResponse {
     return this.#http2 === undefined && this.#res.write === OutgoingMessage.prototype.write;
   }
 
-  /** Node would write a chunk in four pieces, and hold them together until the tick after next. */
+  /**
+   * Behind the head past the response, straight into its connection: Node would write a chunk in four pieces, and hold them
+   * until the end of the tick.
+   */
   #writeAtOnce(pieces: readonly Buffer[], size: number): boolean {
     const res = this.#res;
-    const { socket, chunkedEncoding } = res;
+    const { socket } = res;
+    const isDirect = this.#headFlushed && socket?.writable === true;
+    let parts = pieces;
+    if (!isDirect) parts = [joined(pieces, size)];
+    else if (res.chunkedEncoding) parts = chunkOf(pieces, size);
+    const isOneWrite = isDirect && parts.length === 1;
     let more = true;
-    socket?.cork();
-    // The chunk is made here, and the last one by Node.
-    res.chunkedEncoding = false;
-    try {
-      for (const part of chunkedEncoding ? chunkOf(pieces, size) : pieces) more = res.write(part);
-    } finally {
-      res.chunkedEncoding = chunkedEncoding;
-      socket?.uncork();
-    }
+    if (!isOneWrite) socket?.cork();
+    for (const part of parts) more = (isDirect ? socket : res).write(part);
+    if (!isOneWrite) socket?.uncork();
     // A large write is never "more" to Node, even where the operating system has taken all of it.
-    return more || socket?.writableLength === 0;
+    if (more || socket?.writableLength === 0) return true;
+    if (isDirect && this.#onDrain !== undefined) socket.once('drain', this.#onDrain);
+    return false;
   }
 
   /** Nothing that was written is still on its way out. */
@@ -213,6 +223,7 @@ export class ClientResponse {
 
   /** Calls back whenever the client can take more. */
   onDrain(callback: () => void): void {
+    this.#onDrain = callback;
     // Once for all: `compression` moves the listener to a stream of its own, from where `once` would not remove it.
     this.#res.on('drain', callback);
   }

@@ -77,22 +77,21 @@ export class EventLayer {
 
   /** Listens to what the client is sent. */
   accompany(relay: Relay): void {
-    const { body } = relay;
     const transformer = this.#transformer;
     const tap = this.#tap;
     const boundary = this.#boundary;
     if (transformer !== undefined && this.#plan.observes) {
-      body.on('data', () => {
+      relay.observe(() => {
         for (const event of transformer.takeSent()) this.#sent.push(event);
       });
     }
-    if (tap !== undefined) body.on('data', (chunk: Buffer) => tap.push(chunk));
-    if (boundary !== undefined) body.on('data', (chunk: Buffer) => boundary.sent(chunk));
+    if (tap !== undefined) relay.observe((chunk) => tap.push(chunk));
+    if (boundary !== undefined) relay.observe((chunk) => boundary.sent(chunk));
     if (this.#plan.beats && this.#config.heartbeat !== undefined) {
       const { interval, bytes } = this.#config.heartbeat;
       const heartbeat = new Heartbeat(interval, () => this.#beat(bytes, relay));
       this.#heartbeat = heartbeat;
-      body.on('data', () => heartbeat.sent());
+      relay.observe(() => heartbeat.sent());
     }
   }
 

@@ -5,6 +5,7 @@ import type { ClientResponse } from './client-response.js';
 import type { Deadlines } from './deadlines.js';
 import { BYTE_ORDER_MARK } from './formats/format.js';
 import { Gatherer } from './gatherer.js';
+import { takePieces } from './pieces.js';
 
 /** How long the stages may take to hand over what a broken body had brought. Milliseconds. */
 const LINGER = 5_000;
@@ -21,8 +22,8 @@ export interface RelayHandlers {
  * the two are no stages, or few: a decoder, a transform.
  */
 export class Relay {
-  /** What the client gets. Who listens to its `data` is told before it is sent, at the end of the same tick. */
-  readonly body: Readable;
+  /** What the client gets. */
+  readonly #body: Readable;
   readonly #source: IncomingMessage;
   readonly #stages: readonly Transform[];
   readonly #client: ClientResponse;
@@ -30,8 +31,11 @@ export class Relay {
   readonly #account: Account;
   readonly #deadlines: Deadlines;
   readonly #gatherer = new Gatherer((pieces, size) => this.#send(pieces, size));
-  readonly #forward = (chunk: Buffer): void => this.#gatherer.push(chunk);
-  /** How many bytes of what may become a byte order mark are held back. */
+  readonly #observers: ((chunk: Buffer) => void)[] = [];
+  #hasBegun = false;
+  /** A byte order mark is to be left out, if there is one. */
+  #skipsMark = false;
+  /** How many bytes of what may become one are held back. */
   #heldBack = 0;
   #isDetached = false;
   #onCut: (() => void) | undefined;
@@ -51,25 +55,40 @@ export class Relay {
     this.#account = account;
     this.#deadlines = deadlines;
     this.#handlers = handlers;
-    this.body = stages.reduce<Readable>((from, stage) => from.pipe(stage), source);
-    this.body.on('data', this.#forward);
-    this.body.once('data', () => account.firstByte());
+    this.#body = stages.reduce<Readable>((from, stage) => from.pipe(stage), source);
+    const onData = this.#onData.bind(this);
+    this.#body.on('data', onData);
+    if (stages.length === 0) takePieces(source, onData);
     client.onDrain(() => this.#onDrain());
     // Of a body that goes through stages, what the client gets does not tell how the upstream is.
     if (stages.length > 0) source.on('data', () => this.#touch());
     deadlines.start('idle');
     for (const stage of stages) stage.once('error', (cause) => this.#onError(stage, cause));
-    this.body.once('end', () => this.#onEnd());
+    this.#body.once('end', () => this.#onEnd());
+  }
+
+  /** The callback is told of each chunk before it is sent, which is at the end of the same tick. */
+  observe(callback: (chunk: Buffer) => void): void {
+    this.#observers.push(callback);
+  }
+
+  #onData(chunk: Buffer): void {
+    if (!this.#hasBegun) this.#account.firstByte();
+    this.#hasBegun = true;
+    for (const observe of this.#observers) observe(chunk);
+    if (this.#isDetached) return;
+    if (this.#skipsMark) this.#pushWithoutMark(chunk);
+    else this.#gatherer.push(chunk);
   }
 
   #send(pieces: Buffer[], size: number): void {
     this.#account.bytes += size;
-    if (this.#client.write(pieces, size)) {
+    if (this.#client.write(pieces, size, this.#source.complete)) {
       this.#deadlines.start('idle');
       return;
     }
     // From here on it is the client that is waited for.
-    this.body.pause();
+    this.#body.pause();
     this.#deadlines.stop('idle');
     this.#deadlines.start('drain');
   }
@@ -78,33 +97,30 @@ export class Relay {
   detach(): void {
     this.#isDetached = true;
     this.#gatherer.clear();
-    this.body.removeListener('data', this.#forward);
     this.#deadlines.stop('drain');
     this.#deadlines.start('idle');
-    this.body.resume();
+    this.#body.resume();
   }
 
   /** Something was sent in front of the body, where a byte order mark is one no more. */
   skipByteOrderMark(): void {
-    const skip = (chunk: Buffer): void => {
-      if (this.#isDetached) return;
-      const held = this.#heldBack;
-      let i = 0;
-      while (held + i < 3 && i < chunk.length && chunk[i] === BYTE_ORDER_MARK[held + i]) i += 1;
-      if (held + i < 3 && i === chunk.length) {
-        this.#heldBack += i;
-        return;
-      }
-      this.body.removeListener('data', skip);
-      this.body.on('data', this.#forward);
-      const isMark = held + i === 3;
-      if (isMark) this.#heldBack = 0;
-      else this.#releaseHeldBack();
-      const rest = isMark ? chunk.subarray(i) : chunk;
-      if (rest.length > 0) this.#forward(rest);
-    };
-    this.body.removeListener('data', this.#forward);
-    this.body.on('data', skip);
+    this.#skipsMark = true;
+  }
+
+  #pushWithoutMark(chunk: Buffer): void {
+    const held = this.#heldBack;
+    let i = 0;
+    while (held + i < 3 && i < chunk.length && chunk[i] === BYTE_ORDER_MARK[held + i]) i += 1;
+    if (held + i < 3 && i === chunk.length) {
+      this.#heldBack += i;
+      return;
+    }
+    this.#skipsMark = false;
+    const isMark = held + i === 3;
+    if (isMark) this.#heldBack = 0;
+    else this.#releaseHeldBack();
+    const rest = isMark ? chunk.subarray(i) : chunk;
+    if (rest.length > 0) this.#gatherer.push(rest);
   }
 
   /** The body broke off: hands on what has come of it, and then calls back. */
@@ -126,18 +142,21 @@ export class Relay {
     if (this.#isDetached) return;
     this.#deadlines.stop('drain');
     this.#deadlines.start('idle');
-    this.body.resume();
+    this.#body.resume();
   }
 
   #touch(): void {
-    if (!this.body.isPaused()) this.#deadlines.start('idle');
+    if (!this.#body.isPaused()) this.#deadlines.start('idle');
   }
 
   /** What came in the same read as a failure is not to be lost. */
   #readRest(): void {
     const source = this.#source;
     // But bytes after the end of a message make it a broken one, and with all its bytes it would look whole.
-    if (source.complete && this.#client.isLengthDelimited) return;
+    if (source.complete && this.#client.isLengthDelimited) {
+      this.#gatherer.clear();
+      return;
+    }
     for (let chunk = source.read(); chunk !== null; chunk = source.read()) {
       // Of a source that has failed, `read` hands out what is buffered, but emits it no more.
       if (source.errored !== null) source.emit('data', chunk);
@@ -146,7 +165,7 @@ export class Relay {
 
   /** It is no byte order mark. */
   #releaseHeldBack(): void {
-    if (this.#heldBack > 0) this.#forward(BYTE_ORDER_MARK.subarray(0, this.#heldBack));
+    if (this.#heldBack > 0) this.#gatherer.push(BYTE_ORDER_MARK.subarray(0, this.#heldBack));
     this.#heldBack = 0;
   }
 
@@ -171,7 +190,7 @@ export class Relay {
   /** Behind the last of them there is nothing left to wait for. */
   #endStage(index: number): void {
     const stage = this.#stages[index];
-    if (stage === undefined || this.body.readableEnded) this.#onEnd();
+    if (stage === undefined || this.#body.readableEnded) this.#onEnd();
     else stage.end();
   }
 }

@@ -179,6 +179,17 @@ describe('the body', () => {
     response.end([]);
   });
 
+  it('leaves together with the end where that follows in the same tick', async () => {
+    const { client: socket, response } = await client();
+    response.commit(head(), asGiven);
+    write(response, Buffer.from('a'));
+    await once(socket, 'data');
+    response.write([Buffer.from('b')], 1, true);
+    response.end([]);
+    const [chunk] = await once(socket, 'data');
+    expect(String(chunk)).toBe('1\r\nb\r\n0\r\n\r\n');
+  });
+
   it('can take more where the operating system has taken all of a large write', async () => {
     const { response } = await client();
     response.commit(head(), asGiven);

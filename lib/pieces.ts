@@ -1,0 +1,24 @@
+import type { IncomingMessage } from 'node:http';
+import { override } from './override.js';
+
+/**
+ * Hands on the pieces of a body as Node's parser finds them, past the machinery of a Readable: that costs more than all that is
+ * done with a piece.
+ *
+ * `take` has to be the listener of the source's `data` as well. It is told by that where a piece is to wait, and where somebody
+ * beside it listens, such as a hook in `on.proxyRes`.
+ */
+export function takePieces(source: IncomingMessage, take: (piece: Buffer) => void): void {
+  const { push } = source;
+  override(source, 'push', (piece: Buffer | null, ...rest) => {
+    const isDirect =
+      piece !== null &&
+      source.readableFlowing === true &&
+      source.readableLength === 0 &&
+      !source.destroyed &&
+      source.listenerCount('data') === 1;
+    if (!isDirect) return push.call(source, piece, ...rest);
+    take(piece);
+    return true;
+  });
+}
