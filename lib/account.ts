@@ -40,7 +40,8 @@ export class Account {
   #attempted(result: Omit<AttemptSummary, 'target'>): void {
     const attempt = this.attempts.at(-1);
     if (attempt === undefined || attempt.error !== undefined) return;
-    Object.assign(attempt, { duration: this.#elapsed() - this.#sentAt }, attempt, result);
+    attempt.duration ??= this.#elapsed() - this.#sentAt;
+    Object.assign(attempt, result);
   }
 
   firstByte(): void {

@@ -35,26 +35,31 @@ export class Admission {
   }
 
   /**
-   * Asks for a place, where there is none yet; resolves when it is there.
+   * Asks for a place, where there is none yet. A promise where it is to be waited for.
    *
-   * @throws {SseProxyError} `DRAINING`, `NOT_FOUND`, `METHOD_NOT_ALLOWED`, `REQUEST_BODY_TOO_LARGE`, `CONCURRENCY_LIMIT`
+   * @throws {SseProxyError} `DRAINING`, `NOT_FOUND`, `METHOD_NOT_ALLOWED`, `REQUEST_BODY_TOO_LARGE`; what is waited for may fail
+   * with `CONCURRENCY_LIMIT`
    */
-  async enter(req: IncomingMessage, body: RequestBody): Promise<void> {
-    if (this.#hasPlace) return;
+  enter(req: IncomingMessage, body: RequestBody): Promise<void> | undefined {
+    if (this.#hasPlace) return undefined;
     const { limiter, isDraining } = this.#doorkeeper;
     if (isDraining()) throw new SseProxyError('DRAINING');
     checkAllowed(this.#allow, req.method, req.url);
     if (knownSize(req, body) > this.#maxBody) throw new SseProxyError('REQUEST_BODY_TOO_LARGE');
-    if (limiter !== undefined) {
-      await new Promise<void>((resolve, reject) => {
-        const refused = (refusal: Refusal): void => {
-          this.#diagnostics?.turnedAway(refusal);
-          reject(new SseProxyError('CONCURRENCY_LIMIT'));
-        };
-        this.#stopWaiting = limiter.enter(resolve, refused);
-        if (this.#stopWaiting !== undefined) this.#diagnostics?.waits();
-      });
-    }
+    if (limiter !== undefined) return this.#wait(limiter);
+    this.#hasPlace = true;
+    return undefined;
+  }
+
+  async #wait(limiter: Limiter): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const refused = (refusal: Refusal): void => {
+        this.#diagnostics?.turnedAway(refusal);
+        reject(new SseProxyError('CONCURRENCY_LIMIT'));
+      };
+      this.#stopWaiting = limiter.enter(resolve, refused);
+      if (this.#stopWaiting !== undefined) this.#diagnostics?.waits();
+    });
     this.#hasPlace = true;
     // It has left while it was waiting.
     if (this.#hasLeft) this.leave();

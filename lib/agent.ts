@@ -56,18 +56,18 @@ class Guard {
     this.#socket = socket;
     // In front of Node's own listener, by which the response is completed.
     socket.prependListener('data', this.#onData);
+    // By which an agent is told that it can have the connection back.
+    socket.on('free', () => this.watch(undefined));
   }
 
-  watch(request: Request): void {
+  watch(request: Request | undefined): void {
     this.#request = request;
-    request.once('close', () => {
-      // From here on the connection is the new protocol's.
-      if (request.res?.statusCode === 101) this.#socket.removeListener('data', this.#onData);
-      if (this.#request === request) this.#request = undefined;
-    });
   }
 
   readonly #onData = (): void => {
-    if (this.#request === undefined || this.#request.res?.complete) this.#socket.destroy();
+    const response = this.#request?.res;
+    // From here on the connection is the new protocol's.
+    if (response?.statusCode === 101) this.#socket.removeListener('data', this.#onData);
+    else if (this.#request === undefined || response?.complete) this.#socket.destroy();
   };
 }

@@ -14,8 +14,8 @@ import { UpstreamResponse } from './upstream-response.js';
 
 /** What an attempt reports. After `failed` nothing else is reported. */
 export interface AttemptHandlers {
-  /** The path that is asked for is known, as `pathRewrite` has left it. Resolves with the one to send; may change `body`. */
-  prepare(attempt: Attempt, path: string): Promise<string>;
+  /** The path that is asked for is known, as `pathRewrite` has left it. Gives the one to send; may change `body`. */
+  prepare(attempt: Attempt, path: string): string | Promise<string>;
   /** The request is about to be sent to this origin. */
   sending(target: string): void;
   /** A 1xx response. */
@@ -116,7 +116,7 @@ export class Attempt {
     return this.#connected || this.#headReceived;
   }
 
-  prepare(path: string): Promise<string> {
+  prepare(path: string): string | Promise<string> {
     return this.#handlers.prepare(this, path);
   }
 

@@ -21,40 +21,51 @@ export const TIMEOUT_CODES: Readonly<Record<Phase, SseProxyErrorCode>> = {
   total: 'TOTAL_TIMEOUT',
 };
 
-/** The timers of one exchange. */
+/** The timers of one exchange: one for all of it, and one for the phase that it is in. */
 export class Deadlines {
   readonly #timeouts: Timeouts;
   readonly #onTimeout: (phase: Phase) => void;
-  readonly #timers: Record<Phase, NodeJS.Timeout | undefined> = {
-    connect: undefined,
-    headers: undefined,
-    idle: undefined,
-    drain: undefined,
-    total: undefined,
-  };
+  #total: NodeJS.Timeout | undefined;
+  #phase: Exclude<Phase, 'total'> = 'connect';
+  #timer: NodeJS.Timeout | undefined;
+  /** Of the timer. Milliseconds. */
+  #timeout = 0;
 
   constructor(timeouts: Timeouts, onTimeout: (phase: Phase) => void) {
     this.#timeouts = timeouts;
     this.#onTimeout = onTimeout;
   }
 
-  /** Starts the phase, or starts it again. */
-  start(phase: Phase): void {
+  /** The exchange has begun. */
+  begin(): void {
+    const { total } = this.#timeouts;
+    if (total !== false) this.#total = setTimeout(() => this.#onTimeout('total'), total);
+  }
+
+  /** A phase begins, or begins again. The one before is over. */
+  enter(phase: Exclude<Phase, 'total'>): void {
     const timeout = this.#timeouts[phase];
-    if (timeout === false) return;
-    const timer = this.#timers[phase];
-    if (timer === undefined) this.#timers[phase] = setTimeout(() => this.#onTimeout(phase), timeout);
-    else timer.refresh();
-  }
-
-  stop(...phases: Phase[]): void {
-    for (const phase of phases) {
-      clearTimeout(this.#timers[phase]);
-      this.#timers[phase] = undefined;
+    this.#phase = phase;
+    // With each piece of a body, and most phases are given the same time.
+    if (this.#timer !== undefined && timeout === this.#timeout) {
+      this.#timer.refresh();
+      return;
     }
+    this.leave();
+    if (timeout === false) return;
+    this.#timeout = timeout;
+    this.#timer = setTimeout(() => this.#onTimeout(this.#phase), timeout);
   }
 
-  stopAll(): void {
-    this.stop('connect', 'headers', 'idle', 'drain', 'total');
+  /** The phase is over, and nothing is waited for. */
+  leave(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** The exchange is over. */
+  stop(): void {
+    clearTimeout(this.#total);
+    this.leave();
   }
 }

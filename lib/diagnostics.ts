@@ -7,7 +7,7 @@ import type { Outcome, SseProxyError } from './errors.js';
 import type { EventPlan } from './event-plan.js';
 import { first } from './headers.js';
 import type { Refusal } from './limiter.js';
-import { parseMediaType } from './media-type.js';
+import { essenceOf } from './media-type.js';
 import type { Route } from './routes.js';
 import type { Secrets } from './secrets.js';
 import type { Exchange } from './types.js';
@@ -80,10 +80,10 @@ export class Diagnostics {
 
   /** The head of the upstream's response has come. */
   head({ statusCode, headers, eventStream, isGated, plan }: UpstreamHead): void {
-    const type = parseMediaType(first(headers['content-type']))?.essence;
+    const type = essenceOf(first(headers['content-type']));
     const what = [
       `head: ${statusCode}`,
-      type ?? 'no content type',
+      type || 'no content type',
       eventStream && 'event stream',
       isGated && 'waits for its first event',
       ...tasksOf(plan),

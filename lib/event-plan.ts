@@ -5,7 +5,7 @@ import { json, jsonArray } from './formats/json.js';
 import { ndjson } from './formats/ndjson.js';
 import { sse } from './formats/sse.js';
 import { first, forbidsTransform } from './headers.js';
-import { acceptsEventStream, isJsonLinesType, isJsonType, parseMediaType } from './media-type.js';
+import { acceptsEventStream, essenceOf, isJsonLinesType, isJsonType } from './media-type.js';
 import type { Config } from './options.js';
 import type { ResponseHead } from './types.js';
 
@@ -44,7 +44,7 @@ export function planEvents(
   { eventStream, hasExtras, hasProvider }: { eventStream: boolean; hasExtras: boolean; hasProvider: boolean },
 ): EventPlan {
   const contentType = first(headers['content-type']);
-  const type = parseMediaType(contentType)?.essence ?? '';
+  const type = essenceOf(contentType);
   const coding = codingOf(headers['content-encoding']);
   const format = eventStream ? formatOf(contentType, type) : json;
 

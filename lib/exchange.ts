@@ -21,7 +21,7 @@ import { type RequestBody, requestBody } from './request-body.js';
 import { editRequest, readEditable } from './request-edit.js';
 import type { Route } from './routes.js';
 import { Secrets } from './secrets.js';
-import type { AttemptSummary, Exchange, HeaderFields, RequestEdit, ResponseHead } from './types.js';
+import type { AttemptSummary, Exchange, HeaderFields, Provider, RequestEdit, ResponseHead } from './types.js';
 import type { Upstream } from './upstream.js';
 import type { UpstreamResponse } from './upstream-response.js';
 
@@ -112,7 +112,7 @@ export class ProxyExchange implements Exchange {
       return false;
     }
     this.#onEnd = onEnd;
-    this.#deadlines.start('total');
+    this.#deadlines.begin();
     this.#client.onceClosed(() => this.#onClosed());
     if (timeout) this.#client.limitSilence(timeout);
     return true;
@@ -142,19 +142,16 @@ export class ProxyExchange implements Exchange {
         this.#account.sending(target);
         this.#diagnostics?.sending(this, route.provider?.name, this.#attempt?.secrets);
       },
-      connecting: () => deadlines.start('connect'),
-      connected: () => {
-        deadlines.stop('connect');
-        deadlines.start('headers');
-      },
-      taken: () => deadlines.start('headers'),
+      connecting: () => deadlines.enter('connect'),
+      connected: () => deadlines.enter('headers'),
+      taken: () => deadlines.enter('headers'),
       // From here on all of it is the user's.
       handedOver: () => {
-        deadlines.stopAll();
+        deadlines.stop();
         this.#diagnostics?.handedOver();
       },
       information: (info) => this.#onInformation(info),
-      head: (response, source) => void this.#onHead(response, source),
+      head: (response, source) => this.#onHead(response, source),
       empty: () => this.#respond({ statusCode: 200, statusMessage: '', headers: { 'content-length': '0' } }, ''),
       failed: (error, notify) => this.#onFailure(error, notify),
     };
@@ -173,14 +170,21 @@ export class ProxyExchange implements Exchange {
     return this.#services.upstream.send(this.#attempt);
   }
 
-  /** The request is the proxy's, and about to be sent. Resolves with the path to send. */
-  async #prepare(attempt: Attempt, path: string): Promise<string> {
-    await this.#admission.enter(this.req, this.#body);
+  /** The request is the proxy's, and about to be sent. Gives the path to send. */
+  #prepare(attempt: Attempt, path: string): string | Promise<string> {
+    const waiting = this.#admission.enter(this.req, this.#body);
+    return waiting === undefined ? this.#admitted(attempt, path) : waiting.then(() => this.#admitted(attempt, path));
+  }
+
+  #admitted(attempt: Attempt, path: string): string | Promise<string> {
     confine(path);
     this.path = path;
     attempt.setFields = this.#fieldsToSet();
     const { provider } = attempt.route;
-    if (provider === undefined) return path;
+    return provider === undefined ? path : this.#prepareFor(provider, attempt, path);
+  }
+
+  async #prepareFor(provider: Provider, attempt: Attempt, path: string): Promise<string> {
     attempt.credentials = await credentialsOf(provider, this);
     const secrets = new Secrets(attempt.credentials ?? {});
     if (!secrets.isEmpty) attempt.secrets = secrets;
@@ -211,40 +215,49 @@ export class ProxyExchange implements Exchange {
     this.#client.inform({ ...info, headers });
   }
 
-  async #onHead(response: UpstreamResponse, source: IncomingMessage): Promise<void> {
+  #onHead(response: UpstreamResponse, source: IncomingMessage): void {
     const attempt = this.#attempt as Attempt;
     this.#account.headers(response.statusCode);
     try {
       const answer = this.#createAnswer(attempt, response, source);
       const { statusCode, headers } = answer;
-      if (this.#isClosed) {
-        this.#continueWith(answer);
-        return;
-      }
+      if (this.#isClosed) this.#continueWith(answer);
       // A hook of the user's has sent a head of its own: only the body is left to pass on.
-      if (!this.#client.headersSent) {
-        if (this.#tryNext({ statusCode, headers, reached: true })) return;
-        const failure = answer.isGated ? await answer.gate() : undefined;
-        if (attempt.isOver) return;
-        if (this.#isClosed) {
-          this.#continueWith(answer);
-          return;
-        }
-        if (failure !== undefined) {
-          this.#onGateFailure(failure);
-          return;
-        }
-        this.#failover.answered({ statusCode, headers, reached: true });
-        // Before it is committed: what it has begun by then has to be ended.
-        this.#answer = answer;
-        answer.commit();
-      }
-      this.#answer = answer;
-      this.#deadlines.stop('headers');
-      answer.relay();
+      else if (this.#client.headersSent) this.#passOn(answer);
+      else if (this.#tryNext({ statusCode, headers, reached: true })) return;
+      else if (answer.isGated) void this.#gate(attempt, answer);
+      else this.#accept(answer);
     } catch (cause) {
-      attempt.fail(cause instanceof SseProxyError ? cause : hookFailed(cause));
+      attempt.fail(hookFailed(cause));
     }
+  }
+
+  /** Looks at the first event before the head becomes the client's. */
+  async #gate(attempt: Attempt, answer: Answer): Promise<void> {
+    try {
+      const failure = await answer.gate();
+      if (attempt.isOver) return;
+      if (this.#isClosed) this.#continueWith(answer);
+      else if (failure === undefined) this.#accept(answer);
+      else this.#onGateFailure(failure);
+    } catch (cause) {
+      attempt.fail(hookFailed(cause));
+    }
+  }
+
+  /** It is what the client gets. */
+  #accept(answer: Answer): void {
+    const { statusCode, headers } = answer;
+    this.#failover.answered({ statusCode, headers, reached: true });
+    // Before it is committed: what it has begun by then has to be ended.
+    this.#answer = answer;
+    answer.commit();
+    this.#passOn(answer);
+  }
+
+  #passOn(answer: Answer): void {
+    this.#answer = answer;
+    answer.relay();
   }
 
   #createAnswer(attempt: Attempt, response: UpstreamResponse, source: IncomingMessage): Answer {
@@ -267,7 +280,6 @@ export class ProxyExchange implements Exchange {
 
   #onBodyEnd(attempt: Attempt): void {
     if (this.#failure !== undefined) return;
-    this.#deadlines.stop('idle');
     attempt.complete();
     if (this.#isClosed) {
       this.#end();
@@ -275,7 +287,7 @@ export class ProxyExchange implements Exchange {
     }
     this.#client.end(this.#answer?.trailers ?? []);
     // The last of it is still to be taken.
-    this.#deadlines.start('drain');
+    this.#deadlines.enter('drain');
   }
 
   /** The first event of a stream has said that it is no answer. */
@@ -285,7 +297,7 @@ export class ProxyExchange implements Exchange {
     this.#account.attemptFailed(error.code);
     if (this.#tryNext({ statusCode, reached: true })) return;
     this.#failure = error;
-    this.#deadlines.stopAll();
+    this.#deadlines.stop();
     this.#attempt?.abort();
     this.#answerFailure(error, event?.json() === undefined ? undefined : (secrets?.mask(event.data) ?? event.data));
   }
@@ -299,7 +311,7 @@ export class ProxyExchange implements Exchange {
 
   #onTimeout(phase: Phase): void {
     if (phase === 'headers' && this.#attempt?.waitsForClient === true) {
-      this.#deadlines.start('headers');
+      this.#deadlines.enter('headers');
       return;
     }
     this.#fail(new SseProxyError(TIMEOUT_CODES[phase]));
@@ -316,7 +328,7 @@ export class ProxyExchange implements Exchange {
     }
     if (!this.#client.headersSent && this.#tryAgain(error)) return;
     this.#failure = error;
-    this.#deadlines.stopAll();
+    this.#deadlines.stop();
     clearTimeout(this.#retryTimer);
     if (this.#client.headersSent) {
       if (this.#answer === undefined) this.#client.truncate();
@@ -372,7 +384,7 @@ export class ProxyExchange implements Exchange {
   #stopAttempt(body: RequestBody): void {
     // An edited body is made anew from what the client has sent.
     if (this.#edit === undefined) this.#body = body;
-    this.#deadlines.stop('connect', 'headers');
+    this.#deadlines.leave();
     this.#attempt?.abort();
   }
 
@@ -435,7 +447,6 @@ export class ProxyExchange implements Exchange {
     this.#continueTimer ??= setTimeout(() => this.#end(), CONTINUE_TIME);
     if (answer === undefined) return;
     this.#answer = answer;
-    this.#deadlines.stop('headers');
     let size = 0;
     answer.detach((bytes) => {
       size += bytes;
@@ -448,7 +459,7 @@ export class ProxyExchange implements Exchange {
     this.#isReported = true;
     this.#account.ended();
     this.#noteReach();
-    this.#deadlines.stopAll();
+    this.#deadlines.stop();
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#continueTimer);
     const isWhole = this.#failure === undefined && (this.#client.finished || this.#attempt?.isOver === true);
@@ -494,5 +505,5 @@ export class ProxyExchange implements Exchange {
 
 /** A hook that looks at the response failed, so it is the response that cannot be given: 502. */
 function hookFailed(cause: unknown): SseProxyError {
-  return new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 });
+  return cause instanceof SseProxyError ? cause : new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 });
 }

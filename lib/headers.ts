@@ -19,8 +19,12 @@ const HOP_BY_HOP = new Set([
 /** Fields that say how to read the message. A Connection field that names one of them is mistaken or an attack. */
 const NEVER_NOMINATED = new Set(['content-length', 'content-type', 'content-encoding', 'host', 'transfer-encoding']);
 
+const NO_NAMES: ReadonlySet<string> = new Set();
+
 /** What a Connection field lists, each once, beside those that are hop-by-hop in any case. */
-function nominatedBy(connection: string | string[] | undefined): Set<string> {
+function nominatedBy(connection: string | string[] | undefined): ReadonlySet<string> {
+  // Nearly all of them.
+  if (connection === undefined || connection === 'keep-alive' || connection === 'close') return NO_NAMES;
   const names = elementsOf(connection);
   return new Set(names.filter((name) => name !== '' && !HOP_BY_HOP.has(name) && !NEVER_NOMINATED.has(name)));
 }
@@ -100,6 +104,7 @@ function translateFromHttp2(req: IncomingMessage): void {
 function describeBody(req: IncomingMessage): void {
   const { headers } = req;
   const { 'transfer-encoding': coding, 'content-length': length } = headers;
+  if (coding === 'chunked' && length === undefined) return;
   if (coding !== undefined) {
     const codings = elementsOf(coding).filter((name) => !NO_CODINGS.has(name));
     // What does not end so is refused by Node, but only when the listeners have been called.
@@ -153,6 +158,7 @@ export function first(value: string | string[] | undefined): string | undefined 
  * the client, who is told of none, would take it for what it is not.
  */
 export function isReadable(transferEncoding: string | undefined): boolean {
+  if (transferEncoding === undefined || transferEncoding === 'chunked') return true;
   const codings = elementsOf(transferEncoding);
   const last = codings.pop() ?? '';
   return (last === 'chunked' || NO_CODINGS.has(last)) && codings.every((coding) => NO_CODINGS.has(coding));

@@ -4,18 +4,24 @@ import { MIMEType } from 'node:util';
 const LINE_TYPES = ['application/x-ndjson', 'application/jsonl', 'application/stream+json'];
 const EVENT_STREAM_TYPES = new Set(['text/event-stream', ...LINE_TYPES]);
 
+interface MediaType {
+  parsed: MIMEType | undefined;
+  essence: string;
+}
+
 /** What was parsed before: an upstream has a handful of types. */
-const known = new Map<string, MIMEType | undefined>();
+const known = new Map<string, MediaType>();
 const KNOWN_TYPES = 100;
 
-/** Parses by the WHATWG rules, which forgive malformed parameters; `undefined` where there is no type to be had. */
-export function parseMediaType(contentType: string | undefined): MIMEType | undefined {
-  if (contentType === undefined) return undefined;
-  if (known.has(contentType)) return known.get(contentType);
-  const parsed = parse(contentType);
-  if (known.size === KNOWN_TYPES) known.clear();
-  known.set(contentType, parsed);
-  return parsed;
+function lookUp(contentType: string): MediaType {
+  let type = known.get(contentType);
+  if (type === undefined) {
+    const parsed = parse(contentType);
+    type = { parsed, essence: parsed?.essence ?? '' };
+    if (known.size === KNOWN_TYPES) known.clear();
+    known.set(contentType, type);
+  }
+  return type;
 }
 
 function parse(contentType: string): MIMEType | undefined {
@@ -27,28 +33,39 @@ function parse(contentType: string): MIMEType | undefined {
   }
 }
 
+/** Parses by the WHATWG rules, which forgive malformed parameters; `undefined` where there is no type to be had. */
+export function parseMediaType(contentType: string | undefined): MIMEType | undefined {
+  return contentType === undefined ? undefined : lookUp(contentType).parsed;
+}
+
+/** The type without its parameters, in lower case; empty where there is none to be had. */
+export function essenceOf(contentType: string | undefined): string {
+  return contentType === undefined ? '' : lookUp(contentType).essence;
+}
+
 /** Whether a Content-Type says that the body is a stream of events, in any letter case and with any parameters. */
 export function isEventStreamType(contentType: string | undefined): boolean {
-  return EVENT_STREAM_TYPES.has(parseMediaType(contentType)?.essence ?? '');
+  return EVENT_STREAM_TYPES.has(essenceOf(contentType));
 }
 
 /** Whether a Content-Type says that each line of the body is JSON. */
 export function isJsonLinesType(contentType: string | undefined): boolean {
-  return LINE_TYPES.includes(parseMediaType(contentType)?.essence ?? '');
+  return LINE_TYPES.includes(essenceOf(contentType));
 }
 
 /** Whether a Content-Type says `application/json`, or JSON by its suffix (RFC 6839). */
 export function isJsonType(contentType: string | undefined): boolean {
-  return /^application\/(.+\+)?json$/.test(parseMediaType(contentType)?.essence ?? '');
+  const essence = essenceOf(contentType);
+  return essence === 'application/json' || /^application\/(.+\+)json$/.test(essence);
 }
 
 /** Whether a request's Accept field names a stream of events. A wildcard does not: every client sends one. */
 export function acceptsEventStream(accept: string | undefined): boolean {
   // Not parsed: there may be thousands, and what is malformed costs an exception each.
-  return accept?.split(',').some((range) => EVENT_STREAM_TYPES.has(essenceOf(range))) ?? false;
+  return accept?.split(',').some((range) => EVENT_STREAM_TYPES.has(typeIn(range))) ?? false;
 }
 
-function essenceOf(mediaRange: string): string {
+function typeIn(mediaRange: string): string {
   const [essence = ''] = mediaRange.split(';', 1);
   return essence.trim().toLowerCase();
 }

@@ -62,7 +62,7 @@ export class Relay {
     client.onDrain(() => this.#onDrain());
     // Of a body that goes through stages, what the client gets does not tell how the upstream is.
     if (stages.length > 0) source.on('data', () => this.#touch());
-    deadlines.start('idle');
+    deadlines.enter('idle');
     for (const stage of stages) stage.once('error', (cause) => this.#onError(stage, cause));
     this.#body.once('end', () => this.#onEnd());
   }
@@ -84,21 +84,19 @@ export class Relay {
   #send(pieces: Buffer[], size: number): void {
     this.#account.bytes += size;
     if (this.#client.write(pieces, size, this.#source.complete)) {
-      this.#deadlines.start('idle');
+      this.#deadlines.enter('idle');
       return;
     }
     // From here on it is the client that is waited for.
     this.#body.pause();
-    this.#deadlines.stop('idle');
-    this.#deadlines.start('drain');
+    this.#deadlines.enter('drain');
   }
 
   /** The client has left, and the body goes on to flow for those who listen. */
   detach(): void {
     this.#isDetached = true;
     this.#gatherer.clear();
-    this.#deadlines.stop('drain');
-    this.#deadlines.start('idle');
+    this.#deadlines.enter('idle');
     this.#body.resume();
   }
 
@@ -140,13 +138,12 @@ export class Relay {
 
   #onDrain(): void {
     if (this.#isDetached) return;
-    this.#deadlines.stop('drain');
-    this.#deadlines.start('idle');
+    this.#deadlines.enter('idle');
     this.#body.resume();
   }
 
   #touch(): void {
-    if (!this.#body.isPaused()) this.#deadlines.start('idle');
+    if (!this.#body.isPaused()) this.#deadlines.enter('idle');
   }
 
   /** What came in the same read as a failure is not to be lost. */

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import qs from 'qs';
-import { isJsonType, parseMediaType } from './media-type.js';
+import { essenceOf, isJsonType, parseMediaType } from './media-type.js';
 
 /** A request body that is sent from memory, since the request's own stream has been read already. */
 export class ReplayedBody {
@@ -29,6 +29,17 @@ export class ReplayedBody {
   toStream(): Readable {
     return Readable.from([this.bytes]);
   }
+
+  /** In the place of a stream that is only to be piped into one request. */
+  toPipe(): Pick<Readable, 'pipe'> {
+    const { bytes } = this;
+    return {
+      pipe<T extends NodeJS.WritableStream>(request: T): T {
+        request.end(bytes);
+        return request;
+      },
+    };
+  }
 }
 
 /** What is sent upstream: the request's own stream, bytes in its place, or nothing, since the body is lost. */
@@ -44,6 +55,13 @@ export function limitBody(req: IncomingMessage, limit: number, callback: () => v
     callback();
   };
   req.on('data', onData);
+}
+
+/** Takes a body from its request that is all there, as small ones are; `undefined` where it is not, or where others read it, too. */
+export function takeWhole(req: IncomingMessage): ReplayedBody | undefined {
+  if (!req.complete || req.readableFlowing !== null || req.readableEncoding !== null) return undefined;
+  if (req.readableLength === 0 || String(req.readableLength) !== req.headers['content-length']) return undefined;
+  return new ReplayedBody(req.read() as Buffer, true);
 }
 
 /** What body parsers leave on a request. */
@@ -108,7 +126,7 @@ function serialize(req: IncomingMessage, body: unknown): string | undefined {
     return typeof body === 'string' && isJsonText(req, body) ? body : JSON.stringify(body);
   }
   if (typeof body === 'string') return body;
-  const isForm = parseMediaType(contentType)?.essence === 'application/x-www-form-urlencoded';
+  const isForm = essenceOf(contentType) === 'application/x-www-form-urlencoded';
   if (isForm && typeof body === 'object' && body !== null) return formEncode(body);
   return undefined;
 }

@@ -15,7 +15,7 @@ import { SseProxyError } from './errors.js';
 import { prepareRequestHeaders, prepareUpgradeHeaders, setForwarded } from './headers.js';
 import { isPromiseLike, onRejection, runHook } from './hooks.js';
 import type { Config } from './options.js';
-import { hasBody, ReplayedBody } from './request-body.js';
+import { hasBody, ReplayedBody, takeWhole } from './request-body.js';
 import { UpstreamResponse } from './upstream-response.js';
 
 type ProxyServer = Parameters<Plugin>[0];
@@ -36,11 +36,16 @@ export function createUpstream(config: Config): Upstream {
   const attempts = new Attempts();
   const { plugins = [], ejectPlugins = false, headers = {}, router, pathFilter, pathRewrite, logger } = hpm;
   const rewritePath = typeof pathRewrite === 'function' ? pathRewrite : pathRewriter(pathRewrite ?? {});
+  // Hooks that are handed the options find in them what was given.
+  const isHandedOut = typeof router === 'function' || typeof pathRewrite === 'function';
+  const target = isHandedOut ? hpm.target : parsedTarget(hpm.target);
+  let server: ProxyServer | undefined;
 
   const middleware = createProxyMiddleware({
     changeOrigin: true,
     agent: pool,
     ...hpm,
+    ...(target !== undefined && { target }),
     // httpxy forgets credentials at a redirect to another host only where their names are in lower case.
     headers: lowerCased(headers),
     // Ours appends the peer, httpxy's lets the client hide it.
@@ -52,13 +57,16 @@ export function createUpstream(config: Config): Upstream {
     // Its error response is not wanted, and it writes into streams; what the others are good for is below.
     ejectPlugins: true,
     plugins: [
-      (server) => intercept(server, attempts, config),
+      (httpxy) => {
+        server = httpxy;
+        intercept(httpxy, attempts, config);
+      },
       ...(ejectPlugins ? [] : [proxyEventsPlugin as Plugin]),
       ...(ejectPlugins || logger === undefined ? [] : [loggerPlugin as Plugin]),
       ...plugins.map(
         (plugin): Plugin =>
-          (server) =>
-            plugin(server, hpm as Options),
+          (httpxy) =>
+            plugin(httpxy, hpm as Options),
       ),
     ],
     ...(typeof pathFilter === 'function' && {
@@ -70,28 +78,34 @@ export function createUpstream(config: Config): Upstream {
       },
     }),
     ...(typeof router === 'function' && {
-      router: (req: IncomingMessage, res: ServerResponse | undefined, options: Options) =>
+      router: async (req: IncomingMessage, res: ServerResponse | undefined, options: Options) =>
         hook(() => router(req, realResponse(res), options)),
     }),
     // Runs for every request, after `router`, with the options of this one request.
-    pathRewrite: async (path, req, res, options) => {
+    pathRewrite: (path, req, res, options) => {
       const attempt = attempts.of(res);
       // Thrown here it has the socket with it, to be closed.
       if (attempt === undefined || options === undefined) return pathOfUpgrade(path, req, options);
-      const { target, headers: ownHeaders, pathRewrite: ownRewrite } = attempt.route;
+      const { target: ownTarget, headers: ownHeaders, pathRewrite: ownRewrite } = attempt.route;
       // httpxy makes a URL of a string.
-      if (target !== undefined) options.target = target;
+      if (ownTarget !== undefined) options.target = ownTarget;
       if (options.target !== undefined) options.target = withoutUserInfo(options.target);
       if (ownHeaders !== undefined) options.headers = lowerCased(ownHeaders);
       prepareRequestHeaders(attempt.req);
-      const rewritten = await hook(() =>
-        ownRewrite === undefined ? rewritePath(path, req, realResponse(res), options) : ownRewrite(path, req),
-      );
-      // `router` may have set a body of its own, which stays as it is.
-      if (options.buffer !== undefined) attempt.body = 'stream';
-      const prepared = await attempt.prepare(typeof rewritten === 'string' ? rewritten : path);
-      prepare(attempt, options);
-      return prepared;
+      return then(
+        hook(() =>
+          ownRewrite === undefined ? rewritePath(path, req, realResponse(res), options) : ownRewrite(path, req),
+        ),
+        (rewritten) => {
+          // `router` may have set a body of its own, which stays as it is.
+          if (options.buffer !== undefined) attempt.body = 'stream';
+          return then(attempt.prepare(typeof rewritten === 'string' ? rewritten : path), (prepared) => {
+            prepare(attempt, options);
+            return prepared;
+          });
+        },
+        // The types know functions that are async and such that are not, but none that is either.
+      ) as Promise<string>;
     },
   });
 
@@ -114,12 +128,17 @@ export function createUpstream(config: Config): Upstream {
     if (typeof options.forward === 'string') options.forward = new URL(options.forward);
     attempt.mirror = options.forward;
     if (options.buffer !== undefined) return;
+    // A hook may read the request as it flows upstream.
+    if (attempt.body === 'stream' && server?.listenerCount('proxyReq') === 0) {
+      attempt.body = takeWhole(attempt.req) ?? 'stream';
+    }
     if (attempt.body instanceof ReplayedBody) attempt.body.describeIn(attempt.req);
     // httpxy lets go of a body when an answer comes early: what is to be sent once more must not be the request itself.
     const isKept = attempt.keptBytes > 0 && attempt.body === 'stream' && hasBody(attempt.req);
     if ((options.forward && options.target) || isKept) options.buffer = attempt.holdBody();
-    else if (attempt.body instanceof ReplayedBody) options.buffer = attempt.body.toStream();
-    else if (!hasBody(attempt.req) && !hpm.followRedirects) {
+    else if (attempt.body instanceof ReplayedBody) {
+      options.buffer = hpm.followRedirects ? attempt.body.toStream() : (attempt.body.toPipe() as Readable);
+    } else if (!hasBody(attempt.req) && !hpm.followRedirects) {
       options.buffer = NO_BODY;
       // A request that was not read to its end fails when its client leaves.
       attempt.req.resume();
@@ -153,6 +172,11 @@ const NO_BODY = {
   },
 } as unknown as Readable;
 
+/** http-proxy-middleware and httpxy would each parse it with each request. */
+function parsedTarget(target: Options['target']): Options['target'] {
+  return typeof target === 'string' && URL.canParse(target) ? new URL(target) : target;
+}
+
 /** httpxy does not send it, but has it in what it tells of its targets and of its errors, where a logger finds it. */
 function withoutUserInfo(target: NonNullable<Options['target']>): NonNullable<Options['target']> {
   const withoutIt = (url: string): string => url.replace(/^([a-z]+:\/\/)[^/?#]*@/i, '$1');
@@ -179,12 +203,21 @@ function pathRewriter(table: Record<string, string>): (path: string, ...rest: un
 }
 
 /** Runs a user callback; what it throws or rejects with is `HOOK_FAILED`. */
-async function hook<T>(callback: () => T | Promise<T>): Promise<T> {
-  try {
-    return await callback();
-  } catch (cause) {
+function hook<T>(callback: () => T | Promise<T>): T | Promise<T> {
+  const failed = (cause: unknown): never => {
     throw new SseProxyError('HOOK_FAILED', { cause });
+  };
+  try {
+    const result = callback();
+    return isPromiseLike(result) ? Promise.resolve(result).catch(failed) : result;
+  } catch (cause) {
+    return failed(cause);
   }
+}
+
+/** Goes on with a value: at once, where it is there. Of a promise each step costs a turn of the queue. */
+function then<T, U>(value: T | Promise<T>, next: (value: T) => U | Promise<U>): U | Promise<U> {
+  return isPromiseLike(value) ? Promise.resolve(value).then(next) : next(value);
 }
 
 /**
@@ -204,7 +237,7 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
   server.emit = emit as typeof server.emit;
 
   function emitAttemptEvent(attempt: Attempt, event: string, args: unknown[]): void {
-    const given = args.map((arg) => (arg === attempt.response ? attempt.res : arg));
+    const given = (): unknown[] => args.map((arg) => (arg === attempt.response ? attempt.res : arg));
     if (event === 'error') {
       if (args[3] !== undefined && args[3] === attempt.mirror) return;
       attempt.fail(args[0], async () => void (await callListeners(event, given)));
@@ -230,9 +263,13 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
       // Refused: what the client has sent behind its handshake is for nobody. Unread, it would hide that the client leaves.
       request.once('response', () => void socket.resume());
     }
-    void callListeners(event, args, () => {
-      for (const arg of args) if (arg instanceof Stream) (arg as Partial<Duplex>).destroy?.();
-    });
+    void callListeners(
+      event,
+      () => args,
+      () => {
+        for (const arg of args) if (arg instanceof Stream) (arg as Partial<Duplex>).destroy?.();
+      },
+    );
     // Nobody else answers a handshake that failed.
     if (event === 'error' && config.hpm.on?.error === undefined) (args[2] as Duplex | undefined)?.destroy();
   }
@@ -240,7 +277,7 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
   /** Resolves when the last listener has settled; nothing to wait for where none is async. */
   function callListeners(
     event: string,
-    args: unknown[],
+    givenArgs: () => unknown[],
     onFailure?: (cause: unknown) => void,
   ): Promise<unknown> | undefined {
     if (server.listenerCount(event as 'error') === 0) return undefined;
@@ -249,6 +286,7 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
       onFailure?.(cause);
       config.logError('a listener of "%s" failed: %o', event, cause);
     };
+    const args = givenArgs();
     const pending: Promise<void>[] = [];
     for (const listener of server.rawListeners(event as 'error')) {
       const settled = runHook(() => Reflect.apply(listener, server, args), failed);

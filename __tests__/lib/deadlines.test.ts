@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Deadlines, type Phase, type Timeouts } from '../../lib/deadlines.js';
 
-const PHASES = ['connect', 'headers', 'idle', 'drain', 'total'] as const;
+const PHASES = ['connect', 'headers', 'idle', 'drain'] as const;
 const OFF: Timeouts = { connect: false, headers: false, idle: false, drain: false, total: false };
 /** Each another, so that none can be taken for another. */
 const TIMEOUTS: Timeouts = { connect: 100, headers: 200, idle: 300, drain: 400, total: 500 };
+const SAME: Timeouts = { connect: 100, headers: 100, idle: 100, drain: 100, total: 1000 };
 
 /** Deadlines, and the phases whose time was over, in order. */
 function timed(timeouts: Timeouts = TIMEOUTS): { deadlines: Deadlines; over: Phase[] } {
@@ -12,7 +13,7 @@ function timed(timeouts: Timeouts = TIMEOUTS): { deadlines: Deadlines; over: Pha
   return { deadlines: new Deadlines(timeouts, (phase) => over.push(phase)), over };
 }
 
-describe('a deadline', () => {
+describe('the deadline of a phase', () => {
   beforeEach(() => {
     jest.useFakeTimers();
   });
@@ -22,7 +23,7 @@ describe('a deadline', () => {
 
   it.each(PHASES)('%s: passes once, after its own time and not before', (phase) => {
     const { deadlines, over } = timed();
-    deadlines.start(phase);
+    deadlines.enter(phase);
     jest.advanceTimersByTime(Number(TIMEOUTS[phase]) - 1);
     expect(over).toEqual([]);
     jest.advanceTimersByTime(1);
@@ -33,17 +34,17 @@ describe('a deadline', () => {
 
   it.each(PHASES)('%s: is none where it is false', (phase) => {
     const { deadlines, over } = timed({ ...TIMEOUTS, [phase]: false });
-    deadlines.start(phase);
+    deadlines.enter(phase);
     expect(jest.getTimerCount()).toBe(0);
     jest.advanceTimersByTime(1_000_000);
     expect(over).toEqual([]);
   });
 
-  it.each(PHASES)('%s: runs from the beginning where it is started again', (phase) => {
+  it.each(PHASES)('%s: runs from the beginning where it begins again', (phase) => {
     const { deadlines, over } = timed();
     const timeout = Number(TIMEOUTS[phase]);
     for (let i = 0; i < 5; i += 1) {
-      deadlines.start(phase);
+      deadlines.enter(phase);
       jest.advanceTimersByTime(timeout - 1);
     }
     expect(over).toEqual([]);
@@ -52,56 +53,74 @@ describe('a deadline', () => {
     expect(over).toEqual([phase]);
   });
 
-  it.each(PHASES)('%s: does not pass where it was stopped, and may be started anew', (phase) => {
+  it.each(PHASES)('%s: does not pass where it is over, and may begin anew', (phase) => {
     const { deadlines, over } = timed();
-    deadlines.start(phase);
-    deadlines.stop(phase);
+    deadlines.enter(phase);
+    deadlines.leave();
     expect(jest.getTimerCount()).toBe(0);
     jest.advanceTimersByTime(10_000);
     expect(over).toEqual([]);
-    deadlines.start(phase);
+    deadlines.enter(phase);
     jest.advanceTimersByTime(Number(TIMEOUTS[phase]));
     expect(over).toEqual([phase]);
   });
 
-  it('does not mind the others', () => {
-    const { deadlines, over } = timed();
-    const start = Date.now();
-    for (const phase of PHASES) deadlines.start(phase);
-    deadlines.stop('headers');
-    jest.advanceTimersByTime(250);
-    expect(over).toEqual(['connect']);
-    deadlines.start('idle');
-    for (const at of [400, 500, 550]) jest.advanceTimersByTime(at - Date.now() + start);
-    expect(over).toEqual(['connect', 'drain', 'total', 'idle']);
+  it.each([
+    ['other times', TIMEOUTS],
+    ['the same time', SAME],
+  ])('is over when the next one begins, which has %s', (_which, timeouts) => {
+    const { deadlines, over } = timed(timeouts);
+    deadlines.enter('connect');
+    jest.advanceTimersByTime(99);
+    deadlines.enter('headers');
+    expect(jest.getTimerCount()).toBe(1);
+    jest.advanceTimersByTime(Number(timeouts.headers) - 1);
+    expect(over).toEqual([]);
+    jest.advanceTimersByTime(1);
+    expect(over).toEqual(['headers']);
   });
 
-  it('may be started again when it has passed', () => {
+  it('is over when one begins that has none', () => {
+    const { deadlines, over } = timed({ ...TIMEOUTS, drain: false });
+    deadlines.enter('idle');
+    deadlines.enter('drain');
+    expect(jest.getTimerCount()).toBe(0);
+    deadlines.enter('idle');
+    jest.advanceTimersByTime(300);
+    expect(over).toEqual(['idle']);
+  });
+
+  it('may begin again when it has passed', () => {
     const { deadlines, over } = timed();
-    deadlines.start('headers');
+    deadlines.enter('headers');
     jest.advanceTimersByTime(200);
-    deadlines.start('headers');
+    deadlines.enter('headers');
     jest.advanceTimersByTime(199);
     expect(over).toEqual(['headers']);
     jest.advanceTimersByTime(1);
     expect(over).toEqual(['headers', 'headers']);
   });
 
-  it('is stopped several at a time, whether they run or not', () => {
+  it('does not mind that of the whole exchange, which runs from its beginning', () => {
     const { deadlines, over } = timed();
-    for (const phase of PHASES) deadlines.start(phase);
-    deadlines.stop('connect', 'total');
-    deadlines.stop('connect');
-    expect(jest.getTimerCount()).toBe(3);
-    jest.advanceTimersByTime(1000);
-    expect(over).toEqual(['headers', 'idle', 'drain']);
+    deadlines.begin();
+    deadlines.enter('idle');
+    jest.advanceTimersByTime(250);
+    deadlines.enter('idle');
+    jest.advanceTimersByTime(249);
+    expect(over).toEqual([]);
+    jest.advanceTimersByTime(1);
+    expect(over).toEqual(['total']);
+    jest.advanceTimersByTime(50);
+    expect(over).toEqual(['total', 'idle']);
   });
 
-  it('is stopped with all of them, and then no timer is left', () => {
+  it('is stopped with that of the exchange, and then no timer is left', () => {
     const { deadlines, over } = timed();
-    for (const phase of PHASES) deadlines.start(phase);
-    expect(jest.getTimerCount()).toBe(PHASES.length);
-    deadlines.stopAll();
+    deadlines.begin();
+    deadlines.enter('headers');
+    expect(jest.getTimerCount()).toBe(2);
+    deadlines.stop();
     expect(jest.getTimerCount()).toBe(0);
     jest.advanceTimersByTime(10_000);
     expect(over).toEqual([]);
@@ -109,14 +128,16 @@ describe('a deadline', () => {
 
   it('costs nothing where none is wanted', () => {
     const { deadlines } = timed(OFF);
-    for (const phase of PHASES) deadlines.start(phase);
+    deadlines.begin();
+    for (const phase of PHASES) deadlines.enter(phase);
     expect(jest.getTimerCount()).toBe(0);
-    deadlines.stopAll();
+    deadlines.stop();
   });
 
   it('may be stopped by the one that passes', () => {
-    const deadlines = new Deadlines(TIMEOUTS, () => deadlines.stopAll());
-    for (const phase of PHASES) deadlines.start(phase);
+    const deadlines = new Deadlines(TIMEOUTS, () => deadlines.stop());
+    deadlines.begin();
+    deadlines.enter('connect');
     jest.advanceTimersByTime(100);
     expect(jest.getTimerCount()).toBe(0);
   });
@@ -129,20 +150,20 @@ describe("a deadline with a timer of Node's", () => {
       let count = 0;
       const deadlines = new Deadlines({ ...OFF, headers: 5 }, () => {
         count += 1;
-        if (count < 3) deadlines.start('headers');
+        if (count < 3) deadlines.enter('headers');
         else resolve(count);
       });
-      deadlines.start('headers');
+      deadlines.enter('headers');
     });
     expect(times).toBe(3);
   });
 
-  it('passes where it was stopped and started anew', async () => {
+  it('passes where it was over and began anew', async () => {
     const phase = await new Promise<Phase>((resolve) => {
       const deadlines = new Deadlines({ ...OFF, idle: 5 }, resolve);
-      deadlines.start('idle');
-      deadlines.stop('idle');
-      deadlines.start('idle');
+      deadlines.enter('idle');
+      deadlines.leave();
+      deadlines.enter('idle');
     });
     expect(phase).toBe('idle');
   });
