@@ -119,6 +119,18 @@ describe('a body that streams', () => {
     expect(received.body.toString()).toBe('text');
   });
 
+  it('can be read by on.proxyReq as it flows', async () => {
+    const { url, received } = await recorder();
+    const seen: string[] = [];
+    const proxy = await proxyApp({
+      target: url,
+      on: { proxyReq: (_proxyReq, req) => void req.on('data', (chunk) => seen.push(String(chunk))) },
+    });
+    await exchange(proxy.url, { method: 'POST', body: 'seen', headers: { 'content-length': 4 } });
+    expect(seen).toEqual(['seen']);
+    expect(received[0]?.body.toString()).toBe('seen');
+  });
+
   it('goes on upstream after a hook has looked at the request', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({

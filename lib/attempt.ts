@@ -44,8 +44,8 @@ export interface AttemptOptions {
   route: Route;
   /** Pooled connections are to be left alone. */
   freshConnection: boolean;
-  /** How much of the body to keep, so that it can be sent once more. */
-  keptBytes: number;
+  /** How much of the body to keep, so that another attempt can be made; `undefined` where none would be. */
+  keptBytes: number | undefined;
   /** The user answers the client (`selfHandleResponse`). */
   selfHandled: boolean;
 }
@@ -62,8 +62,8 @@ export class Attempt {
   body: RequestBody;
   readonly route: Route;
   readonly freshConnection: boolean;
-  /** How much of the body is kept, so that it can be sent once more. */
-  readonly keptBytes: number;
+  /** How much of the body is kept, so that another attempt can be made; `undefined` where none would be. */
+  readonly keptBytes: number | undefined;
   /** What http-proxy-middleware writes into: Express's own response where the user handles it. */
   readonly response: UpstreamResponse | ServerResponse;
   /** The target of `forward`, where the request is copied to: what becomes of the copy does not matter. */
@@ -281,7 +281,7 @@ export class Attempt {
       this.#handlers.handedOver();
     }
     // With a status that is tried again it is still needed; else the end of the attempt stops it.
-    if (this.keptBytes === 0) this.#capture?.stop();
+    if (!this.keptBytes) this.#capture?.stop();
   }
 
   #onBody(source: IncomingMessage): void {
@@ -316,7 +316,7 @@ export class Attempt {
     this.#bodyStarted = true;
     if (this.#held !== undefined) (body instanceof ReplayedBody ? body.toStream() : this.req).pipe(this.#held);
     if (body !== 'stream' || !hasBody(this.req)) return;
-    const kept = Math.max(this.keptBytes, request.reusedSocket ? STALE_LIMIT : 0);
+    const kept = Math.max(this.keptBytes ?? 0, request.reusedSocket ? STALE_LIMIT : 0);
     if (kept > 0) this.#capture = new BodyCapture(this.req, kept);
     if (limit < Number.POSITIVE_INFINITY) {
       limitBody(this.req, limit, () => this.fail(new SseProxyError('REQUEST_BODY_TOO_LARGE')));

@@ -156,7 +156,7 @@ export class ProxyExchange implements Exchange {
       failed: (error, notify) => this.#onFailure(error, notify),
     };
     const selfHandled = this.#config.hpm.selfHandleResponse === true;
-    const keptBytes = this.#failover.isPossible ? this.#config.retry.maxBodySize : 0;
+    const keptBytes = this.#failover.isPossible ? this.#config.retry.maxBodySize : undefined;
     this.#attempt = new Attempt({
       req: this.req,
       res: this.res,

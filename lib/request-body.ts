@@ -57,11 +57,18 @@ export function limitBody(req: IncomingMessage, limit: number, callback: () => v
   req.on('data', onData);
 }
 
-/** Takes a body from its request that is all there, as small ones are; `undefined` where it is not, or where others read it, too. */
-export function takeWhole(req: IncomingMessage): ReplayedBody | undefined {
-  if (!req.complete || req.readableFlowing !== null || req.readableEncoding !== null) return undefined;
-  if (req.readableLength === 0 || String(req.readableLength) !== req.headers['content-length']) return undefined;
-  return new ReplayedBody(req.read() as Buffer, true);
+/**
+ * Takes a body from its request that is all there, as small ones are; `undefined` where it is not, or where others read it, too.
+ * Node may not have noticed its end yet: its parser tells of a body and of an end one after the other, and of all else in between.
+ */
+export function takeWhole(req: IncomingMessage, limit = Number.POSITIVE_INFINITY): ReplayedBody | undefined {
+  const { readableLength: size } = req;
+  if (req.readableFlowing !== null || req.readableEncoding !== null || size === 0 || size > limit) return undefined;
+  if (String(size) !== req.headers['content-length']) return undefined;
+  const bytes: Buffer = req.read();
+  // To its end.
+  req.resume();
+  return new ReplayedBody(bytes, true);
 }
 
 /** What body parsers leave on a request. */

@@ -130,11 +130,11 @@ export function createUpstream(config: Config): Upstream {
     if (options.buffer !== undefined) return;
     // A hook may read the request as it flows upstream.
     if (attempt.body === 'stream' && server?.listenerCount('proxyReq') === 0) {
-      attempt.body = takeWhole(attempt.req) ?? 'stream';
+      attempt.body = takeWhole(attempt.req, attempt.keptBytes) ?? 'stream';
     }
     if (attempt.body instanceof ReplayedBody) attempt.body.describeIn(attempt.req);
     // httpxy lets go of a body when an answer comes early: what is to be sent once more must not be the request itself.
-    const isKept = attempt.keptBytes > 0 && attempt.body === 'stream' && hasBody(attempt.req);
+    const isKept = Boolean(attempt.keptBytes) && attempt.body === 'stream' && hasBody(attempt.req);
     if ((options.forward && options.target) || isKept) options.buffer = attempt.holdBody();
     else if (attempt.body instanceof ReplayedBody) {
       options.buffer = hpm.followRedirects ? attempt.body.toStream() : (attempt.body.toPipe() as Readable);
