@@ -126,8 +126,9 @@ export class ClientResponse {
     if (!Number.isInteger(statusCode) || statusCode < 200 || statusCode > 999) {
       throw new RangeError(`The status code of a response must be 200 to 999, got ${statusCode}`);
     }
-    this.#app ??= headersOf(res);
-    this.#replaceHeaders(head.headers, options.nameOf);
+    const present = headersOf(res);
+    this.#app ??= present;
+    this.#replaceHeaders(present, head.headers, options.nameOf);
     res.statusCode = statusCode;
     if (this.#http2 === undefined) {
       // Node puts the standard phrase where there is none.
@@ -146,18 +147,17 @@ export class ClientResponse {
   /** Takes back what a head that could not be sent has left on the response. */
   reset(): void {
     if (this.#app === undefined) return;
-    this.#replaceHeaders(this.#app, (key) => key);
+    this.#replaceHeaders(headersOf(this.#res), this.#app, (key) => key);
     this.#res.statusCode = 200;
     if (this.#http2 === undefined) this.#res.statusMessage = '';
   }
 
-  #replaceHeaders(headers: HeaderFields, nameOf: (key: string) => string): void {
+  #replaceHeaders(present: HeaderFields, headers: HeaderFields, nameOf: (key: string) => string): void {
     const res = this.#res;
-    for (const name of res.getHeaderNames()) {
-      if (headers[name] === undefined) res.removeHeader(name);
-    }
-    for (const [key, value] of Object.entries(headers)) {
-      if (value === undefined || res.getHeader(key) === value) continue;
+    for (const name of Object.keys(present)) if (headers[name] === undefined) res.removeHeader(name);
+    for (const key of Object.keys(headers)) {
+      const value = headers[key];
+      if (value === undefined || present[key] === value) continue;
       try {
         res.setHeader(nameOf(key), value);
       } catch {

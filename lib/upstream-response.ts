@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { type IncomingMessage, type ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { linesOf } from './headers.js';
 import { override } from './override.js';
 import type { HeaderFields, ResponseHead } from './types.js';
@@ -66,13 +66,9 @@ export class UpstreamResponse extends EventEmitter {
     return this.#client.writableEnded || this.destroyed;
   }
 
-  /** @throws {TypeError} for characters that HTTP forbids, which httpxy takes for "leave this field out". */
+  /** Of any characters: those that HTTP forbids are not committed. */
   setHeader(name: string, value: HeaderValue): this {
-    validateHeaderName(name);
-    const given = typeof value === 'object' ? [...value] : String(value);
-    if (typeof given === 'string') validateHeaderValue(name, given);
-    else for (const line of given) validateHeaderValue(name, line);
-    this.#fields.set(name.toLowerCase(), [name, given]);
+    this.#fields.set(name.toLowerCase(), [name, typeof value === 'object' ? [...value] : String(value)]);
     return this;
   }
 

@@ -229,7 +229,7 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
   server.on('error', () => {});
 
   const emit = (event: string, ...args: unknown[]): boolean => {
-    const attempt = findAttempt(attempts, args);
+    const attempt = attempts.of(args[RESPONSE_OF[event] ?? -1]);
     if (attempt === undefined) emitUpgradeEvent(event, args);
     else emitAttemptEvent(attempt, event, args);
     return true;
@@ -296,6 +296,16 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
   }
 }
 
+/** Where the events of a request have its response, among their arguments. */
+const RESPONSE_OF: Readonly<Record<string, number>> = {
+  start: 1,
+  proxyReq: 2,
+  proxyRes: 2,
+  end: 1,
+  error: 2,
+  econnreset: 2,
+};
+
 /** The attempts by what http-proxy-middleware was given as the response. */
 class Attempts {
   /** Of Express's own responses. A WeakMap of all would cost more than all else: every minor collection goes through it. */
@@ -311,12 +321,4 @@ class Attempts {
     if (response instanceof UpstreamResponse) return response.attempt as Attempt | undefined;
     return typeof response === 'object' && response !== null ? this.#ofUsers.get(response) : undefined;
   }
-}
-
-function findAttempt(attempts: Attempts, args: unknown[]): Attempt | undefined {
-  for (const arg of args) {
-    const attempt = attempts.of(arg);
-    if (attempt !== undefined) return attempt;
-  }
-  return undefined;
 }
