@@ -53,6 +53,8 @@ export interface AttemptOptions {
 /** Bodies up to this size can be sent once more when a pooled connection turns out to be dead. */
 const STALE_LIMIT = 256 * 1024;
 
+const NO_NAMES: readonly string[] = [];
+
 /** One request to the upstream. */
 export class Attempt {
   /** Express's own, which user callbacks are handed. */
@@ -219,7 +221,7 @@ export class Attempt {
     const redirectedFrom = this.#request;
     this.#request = request;
     const { provider, headers = hpm.headers } = this.route;
-    const own = Object.keys(headers ?? {}).map((name) => name.toLowerCase());
+    const own = headers === undefined ? NO_NAMES : Object.keys(headers).map((name) => name.toLowerCase());
     // The Host of the first request may be the client's; that of the next is httpxy's.
     const isRedirected = redirectedFrom !== undefined;
     this.#hasLeftOrigin ||= isRedirected && `${request.protocol}//${request.getHeader('host')}` !== this.#origin;
@@ -240,12 +242,6 @@ export class Attempt {
     else request.setHeader('connection', request.shouldKeepAlive ? 'keep-alive' : 'close');
     if (wantsIdentity || acceptsEventStream(this.req.headers.accept)) request.setHeader('accept-encoding', 'identity');
     if (hpm.xfwd) setForwarded(request, this.req);
-    request.once('timeout', () => {
-      this.#timedOut = true;
-    });
-    request.on('information', (info) => {
-      if (!this.#over) this.#handlers.information(info);
-    });
     // A 101 that nobody asked for: without a listener Node drops the connection and tells nobody.
     request.once('upgrade', (_response, socket) => {
       socket.destroy();
@@ -292,16 +288,10 @@ export class Attempt {
     if (!this.#over) this.#handlers.empty();
   }
 
-  #watchConnection(request: ClientRequest): void {
-    const { socket } = request;
+  #watchConnection({ socket }: ClientRequest): void {
     const onConnect = (): void => {
       this.#connected = true;
-      if (this.#over) return;
-      this.#handlers.connected();
-      const onTaken = (): void => {
-        if (!this.#over && !this.#headReceived) this.#handlers.taken();
-      };
-      request.on('drain', onTaken).once('finish', onTaken);
+      if (!this.#over) this.#handlers.connected();
     };
     if (socket?.connecting !== true) {
       onConnect();
@@ -323,10 +313,14 @@ export class Attempt {
     }
   }
 
-  /** What httpxy throws inside its own listeners (a malformed Location, say) would end the process. */
+  /**
+   * Notices what a request tells, before its listeners do; and what httpxy throws inside its own (of a malformed Location, say),
+   * which would end the process.
+   */
   #guard(request: ClientRequest): void {
     const { emit } = request;
     override(request, 'emit', (...args: Parameters<typeof emit>) => {
+      this.#notice(args);
       try {
         return emit.apply(request, args);
       } catch (error) {
@@ -335,6 +329,14 @@ export class Attempt {
         return true;
       }
     });
+  }
+
+  #notice([event, value]: readonly unknown[]): void {
+    if (event === 'timeout') this.#timedOut = true;
+    if (this.#over) return;
+    if (event === 'information') this.#handlers.information(value as InformationEvent);
+    const isTaken = event === 'drain' || event === 'finish';
+    if (isTaken && this.#connected && !this.#headReceived) this.#handlers.taken();
   }
 }
 

@@ -3,6 +3,7 @@ import {
   type InformationEvent,
   OutgoingMessage,
   type ServerResponse,
+  STATUS_CODES,
   validateHeaderValue,
 } from 'node:http';
 import { type Http2ServerResponse, constants as http2, type ServerHttp2Stream } from 'node:http2';
@@ -132,7 +133,7 @@ export class ClientResponse {
     res.statusCode = statusCode;
     if (this.#http2 === undefined) {
       // Node puts the standard phrase where there is none.
-      res.statusMessage = isValue(statusMessage) ? statusMessage : '';
+      res.statusMessage = statusMessage === STATUS_CODES[statusCode] || isValue(statusMessage) ? statusMessage : '';
       this.#req.socket.setNoDelay(true);
     }
     res.writeHead(statusCode);

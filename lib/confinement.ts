@@ -15,6 +15,7 @@ const ORIGIN = /^[a-z][a-z\d+.-]*:\/\/[^/?#]*/i;
  * this server, and never one for the upstream's.
  */
 export function originForm(target: string): string {
+  if (target.startsWith('/')) return target;
   const origin = ORIGIN.exec(target)?.[0];
   if (origin === undefined) return target;
   const rest = target.slice(origin.length);
