@@ -1,6 +1,6 @@
 import type { EventFormat, ParsedEvent } from './formats/format.js';
 
-const EMPTY = Buffer.alloc(0);
+const EMPTY: Buffer = Buffer.alloc(0);
 
 /** A piece of a stream: an event with all its bytes, or bytes between two events. */
 export interface Block {
@@ -17,12 +17,18 @@ export class EventTooLarge extends Error {
   }
 }
 
-/** Chunks in, blocks out: holds what is unfinished, and never more than the limit. */
-export class EventReader {
+/**
+ * Chunks in, blocks out: holds what is unfinished, and never more than the limit. It is the iterator of its own blocks: a
+ * generator per chunk would cost more than all that is done with it.
+ */
+export class EventReader implements IterableIterator<Block, undefined> {
   readonly #scan: ReturnType<EventFormat['scanner']>;
   readonly #parse: ReturnType<EventFormat['parser']>;
   readonly #endsWithStream: boolean;
   readonly #limit: number;
+  #chunk: Buffer = EMPTY;
+  /** Where the next block begins in it. */
+  #start = 0;
   /** A copy: a chunk may be a small part of a large buffer, and there may be many of them. */
   #held = EMPTY;
   #heldBytes = 0;
@@ -34,18 +40,29 @@ export class EventReader {
     this.#limit = limit;
   }
 
-  /**
-   * The blocks that this chunk completes, one at a time.
-   *
-   * @throws {EventTooLarge}
-   */
-  *read(chunk: Buffer): Generator<Block, void> {
-    let start = 0;
-    for (let end = this.#scan(chunk, 0); end >= 0; end = this.#scan(chunk, end)) {
-      yield this.#block(this.#take(chunk.subarray(start, end)));
-      start = end;
+  /** The blocks that this chunk completes, to be taken one at a time, and all of them before the next chunk. */
+  read(chunk: Buffer): this {
+    this.#chunk = chunk;
+    this.#start = 0;
+    return this;
+  }
+
+  /** @throws {EventTooLarge} */
+  next(): IteratorResult<Block, undefined> {
+    const chunk = this.#chunk;
+    const start = this.#start;
+    const end = start < chunk.length ? this.#scan(chunk, start) : -1;
+    if (end >= 0) {
+      this.#start = end;
+      return { done: false, value: this.#block(this.#take(chunk.subarray(start, end))) };
     }
+    this.read(EMPTY);
     if (start < chunk.length) this.#hold(chunk.subarray(start));
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.iterator](): this {
+    return this;
   }
 
   /** What was held when the stream ended; an event only where the format takes it for one. */

@@ -7,7 +7,7 @@ export interface EventFormat {
    * returns where the next block ends, or -1 where that is not in this chunk. A block holds one event, or what is between
    * two events: all blocks one after the other are the stream.
    */
-  scanner(): (chunk: Uint8Array, from: number) => number;
+  scanner(): (chunk: Buffer, from: number) => number;
   /** A new reader of the blocks of one stream, in order; `undefined` for a block without an event. */
   parser(): (block: string) => ParsedEvent | undefined;
   /** Whether the last block is whole when the stream ends, even where nothing in it says so. */

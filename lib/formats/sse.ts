@@ -11,10 +11,18 @@ const CR = 0x0d;
  */
 export const sse: EventFormat = { scanner, parser, encode, isBoundary, endsWithStream: false };
 
-function scanner(): (chunk: Uint8Array, from: number) => number {
+function scanner(): (chunk: Buffer, from: number) => number {
   let atLineStart = true;
   let afterCr = false;
+  /** Nearly all streams are without CR, and are looked through by Node, which does not look at each byte. */
+  let plain: Buffer | undefined;
   return (chunk, from) => {
+    if (from === 0) plain = !afterCr && chunk.indexOf(CR) < 0 ? chunk : undefined;
+    if (plain === chunk) {
+      const end = endOfBlock(chunk, from, atLineStart);
+      if (from < chunk.length) atLineStart = end >= 0 || chunk[chunk.length - 1] === LF;
+      return end;
+    }
     for (let i = from; i < chunk.length; i += 1) {
       const byte = chunk[i];
       if (byte !== LF && byte !== CR) {
@@ -35,6 +43,13 @@ function scanner(): (chunk: Uint8Array, from: number) => number {
     }
     return -1;
   };
+}
+
+/** Behind the first blank line; -1 where there is none. In a chunk without CR. */
+function endOfBlock(chunk: Buffer, from: number, atLineStart: boolean): number {
+  if (atLineStart && chunk[from] === LF) return from + 1;
+  for (let i = chunk.indexOf(LF, from); i >= 0; i = chunk.indexOf(LF, i + 1)) if (chunk[i + 1] === LF) return i + 2;
+  return -1;
 }
 
 function parser(): (block: string) => ParsedEvent | undefined {
