@@ -29,18 +29,18 @@ export class Account {
   /** It was answered with this status. */
   headers(statusCode: number): void {
     this.#headersAt = this.#elapsed();
-    this.#attempted({ statusCode });
+    this.#attempted({ statusCode }, this.#headersAt);
   }
 
   /** It failed. */
   attemptFailed(error: SseProxyErrorCode): void {
-    this.#attempted({ error });
+    this.#attempted({ error }, this.#elapsed());
   }
 
-  #attempted(result: Omit<AttemptSummary, 'target'>): void {
+  #attempted(result: Omit<AttemptSummary, 'target'>, now: number): void {
     const attempt = this.attempts.at(-1);
     if (attempt === undefined || attempt.error !== undefined) return;
-    attempt.duration ??= this.#elapsed() - this.#sentAt;
+    attempt.duration ??= now - this.#sentAt;
     Object.assign(attempt, result);
   }
 

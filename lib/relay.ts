@@ -83,8 +83,9 @@ export class Relay {
 
   #send(pieces: Buffer[], size: number): void {
     this.#account.bytes += size;
-    if (this.#client.write(pieces, size, this.#source.complete)) {
-      this.#deadlines.enter('idle');
+    const isLast = this.#stages.length === 0 && this.#source.complete;
+    if (this.#client.write(pieces, size, isLast)) {
+      if (!isLast) this.#deadlines.enter('idle');
       return;
     }
     // From here on it is the client that is waited for.

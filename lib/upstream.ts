@@ -237,17 +237,20 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
   server.emit = emit as typeof server.emit;
 
   function emitAttemptEvent(attempt: Attempt, event: string, args: unknown[]): void {
-    const given = (): unknown[] => args.map((arg) => (arg === attempt.response ? attempt.res : arg));
     if (event === 'error') {
       if (args[3] !== undefined && args[3] === attempt.mirror) return;
-      attempt.fail(args[0], async () => void (await callListeners(event, given)));
+      attempt.fail(args[0], async () => void (await callListeners(event, withRealResponse(attempt, args))));
       return;
     }
     if (event === 'start') attempt.onStart(args[2]);
     if (event === 'proxyReq') attempt.onRequest(args[0] as ClientRequest, config, (args[3] as Options).buffer);
     if (event === 'proxyRes') attempt.onResponse(args[0] as IncomingMessage);
     if (event === 'econnreset') attempt.fail(args[0]);
-    void callListeners(event, given, (cause) => attempt.fail(new SseProxyError('HOOK_FAILED', { cause })));
+    if (server.listenerCount(event as 'error') > 0) {
+      void callListeners(event, withRealResponse(attempt, args), (cause) => {
+        attempt.fail(new SseProxyError('HOOK_FAILED', { cause }));
+      });
+    }
     if (event !== 'proxyReq') return;
     const request = args[0] as ClientRequest;
     attempt.requireBody(request);
@@ -263,13 +266,9 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
       // Refused: what the client has sent behind its handshake is for nobody. Unread, it would hide that the client leaves.
       request.once('response', () => void socket.resume());
     }
-    void callListeners(
-      event,
-      () => args,
-      () => {
-        for (const arg of args) if (arg instanceof Stream) (arg as Partial<Duplex>).destroy?.();
-      },
-    );
+    void callListeners(event, args, () => {
+      for (const arg of args) if (arg instanceof Stream) (arg as Partial<Duplex>).destroy?.();
+    });
     // Nobody else answers a handshake that failed.
     if (event === 'error' && config.hpm.on?.error === undefined) (args[2] as Duplex | undefined)?.destroy();
   }
@@ -277,16 +276,14 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
   /** Resolves when the last listener has settled; nothing to wait for where none is async. */
   function callListeners(
     event: string,
-    givenArgs: () => unknown[],
+    args: unknown[],
     onFailure?: (cause: unknown) => void,
   ): Promise<unknown> | undefined {
-    if (server.listenerCount(event as 'error') === 0) return undefined;
     const failed = (cause: unknown): void => {
       // Which masks what it says.
       onFailure?.(cause);
       config.logError('a listener of "%s" failed: %o', event, cause);
     };
-    const args = givenArgs();
     const pending: Promise<void>[] = [];
     for (const listener of server.rawListeners(event as 'error')) {
       const settled = runHook(() => Reflect.apply(listener, server, args), failed);
@@ -294,6 +291,10 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
     }
     return pending.length === 0 ? undefined : Promise.all(pending);
   }
+}
+
+function withRealResponse({ response, res }: Attempt, args: readonly unknown[]): unknown[] {
+  return args.map((arg) => (arg === response ? res : arg));
 }
 
 /** Where the events of a request have its response, among their arguments. */
