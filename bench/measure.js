@@ -74,8 +74,9 @@ export async function request({ subject, upstream, load }, requests, how) {
 }
 
 /**
- * By how much the memory of the proxy grows for each of what is done, in bytes. What a new process needs memory for only once is
- * done before.
+ * By how many bytes the memory of the proxy grows for each of what is done: what it has in use, where it can tell, and what it
+ * has of the system, of which it gives back only a part when it is not in use any more. What a new process needs memory for only
+ * once is done before.
  *
  * @param {Bench} bench
  * @param {() => Promise<number>} act Says how many it has done
@@ -85,9 +86,14 @@ export async function grown({ subject, upstream, load }, act) {
   await call(load, 'reset');
   await call(upstream, 'reset');
   await delay(200);
+  const held = await subject.held?.();
   const before = subject.child && memory(subject.child);
   const count = await act();
-  return per(count, before, subject.child && memory(subject.child));
+  const after = subject.child && memory(subject.child);
+  return {
+    'held per stream': per(count, held, await subject.held?.()),
+    'memory per stream': per(count, before, after),
+  };
 }
 
 /**

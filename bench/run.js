@@ -101,7 +101,9 @@ async function compare(name, scenario, rounds) {
   try {
     if (!scenario.fresh) {
       for (const subject of compared) running.push(await startSubject(subject, target, ca));
-      for (const subject of running) await takeTurn(subject);
+      for (let i = 0; i < (args.quick ? 1 : (scenario.warmUp ?? 1)); i += 1) {
+        for (const subject of running) await takeTurn(subject);
+      }
     }
     for (let i = 0; i < rounds; i += 1) {
       for (const subject of i % 2 === 0 ? compared : compared.toReversed()) {

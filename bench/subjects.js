@@ -50,6 +50,7 @@ const NODE_SUBJECTS = fileURLToPath(new URL('subjects/node.js', import.meta.url)
  * @property {ChildProcess | undefined} child None of `direct`
  * @property {number} port
  * @property {Record<string, string>} headers What a client has to send
+ * @property {() => Promise<number>} [held] How many bytes it has in use, of those that run on Node here
  * @property {() => Promise<void>} stop
  */
 
@@ -74,7 +75,7 @@ export async function startSubject(name, target, ca) {
   const program = PROGRAMS[name];
   if (program === undefined) {
     const child = start('subject', [process.execPath, NODE_SUBJECTS, name, target.origin], env);
-    return running(name, child, await call(child, 'port'), headers);
+    return { ...(await running(name, child, await call(child, 'port'), headers)), held: () => call(child, 'held') };
   }
   const port = await freePort();
   const directory = mkdtempSync(join(tmpdir(), 'bench-'));
