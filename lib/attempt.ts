@@ -320,8 +320,8 @@ export class Attempt {
   #guard(request: ClientRequest): void {
     const { emit } = request;
     override(request, 'emit', (...args: Parameters<typeof emit>) => {
-      this.#notice(args);
       try {
+        this.#notice(args);
         return emit.apply(request, args);
       } catch (error) {
         this.fail(new SseProxyError('UPSTREAM_INVALID_RESPONSE', { cause: error }));

@@ -195,25 +195,27 @@ export class ClientResponse {
     return this.#http2 === undefined && this.#res.write === OutgoingMessage.prototype.write;
   }
 
-  /**
-   * Behind the head past the response, straight into its connection: Node would write a chunk in four pieces, and hold them
-   * until the end of the tick.
-   */
+  /** Node would hold it until the end of the tick. */
   #writeAtOnce(pieces: readonly Buffer[], size: number): boolean {
     const res = this.#res;
     const { socket } = res;
-    const isDirect = this.#headFlushed && socket?.writable === true;
-    let parts = pieces;
-    if (!isDirect) parts = [joined(pieces, size)];
-    else if (res.chunkedEncoding) parts = chunkOf(pieces, size);
-    const isOneWrite = isDirect && parts.length === 1;
-    let more = true;
-    if (!isOneWrite) socket?.cork();
-    for (const part of parts) more = (isDirect ? socket : res).write(part);
-    if (!isOneWrite) socket?.uncork();
+    if (this.#headFlushed && socket?.writable) return this.#writeDirectly(socket, pieces, size);
+    socket?.cork();
+    const more = res.write(joined(pieces, size));
+    socket?.uncork();
     // A large write is never "more" to Node, even where the operating system has taken all of it.
-    if (more || socket?.writableLength === 0) return true;
-    if (isDirect && this.#onDrain !== undefined) socket.once('drain', this.#onDrain);
+    return more || socket?.writableLength === 0;
+  }
+
+  /** Behind the head past the response, into its connection: Node would write a chunk in four pieces. */
+  #writeDirectly(socket: Socket, pieces: readonly Buffer[], size: number): boolean {
+    const parts = this.#res.chunkedEncoding ? chunkOf(pieces, size) : pieces;
+    let more = true;
+    if (parts.length > 1) socket.cork();
+    for (const part of parts) more = socket.write(part);
+    if (parts.length > 1) socket.uncork();
+    if (more || socket.writableLength === 0) return true;
+    if (this.#onDrain !== undefined) socket.once('drain', this.#onDrain);
     return false;
   }
 

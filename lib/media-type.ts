@@ -56,7 +56,7 @@ export function isJsonLinesType(contentType: string | undefined): boolean {
 /** Whether a Content-Type says `application/json`, or JSON by its suffix (RFC 6839). */
 export function isJsonType(contentType: string | undefined): boolean {
   const essence = essenceOf(contentType);
-  return essence === 'application/json' || /^application\/(.+\+)json$/.test(essence);
+  return essence === 'application/json' || /^application\/.+\+json$/.test(essence);
 }
 
 /** Whether a request's Accept field names a stream of events. A wildcard does not: every client sends one. */

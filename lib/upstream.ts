@@ -86,28 +86,31 @@ export function createUpstream(config: Config): Upstream {
       const attempt = attempts.of(res);
       // Thrown here it has the socket with it, to be closed.
       if (attempt === undefined || options === undefined) return pathOfUpgrade(path, req, options);
-      const { target: ownTarget, headers: ownHeaders, pathRewrite: ownRewrite } = attempt.route;
+      const { target: ownTarget, headers: ownHeaders } = attempt.route;
       // httpxy makes a URL of a string.
       if (ownTarget !== undefined) options.target = ownTarget;
       if (options.target !== undefined) options.target = withoutUserInfo(options.target);
       if (ownHeaders !== undefined) options.headers = lowerCased(ownHeaders);
       prepareRequestHeaders(attempt.req);
-      return then(
-        hook(() =>
-          ownRewrite === undefined ? rewritePath(path, req, realResponse(res), options) : ownRewrite(path, req),
-        ),
-        (rewritten) => {
-          // `router` may have set a body of its own, which stays as it is.
-          if (options.buffer !== undefined) attempt.body = 'stream';
-          return then(attempt.prepare(typeof rewritten === 'string' ? rewritten : path), (prepared) => {
-            prepare(attempt, options);
-            return prepared;
-          });
-        },
-        // The types know functions that are async and such that are not, but none that is either.
-      ) as Promise<string>;
+      // The types know functions that are async and such that are not, but none that is either.
+      return pathOf(attempt, path, options) as Promise<string>;
     },
   });
+
+  /** The path to ask for, when the exchange has been let in. */
+  function pathOf(attempt: Attempt, path: string, options: Options): string | Promise<string> {
+    const { req, res } = attempt;
+    const { pathRewrite: own } = attempt.route;
+    const rewritten = hook(() => (own === undefined ? rewritePath(path, req, res, options) : own(path, req)));
+    return then(rewritten, (result) => {
+      // `router` may have set a body of its own, which stays as it is.
+      if (options.buffer !== undefined) attempt.body = 'stream';
+      return then(attempt.prepare(typeof result === 'string' ? result : path), (prepared) => {
+        prepare(attempt, options);
+        return prepared;
+      });
+    });
+  }
 
   /** What an exchange sees to for other requests. */
   async function pathOfUpgrade(path: string, req: IncomingMessage, options: Options | undefined): Promise<string> {

@@ -14,13 +14,14 @@ export const sse: EventFormat = { scanner, parser, encode, isBoundary, endsWithS
 function scanner(): (chunk: Buffer, from: number) => number {
   let atLineStart = true;
   let afterCr = false;
-  /** Nearly all streams are without CR, and are looked through by Node, which does not look at each byte. */
+  /** The chunk, where it is without CR, as nearly all are: Node finds the line ends in it many times faster. */
   let plain: Buffer | undefined;
   return (chunk, from) => {
     if (from === 0) plain = !afterCr && chunk.indexOf(CR) < 0 ? chunk : undefined;
     if (plain === chunk) {
       const end = endOfBlock(chunk, from, atLineStart);
       if (from < chunk.length) atLineStart = end >= 0 || chunk[chunk.length - 1] === LF;
+      if (end < 0) plain = undefined;
       return end;
     }
     for (let i = from; i < chunk.length; i += 1) {
