@@ -1,6 +1,6 @@
-import http, { type AgentOptions, type ClientRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import http, { type AgentOptions, type ClientRequest, type RequestOptions } from 'node:http';
 import https from 'node:https';
-import type { Socket } from 'node:net';
+import { Connection } from './connection.js';
 
 const OPTIONS: AgentOptions = { keepAlive: true, noDelay: true, scheduling: 'lifo' };
 
@@ -14,23 +14,13 @@ export class UpstreamAgent {
   readonly keepAlive = true;
   readonly #http = new http.Agent(OPTIONS);
   readonly #https = new https.Agent(OPTIONS);
-  readonly #guards = new WeakMap<Socket, Guard>();
 
   /** Called by `ClientRequest`. */
   addRequest(request: ClientRequest, options: RequestOptions): void {
     const agent = request.protocol === 'https:' ? this.#https : this.#http;
     // Declared neither in the documentation nor in the types, but it is the contract between Node and custom agents.
     (agent as unknown as UpstreamAgent).addRequest(request, options);
-    request.once('socket', (socket) => this.#guardOf(socket).watch(request));
-  }
-
-  #guardOf(socket: Socket): Guard {
-    let guard = this.#guards.get(socket);
-    if (guard === undefined) {
-      guard = new Guard(socket);
-      this.#guards.set(socket, guard);
-    }
-    return guard;
+    request.once('socket', (socket) => Connection.of(socket).watch(request));
   }
 
   /** Closes every connection, those in use as well. New requests open new ones. */
@@ -38,36 +28,4 @@ export class UpstreamAgent {
     this.#http.destroy();
     this.#https.destroy();
   }
-}
-
-/** `res` is not in the types. */
-type Request = ClientRequest & { res?: IncomingMessage };
-
-/**
- * Ends a connection by which bytes come that nobody has asked for. Behind the end of a response they are none of the next one,
- * but older versions of Node drop them and keep the connection: what follows would be the answer to somebody else's request.
- */
-class Guard {
-  /** Let go of when it is over: the connection may be idle for long. */
-  #request: Request | undefined;
-  readonly #socket: Socket;
-
-  constructor(socket: Socket) {
-    this.#socket = socket;
-    // In front of Node's own listener, by which the response is completed.
-    socket.prependListener('data', this.#onData);
-    // By which an agent is told that it can have the connection back.
-    socket.on('free', () => this.watch(undefined));
-  }
-
-  watch(request: Request | undefined): void {
-    this.#request = request;
-  }
-
-  readonly #onData = (): void => {
-    const response = this.#request?.res;
-    // From here on the connection is the new protocol's.
-    if (response?.statusCode === 101) this.#socket.removeListener('data', this.#onData);
-    else if (this.#request === undefined || response?.complete) this.#socket.destroy();
-  };
 }

@@ -177,14 +177,18 @@ export class ClientResponse {
 
   /**
    * Returns `false` where the client should be waited for: see {@link onDrain}. `isLast` tells that the end may follow in the
-   * same tick: then it leaves together with it.
+   * same tick: then it leaves together with it. `chunks` go in front: see {@link takesChunks}.
    */
-  write(pieces: readonly Buffer[], size: number, isLast = false): boolean {
+  write(pieces: readonly Buffer[], size: number, isLast = false, chunks: readonly Buffer[] = []): boolean {
     const res = this.#res;
     // A hook has ended the response.
     if (res.writableEnded) return true;
-    const isAtOnce = this.#isPlain && !isLast;
-    const more = isAtOnce ? this.#writeAtOnce(pieces, size) : res.write(joined(pieces, size));
+    let more: boolean;
+    if (this.#isPlain && !isLast) more = this.#writeAtOnce(pieces, size, chunks);
+    else {
+      this.#hold(chunks);
+      more = size === 0 || res.write(joined(pieces, size));
+    }
     if (!this.#isWrapped) this.#headFlushed = true;
     this.#flush?.();
     return more;
@@ -195,11 +199,18 @@ export class ClientResponse {
     return this.#http2 === undefined && this.#res.write === OutgoingMessage.prototype.write;
   }
 
+  /** Whether it can be given whole chunks of the chunked transfer coding. */
+  get takesChunks(): boolean {
+    const { chunkedEncoding, socket } = this.#res;
+    const hasLeft = this.#headFlushed && socket?.writable === true;
+    return hasLeft && chunkedEncoding && this.#isPlain && this.#flush === undefined;
+  }
+
   /** Node would hold it until the end of the tick. */
-  #writeAtOnce(pieces: readonly Buffer[], size: number): boolean {
+  #writeAtOnce(pieces: readonly Buffer[], size: number, chunks: readonly Buffer[]): boolean {
     const res = this.#res;
     const { socket } = res;
-    if (this.#headFlushed && socket?.writable) return this.#writeDirectly(socket, pieces, size);
+    if (this.#headFlushed && socket?.writable) return this.#writeDirectly(socket, pieces, size, chunks);
     socket?.cork();
     const more = res.write(joined(pieces, size));
     socket?.uncork();
@@ -208,8 +219,12 @@ export class ClientResponse {
   }
 
   /** Behind the head past the response, into its connection: Node would write a chunk in four pieces. */
-  #writeDirectly(socket: Socket, pieces: readonly Buffer[], size: number): boolean {
-    const parts = this.#res.chunkedEncoding ? chunkOf(pieces, size) : pieces;
+  #writeDirectly(socket: Socket, pieces: readonly Buffer[], size: number, chunks: readonly Buffer[]): boolean {
+    let parts = chunks;
+    if (size > 0) {
+      const rest = this.#res.chunkedEncoding ? chunkOf(pieces, size) : pieces;
+      parts = chunks.length === 0 ? rest : [...chunks, ...rest];
+    }
     let more = true;
     if (parts.length > 1) socket.cork();
     for (const part of parts) more = socket.write(part);
@@ -217,6 +232,15 @@ export class ClientResponse {
     if (more || socket.writableLength === 0) return true;
     if (this.#onDrain !== undefined) socket.once('drain', this.#onDrain);
     return false;
+  }
+
+  /** Writes at the end of the tick, together with what follows. */
+  #hold(chunks: readonly Buffer[]): void {
+    const { socket } = this.#res;
+    if (chunks.length === 0 || socket === null) return;
+    socket.cork();
+    process.nextTick(() => socket.uncork());
+    for (const chunk of chunks) socket.write(chunk);
   }
 
   /** Nothing that was written is still on its way out. */

@@ -1,11 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
 import type { Account } from './account.js';
+import { forEachChunk } from './chunk-scanner.js';
 import type { ClientResponse } from './client-response.js';
 import type { Deadlines } from './deadlines.js';
 import { BYTE_ORDER_MARK } from './formats/format.js';
-import { Gatherer } from './gatherer.js';
-import { takePieces } from './pieces.js';
+import { type Gathered, Gatherer } from './gatherer.js';
+import { takeChunks, takePieces } from './pieces.js';
 
 /** How long the stages may take to hand over what a broken body had brought. Milliseconds. */
 const LINGER = 5_000;
@@ -30,7 +31,7 @@ export class Relay {
   readonly #handlers: RelayHandlers;
   readonly #account: Account;
   readonly #deadlines: Deadlines;
-  readonly #gatherer = new Gatherer((pieces, size) => this.#send(pieces, size));
+  readonly #gatherer = new Gatherer((gathered) => this.#send(gathered));
   readonly #observers: ((chunk: Buffer) => void)[] = [];
   #hasBegun = false;
   /** A byte order mark is to be left out, if there is one. */
@@ -58,7 +59,10 @@ export class Relay {
     this.#body = stages.reduce<Readable>((from, stage) => from.pipe(stage), source);
     const onData = this.#onData.bind(this);
     this.#body.on('data', onData);
-    if (stages.length === 0) takePieces(source, onData);
+    if (stages.length === 0) {
+      takePieces(source, onData);
+      takeChunks(source, () => this.#wantsChunks, this.#onChunks.bind(this));
+    }
     client.onDrain(() => this.#onDrain());
     // Of a body that goes through stages, what the client gets does not tell how the upstream is.
     if (stages.length > 0) source.on('data', () => this.#touch());
@@ -72,19 +76,38 @@ export class Relay {
     this.#observers.push(callback);
   }
 
-  #onData(chunk: Buffer): void {
-    if (!this.#hasBegun) this.#account.firstByte();
+  get #wantsChunks(): boolean {
+    return this.#client.takesChunks && !this.#skipsMark && !this.#isDetached;
+  }
+
+  #onChunks(chunks: Buffer, size: number): void {
+    this.#begin();
+    if (this.#observers.length > 0) forEachChunk(chunks, (bytes) => this.#tell(bytes));
+    this.#gatherer.pushChunks(chunks, size);
+  }
+
+  #begin(): void {
+    if (this.#hasBegun) return;
     this.#hasBegun = true;
+    this.#account.firstByte();
+  }
+
+  #tell(chunk: Buffer): void {
     for (const observe of this.#observers) observe(chunk);
+  }
+
+  #onData(chunk: Buffer): void {
+    this.#begin();
+    this.#tell(chunk);
     if (this.#isDetached) return;
     if (this.#skipsMark) this.#pushWithoutMark(chunk);
     else this.#gatherer.push(chunk);
   }
 
-  #send(pieces: Buffer[], size: number): void {
+  #send({ size, chunks, pieces, piecesSize }: Gathered): void {
     this.#account.bytes += size;
     const isLast = this.#stages.length === 0 && this.#source.complete;
-    if (this.#client.write(pieces, size, isLast)) {
+    if (this.#client.write(pieces, piecesSize, isLast, chunks)) {
       if (!isLast) this.#deadlines.enter('idle');
       return;
     }

@@ -1,0 +1,104 @@
+import http, { type IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { Connection } from '../../lib/connection.js';
+import { takeChunks, takePieces } from '../../lib/pieces.js';
+import { turns } from './watch.js';
+
+/** What a reader has made of a response. */
+export interface Reading {
+  body: string;
+  isComplete: boolean;
+  trailers: NodeJS.Dict<string>;
+  /** What the connection ended with, before its end. */
+  error: string | undefined;
+}
+
+export interface DirectReading extends Reading {
+  /** How many bytes of the body came in whole chunks, past the parser. */
+  direct: number;
+}
+
+export interface ReadOptions {
+  /** Asked before each take. */
+  isWanted?: () => boolean;
+  method?: string;
+}
+
+/** Has Node's parser alone read a response that comes in these reads. */
+export async function readByParser(reads: readonly Buffer[], { method }: ReadOptions = {}): Promise<Reading> {
+  const { direct, ...reading } = await read(reads, method, () => 0);
+  return reading;
+}
+
+/** Has it read as a relay reads it: with whole chunks taken past the parser. */
+export function readDirectly(
+  reads: readonly Buffer[],
+  { isWanted = () => true, method }: ReadOptions = {},
+): Promise<DirectReading> {
+  return read(reads, method, (source, take) => {
+    let direct = 0;
+    takePieces(source, take);
+    takeChunks(source, isWanted, (chunks, size) => {
+      const bytes = dechunked(chunks);
+      if (bytes.length !== size) throw new Error(`${size} bytes were told of, and ${bytes.length} came`);
+      direct += size;
+      take(bytes);
+    });
+    return () => direct;
+  });
+}
+
+async function read(
+  reads: readonly Buffer[],
+  method = 'GET',
+  follow: (source: IncomingMessage, take: (piece: Buffer) => void) => number | (() => number),
+): Promise<DirectReading> {
+  const wire = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+  const req = http.request({ method, createConnection: () => wire });
+  const closed = new Promise((resolve) => wire.once('close', resolve));
+  const body: Buffer[] = [];
+  let response: IncomingMessage | undefined;
+  let error: string | undefined;
+  let direct: number | (() => number) = 0;
+  req.once('response', (res) => {
+    response = res;
+    const take = (piece: Buffer): void => void body.push(piece);
+    res.on('error', () => {}).on('data', take);
+    direct = follow(res, take);
+  });
+  req.once('error', (cause: NodeJS.ErrnoException) => {
+    error = cause.code;
+  });
+  req.end();
+  Connection.of(wire as unknown as Socket).watch(req);
+  await turns();
+  for (const bytes of reads) {
+    if (!wire.destroyed && bytes.length > 0) wire.push(bytes);
+    await turns();
+  }
+  wire.push(null);
+  await turns();
+  wire.destroy();
+  await closed;
+  return {
+    body: Buffer.concat(body).toString('latin1'),
+    isComplete: response?.complete === true,
+    trailers: response?.trailers ?? {},
+    error,
+    direct: typeof direct === 'number' ? direct : (direct as () => number)(),
+  };
+}
+
+/** What strict chunks hold; throws for anything else. */
+export function dechunked(chunks: Buffer): Buffer {
+  const pieces: Buffer[] = [];
+  for (let rest = chunks; rest.length > 0; ) {
+    const [line = '', digits = ''] = /^([\da-f]+)\r\n/i.exec(rest.toString('latin1')) ?? [];
+    const end = line.length + Number.parseInt(digits, 16);
+    if (digits === '' || rest.toString('latin1', end, end + 2) !== '\r\n') throw new Error(`no chunk: ${rest}`);
+    pieces.push(rest.subarray(line.length, end));
+    rest = rest.subarray(end + 2);
+  }
+  return Buffer.concat(pieces);
+}
