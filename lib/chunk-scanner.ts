@@ -36,25 +36,23 @@ export class ChunkScanner {
     return this.#isLost;
   }
 
-  /**
-   * Goes on with the next read. In front of the whole chunks is the rest of one that began earlier, behind them is what is none.
-   */
+  /** Goes on with the next read. In front of its whole chunks is the rest of one that began earlier, behind them what is none. */
   scan(read: Buffer): WholeChunks {
     const start = this.#finish(read);
     let end = start;
     let size = 0;
     for (;;) {
-      let next = end;
+      let lineEnd = end;
       let length = 0;
-      for (let value = HEX[read[next] ?? CR] as number; value >= 0; value = HEX[read[next] ?? CR] as number) {
+      for (let value = digitAt(read, lineEnd); value >= 0; value = digitAt(read, lineEnd)) {
         length = 16 * length + value;
-        next += 1;
+        lineEnd += 1;
       }
-      const isSize = length > 0 && next - end <= MAX_DIGITS && read[next] === CR && read[next + 1] === LF;
-      const lineEnd = next + 2 + length;
-      if (!isSize || read[lineEnd] !== CR || read[lineEnd + 1] !== LF) break;
+      const isSize = length > 0 && lineEnd - end <= MAX_DIGITS;
+      const chunkEnd = lineEnd + 2 + length;
+      if (!isSize || !isCrLf(read, lineEnd) || !isCrLf(read, chunkEnd)) break;
       size += length;
-      end = lineEnd + 2;
+      end = chunkEnd + 2;
     }
     this.#begin(read, end);
     return { start, end, size };
@@ -110,11 +108,20 @@ export class ChunkScanner {
   }
 }
 
+/** Negative for what is none, and behind the end. */
+function digitAt(bytes: Buffer, i: number): number {
+  return HEX[bytes[i] ?? CR] as number;
+}
+
+function isCrLf(bytes: Buffer, i: number): boolean {
+  return bytes[i] === CR && bytes[i + 1] === LF;
+}
+
 /** Calls back with the bytes in each of whole chunks. */
 export function forEachChunk(chunks: Buffer, callback: (bytes: Buffer) => void): void {
   for (let i = 0; i < chunks.length; ) {
     let size = 0;
-    for (; chunks[i] !== CR; i += 1) size = 16 * size + (HEX[chunks[i] as number] as number);
+    for (; chunks[i] !== CR; i += 1) size = 16 * size + digitAt(chunks, i);
     const start = i + 2;
     const end = start + size;
     callback(chunks.subarray(start, end));

@@ -23,9 +23,9 @@ export function takePieces(source: IncomingMessage, take: (piece: Buffer) => voi
  * Hands on the chunks of a chunked body as they were read, past Node's parser: all that a read has whole in one piece, which can be
  * written as it is. Whatever is not beyond doubt goes to the parser, and so it is the parser that says where the body ends.
  *
- * The parser never misses a part of a chunk: between two chunks it does not notice that there was one.
+ * It is never kept from a part of a chunk, and between two of them it is as if there had not been another.
  *
- * @param isWanted whether they are, or the parser's pieces (see {@link takePieces}), which are told in any case of the rest
+ * @param isWanted whether they can be taken just now; else they are the parser's, and so {@link takePieces} has what is in them
  * @param take is told how many bytes of the body they hold
  */
 export function takeChunks(
@@ -34,7 +34,7 @@ export function takeChunks(
   take: (chunks: Buffer, size: number) => void,
 ): void {
   const connection = Connection.find(source.socket);
-  // With what the parser is at. That begins with the head, and a head ends with the first blank line.
+  // What the parser is at just now: the head, which ends with the first blank line, and what has come of the body with it.
   const read = connection?.firstRead;
   if (connection === undefined || read === undefined || !isChunked(source)) return;
   const head = read.indexOf('\r\n\r\n');
@@ -46,13 +46,13 @@ export function takeChunks(
     if (scanner.isLost) connection.setFilter(undefined);
     const { start, end, size } = scanner.scan(next);
     if (start > 0) parse(next.subarray(0, start));
-    // What was parsed may have changed that.
-    if (end === start || !isTaken()) {
-      if (start < next.length) parse(next.subarray(start));
-      return;
+    let rest = start;
+    // Asked now, since what was parsed may have changed it.
+    if (end > start && isTaken()) {
+      take(next.subarray(start, end), size);
+      rest = end;
     }
-    take(next.subarray(start, end), size);
-    if (end < next.length) parse(next.subarray(end));
+    if (rest < next.length) parse(next.subarray(rest));
   });
 }
 
