@@ -1,7 +1,11 @@
 import { type EventEmitter, once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from '@jest/globals';
+import express, { type RequestHandler } from 'express';
+import type { SseProxyOptions } from '../lib/index.js';
 import {
   eventStream,
   onCleanUp,
@@ -272,5 +276,53 @@ describe('a proxy that has been used', () => {
     }
     await until(async () => (await connections(proxy.server)) === 0);
     expect(active('Timeout')).toBeLessThan(timers + A_FEW);
+  });
+});
+
+describe('what a request has brought is let go of when its answer has begun', () => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage = runInNewContext('gc') as () => void;
+
+  /** The memory of all buffers that are in use. */
+  async function buffers(): Promise<number> {
+    let last = -1;
+    // They are set free in the background.
+    await until(() => {
+      collectGarbage();
+      const now = process.memoryUsage().arrayBuffers;
+      const isSettled = now === last;
+      last = now;
+      return isSettled;
+    });
+    return last;
+  }
+
+  it.each<[string, SseProxyOptions, RequestHandler[]]>([
+    ['of a small body', {}, []],
+    ['of a body that could have been sent again', { retry: { methods: ['POST'] } }, []],
+    ['of a body that a parser has read', {}, [express.json()]],
+  ])('%s', async (_what, options, before) => {
+    const { url } = await upstream((req, res) => {
+      req.resume();
+      eventStream(res).write('data: 1\n\n');
+    });
+    const proxy = await proxyApp({ target: url, ...options }, (app) =>
+      app.use((_req, _res, next) => next(), ...before),
+    );
+    const count = 100;
+    const text = JSON.stringify({ messages: [{ role: 'user', content: 'x'.repeat(10_000) }] });
+    const headers = { 'content-type': 'application/json', 'content-length': text.length };
+    const open = async (): Promise<IncomingMessage> => {
+      const req = openRequest(proxy.url, { method: 'POST', headers });
+      req.end(text);
+      const response = await responseTo(req);
+      await once(response, 'data');
+      return response;
+    };
+    await open();
+    const held = await buffers();
+    for (let i = 0; i < count; i += 1) await open();
+    expect(proxy.proxy.active).toBe(count + 1);
+    expect(((await buffers()) - held) / count).toBeLessThan(text.length / 2);
   });
 });

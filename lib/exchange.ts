@@ -148,6 +148,7 @@ export class ProxyExchange implements Exchange {
       // From here on all of it is the user's.
       handedOver: () => {
         deadlines.stop();
+        this.#forgetBody();
         this.#diagnostics?.handedOver();
       },
       information: (info) => this.#onInformation(info),
@@ -252,7 +253,14 @@ export class ProxyExchange implements Exchange {
     // Before it is committed: what it has begun by then has to be ended.
     this.#answer = answer;
     answer.commit();
+    this.#forgetBody();
     this.#passOn(answer);
+  }
+
+  /** There will be no other attempt: a stream may be long, and a prompt large. */
+  #forgetBody(): void {
+    this.#body = 'lost';
+    if (this.#attempt !== undefined) this.#attempt.body = 'lost';
   }
 
   #passOn(answer: Answer): void {

@@ -30,12 +30,13 @@ export class ReplayedBody {
     return Readable.from([this.bytes]);
   }
 
-  /** In the place of a stream that is only to be piped into one request. */
+  /** In the place of a stream that is only to be piped, and only once: it keeps nothing of what was. */
   toPipe(): Pick<Readable, 'pipe'> {
-    const { bytes } = this;
+    let bytes: Buffer | undefined = this.bytes;
     return {
       pipe<T extends NodeJS.WritableStream>(request: T): T {
-        request.end(bytes);
+        if (bytes !== undefined) request.end(bytes);
+        bytes = undefined;
         return request;
       },
     };
