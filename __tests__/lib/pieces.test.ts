@@ -3,7 +3,7 @@ import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import { takePieces } from '../../lib/pieces.js';
-import { onCleanUp, request, upstream } from '../support/servers.js';
+import { onCleanUp, rawUpstream, request } from '../support/servers.js';
 import { closeAndWatchEachTest, turns } from '../support/watch.js';
 
 closeAndWatchEachTest();
@@ -82,16 +82,19 @@ describe('a piece of a body', () => {
   });
 });
 
-it('is so that Node hands over what it reads of a response: by `push`, piece by piece, and then the end', async () => {
-  const { url } = await upstream((_req, res) => {
-    res.write('1');
-    res.end('2');
+it('comes from Node by `push`, one for each chunk, and then the end', async () => {
+  let say = (_text: string): void => {};
+  const { url } = await rawUpstream((socket) => {
+    say = (text) => void socket.write(text);
+    socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
   });
   const response = await request(url);
   const pieces: string[] = [];
   const take = (piece: Buffer): void => void pieces.push(String(piece));
   response.on('data', take);
   takePieces(response, take);
+  say('1\r\n1\r\n1\r\n2\r\n0\r\n\r\n');
   await once(response, 'end');
   expect(pieces).toEqual(['1', '2']);
+  expect(response.readableDidRead).toBe(false);
 });

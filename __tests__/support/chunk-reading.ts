@@ -91,7 +91,7 @@ async function read(
 }
 
 /** What strict chunks hold; throws for anything else. */
-export function dechunked(chunks: Buffer): Buffer {
+function dechunked(chunks: Buffer): Buffer {
   const pieces: Buffer[] = [];
   for (let rest = chunks; rest.length > 0; ) {
     const [line = '', digits = ''] = /^([\da-f]+)\r\n/i.exec(rest.toString('latin1')) ?? [];
