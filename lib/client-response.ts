@@ -42,7 +42,7 @@ export class ClientResponse {
 
   /** What the app, and hooks such as `on.proxyRes`, had set on the response before a head was first put there. */
   get appHeaders(): Readonly<HeaderFields> {
-    return this.#app ?? headersOf(this.#res);
+    return this.#app ?? (this.#res.getHeaders() as HeaderFields);
   }
 
   get headersSent(): boolean {
@@ -127,7 +127,7 @@ export class ClientResponse {
     if (!Number.isInteger(statusCode) || statusCode < 200 || statusCode > 999) {
       throw new RangeError(`The status code of a response must be 200 to 999, got ${statusCode}`);
     }
-    const present = headersOf(res);
+    const present = res.getHeaders() as HeaderFields;
     this.#app ??= present;
     this.#replaceHeaders(present, head.headers, options.nameOf);
     res.statusCode = statusCode;
@@ -148,7 +148,7 @@ export class ClientResponse {
   /** Takes back what a head that could not be sent has left on the response. */
   reset(): void {
     if (this.#app === undefined) return;
-    this.#replaceHeaders(headersOf(this.#res), this.#app, (key) => key);
+    this.#replaceHeaders(this.#res.getHeaders() as HeaderFields, this.#app, (key) => key);
     this.#res.statusCode = 200;
     if (this.#http2 === undefined) this.#res.statusMessage = '';
   }
@@ -335,13 +335,6 @@ export class ClientResponse {
   limitSilence(timeout: number): void {
     this.#res.setTimeout(timeout, () => this.destroy());
   }
-}
-
-/** What `getHeaders` gives, in an object that is quicker to read: few of them are many. */
-function headersOf(res: ServerResponse): HeaderFields {
-  const headers: HeaderFields = {};
-  for (const name of res.getHeaderNames()) headers[name] = res.getHeader(name) as string | string[];
-  return headers;
 }
 
 /** A stream that is reset drops what the client's window has not let through yet. */

@@ -43,6 +43,20 @@ describe('the head', () => {
     expect(text).toMatch(/\r\nx-list: 1\r\nx-list: 2\r\n/);
   });
 
+  it('has the fields of the app by any name, and loses them where they are not in it', async () => {
+    const { req, res, closed } = await receive('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    res.setHeader('__proto__', '1').setHeader('constructor', '2');
+    const response = new ClientResponse(req, res);
+    expect(Object.entries(response.appHeaders)).toEqual([
+      ['__proto__', '1'],
+      ['constructor', '2'],
+    ]);
+    // As an upstream's fields are held.
+    response.commit(head(Object.create(null)), asGiven);
+    response.end([]);
+    expect((await closed()).text).not.toMatch(/__proto__|constructor/);
+  });
+
   it('leaves before the first byte of the body', async () => {
     const { client: socket, response } = await client();
     response.commit(head({ 'x-a': '1' }), asGiven);
