@@ -53,8 +53,6 @@ export interface AttemptOptions {
 /** Bodies up to this size can be sent once more when a pooled connection turns out to be dead. */
 const STALE_LIMIT = 256 * 1024;
 
-const NO_NAMES: readonly string[] = [];
-
 /** One request to the upstream. */
 export class Attempt {
   /** Express's own, which user callbacks are handed. */
@@ -221,7 +219,7 @@ export class Attempt {
     const redirectedFrom = this.#request;
     this.#request = request;
     const { provider, headers = hpm.headers } = this.route;
-    const own = headers === undefined ? NO_NAMES : Object.keys(headers).map((name) => name.toLowerCase());
+    const own = Object.keys(headers ?? {}).map((name) => name.toLowerCase());
     // The Host of the first request may be the client's; that of the next is httpxy's.
     const isRedirected = redirectedFrom !== undefined;
     this.#hasLeftOrigin ||= isRedirected && `${request.protocol}//${request.getHeader('host')}` !== this.#origin;

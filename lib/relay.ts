@@ -147,7 +147,9 @@ export class Relay {
 
   /** The body broke off: hands on what has come of it, and then calls back. */
   cut(callback: () => void): void {
-    this.#readRest();
+    // Bytes after the end of a message make it a broken one, and with all its bytes it would look whole.
+    if (this.#source.complete && this.#client.isLengthDelimited) this.#gatherer.clear();
+    else this.#readRest();
     const [first] = this.#stages;
     if (first !== undefined) this.#source.unpipe(first);
     this.#onCut = callback;
@@ -173,11 +175,6 @@ export class Relay {
   /** What came in the same read as a failure is not to be lost. */
   #readRest(): void {
     const source = this.#source;
-    // But bytes after the end of a message make it a broken one, and with all its bytes it would look whole.
-    if (source.complete && this.#client.isLengthDelimited) {
-      this.#gatherer.clear();
-      return;
-    }
     for (let chunk = source.read(); chunk !== null; chunk = source.read()) {
       // Of a source that has failed, `read` hands out what is buffered, but emits it no more.
       if (source.errored !== null) source.emit('data', chunk);
