@@ -3,8 +3,6 @@ import http, { type ClientRequest, IncomingMessage, type OutgoingHttpHeaders } f
 import http2 from 'node:http2';
 import { Socket } from 'node:net';
 import type { Transform, Writable } from 'node:stream';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import zlib from 'node:zlib';
 import { beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { isAccepted } from '../lib/content-coding.js';
@@ -23,6 +21,7 @@ import { stopTheClock } from './support/clock.js';
 import { exchangeFor } from './support/dialects.js';
 import { answer, logbook } from './support/events.js';
 import { http2Proxy } from './support/http2.js';
+import { collectGarbage } from './support/memory.js';
 import {
   eventStream,
   listen,
@@ -70,9 +69,6 @@ const MUCH = 256 * MB;
 
 /** More than it takes, and less than it would take if the time were the square of the length: minutes. */
 const LONG = 15_000;
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
 
 /** What was taken of memory since this was called, at the most of all samples. */
 function memory(): { sample(): void; readonly grown: number } {

@@ -1,11 +1,10 @@
 import { type EventEmitter, once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from '@jest/globals';
 import express, { type RequestHandler } from 'express';
 import type { SseProxyOptions } from '../lib/index.js';
+import { buffersInUse } from './support/memory.js';
 import {
   eventStream,
   onCleanUp,
@@ -280,23 +279,6 @@ describe('a proxy that has been used', () => {
 });
 
 describe('what a request has brought is let go of when its answer has begun', () => {
-  setFlagsFromString('--expose-gc');
-  const collectGarbage = runInNewContext('gc') as () => void;
-
-  /** The memory of all buffers that are in use. */
-  async function buffers(): Promise<number> {
-    let last = -1;
-    // They are set free in the background.
-    await until(() => {
-      collectGarbage();
-      const now = process.memoryUsage().arrayBuffers;
-      const isSettled = now === last;
-      last = now;
-      return isSettled;
-    });
-    return last;
-  }
-
   it.each<[string, SseProxyOptions, RequestHandler[]]>([
     ['of a small body', {}, []],
     ['of a body that could have been sent again', { retry: { methods: ['POST'] } }, []],
@@ -320,9 +302,9 @@ describe('what a request has brought is let go of when its answer has begun', ()
       return response;
     };
     await open();
-    const held = await buffers();
+    const held = await buffersInUse();
     for (let i = 0; i < count; i += 1) await open();
     expect(proxy.proxy.active).toBe(count + 1);
-    expect(((await buffers()) - held) / count).toBeLessThan(text.length / 2);
+    expect(((await buffersInUse()) - held) / count).toBeLessThan(text.length / 2);
   });
 });

@@ -1,10 +1,10 @@
 import http, { type IncomingMessage } from 'node:http';
-import { Duplex } from 'node:stream';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { applyResponsePasses, type HeadContext, prepareRequestHeaders, trailerFields } from '../../lib/headers.js';
 import type { HeaderFields } from '../../lib/types.js';
 import { runs, TIMEOUT } from '../support/fuzz.js';
+import { looseWire } from '../support/received.js';
 import { closeAll, onCleanUp } from '../support/servers.js';
 
 afterEach(closeAll);
@@ -332,7 +332,7 @@ function requestReader(): (method: string, lines: readonly [string, string][]) =
   onCleanUp(() => void server.close());
   return (method, lines) => {
     received = undefined;
-    const connection = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+    const connection = looseWire();
     server.emit('connection', connection);
     const head = [`${method} / HTTP/1.1`, 'Host: proxy.example', ...lines.map(([name, value]) => `${name}: ${value}`)];
     connection.emit('data', Buffer.from(`${head.join('\r\n')}\r\n\r\n`, 'latin1'));

@@ -1,8 +1,8 @@
 import http, { type ClientRequest } from 'node:http';
 import type { Socket } from 'node:net';
-import { Duplex } from 'node:stream';
 import { describe, expect, it } from '@jest/globals';
 import { Connection } from '../../lib/connection.js';
+import { looseWire } from '../support/received.js';
 import { onCleanUp } from '../support/servers.js';
 import { closeAndWatchEachTest, turns } from '../support/watch.js';
 
@@ -11,7 +11,7 @@ closeAndWatchEachTest();
 const RESPONSE = Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n');
 
 function connected() {
-  const wire = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+  const wire = looseWire();
   const socket = wire as unknown as Socket;
   const request: ClientRequest = http.request({ createConnection: () => wire });
   request.on('error', () => {}).on('response', (response) => response.resume());
@@ -28,7 +28,7 @@ describe('a connection', () => {
     const { socket, connection } = connected();
     expect(Connection.of(socket)).toBe(connection);
     expect(Connection.find(socket)).toBe(connection);
-    expect(Connection.find(new Duplex() as Socket)).toBeUndefined();
+    expect(Connection.find(looseWire() as Socket)).toBeUndefined();
   });
 
   it('knows the first read of a response, as long as it is parsed', async () => {

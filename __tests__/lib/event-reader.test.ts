@@ -1,12 +1,10 @@
-import { setFlagsFromString } from 'node:v8';
-import vm from 'node:vm';
 import { describe, expect, it, jest } from '@jest/globals';
 import { EventReader, EventTooLarge } from '../../lib/event-reader.js';
 import { json, jsonArray } from '../../lib/formats/json.js';
 import { ndjson } from '../../lib/formats/ndjson.js';
 import { sse } from '../../lib/formats/sse.js';
 import { blocksOf, chunkings, fieldsOf, formatOf, referenceEvents, STREAMS } from '../support/event-streams.js';
-import { until } from '../support/watch.js';
+import { buffersInUse } from '../support/memory.js';
 
 const MB = 1024 * 1024;
 
@@ -20,23 +18,6 @@ function readUntilTooLarge(reader: EventReader, chunks: readonly Buffer[]): numb
     for (const chunk of chunks) for (const { event } of reader.read(chunk)) events += event === undefined ? 0 : 1;
   }).toThrow(EventTooLarge);
   return events;
-}
-
-/** The memory of all buffers that are in use. */
-async function memory(): Promise<number> {
-  setFlagsFromString('--expose-gc');
-  const collectGarbage = vm.runInNewContext('gc');
-  let last = 0;
-  let times = 0;
-  // Buffers are set free in the background.
-  await until(() => {
-    collectGarbage();
-    const now = process.memoryUsage().arrayBuffers;
-    times = now === last ? times + 1 : 1;
-    last = now;
-    return times === 3;
-  });
-  return last;
 }
 
 describe.each(STREAMS.map((fixture) => [fixture.name, fixture] as const))('a stream with %s', (_name, fixture) => {
@@ -171,7 +152,7 @@ describe('memory', () => {
   it('stays bounded with a line that never ends', async () => {
     const reader = new EventReader(sse, MB);
     const chunk = Buffer.alloc(64 * 1024, 'x');
-    const before = await memory();
+    const before = await buffersInUse();
     let most = 0;
     let read = 0;
     expect(() => {
@@ -191,23 +172,23 @@ describe('memory', () => {
   it('is set free when an event was too large', async () => {
     const reader = new EventReader(sse, 32 * MB);
     const chunk = Buffer.alloc(MB, 'x');
-    const before = await memory();
+    const before = await buffersInUse();
     for (let i = 0; i < 32; i += 1) expect([...reader.read(chunk)]).toEqual([]);
-    expect((await memory()) - before).toBeGreaterThan(31 * MB);
+    expect((await buffersInUse()) - before).toBeGreaterThan(31 * MB);
     readUntilTooLarge(reader, [chunk]);
-    expect((await memory()) - before).toBeLessThan(MB);
+    expect((await buffersInUse()) - before).toBeLessThan(MB);
     // Still in use: it is not the reader itself that went.
     expect(reader).toBeInstanceOf(EventReader);
   });
 
   it('is taken for what is held of an event, not for the buffer that it came in', async () => {
     const reader = new EventReader(sse, MB);
-    const before = await memory();
+    const before = await buffersInUse();
     for (let i = 0; i < 20; i += 1) {
       expect([...reader.read(Buffer.alloc(MB, 'x').subarray(0, 10))]).toEqual([]);
     }
     // Of the 20 buffers, the last may still be in use somewhere.
-    expect((await memory()) - before).toBeLessThan(3 * MB);
+    expect((await buffersInUse()) - before).toBeLessThan(3 * MB);
     expect(reader.end().bytes).toHaveLength(200);
   });
 });

@@ -1,10 +1,10 @@
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import net, { type Socket } from 'node:net';
-import { Duplex } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { FIXTURES } from './fixtures.js';
 import { anyCuts, aShare, cutAt, type Damage, damaged, someDamage } from './fuzz.js';
+import { looseWire } from './received.js';
 import { listen, onCleanUp } from './servers.js';
 import { turns } from './watch.js';
 
@@ -276,7 +276,7 @@ export interface ResponseReader {
 
 /** Has Node's HTTP client read the response to such a request from memory. */
 export function responseReader(method: string, maxHeaderSize?: number): ResponseReader {
-  const wire = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+  const wire = looseWire();
   const req = http.request({ method, createConnection: () => wire, ...(maxHeaderSize && { maxHeaderSize }) });
   const body: Buffer[] = [];
   let response: IncomingMessage | undefined;

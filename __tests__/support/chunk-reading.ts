@@ -1,8 +1,8 @@
 import http, { type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { Duplex } from 'node:stream';
 import { Connection } from '../../lib/connection.js';
 import { takeChunks, takePieces } from '../../lib/pieces.js';
+import { looseWire } from './received.js';
 import { turns } from './watch.js';
 
 /** What a reader has made of a response. */
@@ -26,18 +26,17 @@ export interface ReadOptions {
 }
 
 /** Has Node's parser alone read a response that comes in these reads. */
-export async function readByParser(reads: readonly Buffer[], { method }: ReadOptions = {}): Promise<Reading> {
-  const { direct, ...reading } = await read(reads, method, () => 0);
-  return reading;
+export function readByParser(reads: readonly Buffer[], { method }: ReadOptions = {}): Promise<Reading> {
+  return read(reads, method, () => {});
 }
 
 /** Has it read as a relay reads it: with whole chunks taken past the parser. */
-export function readDirectly(
+export async function readDirectly(
   reads: readonly Buffer[],
   { isWanted = () => true, method }: ReadOptions = {},
 ): Promise<DirectReading> {
-  return read(reads, method, (source, take) => {
-    let direct = 0;
+  let direct = 0;
+  const reading = await read(reads, method, (source, take) => {
     takePieces(source, take);
     takeChunks(source, isWanted, (chunks, size) => {
       const bytes = dechunked(chunks);
@@ -45,27 +44,26 @@ export function readDirectly(
       direct += size;
       take(bytes);
     });
-    return () => direct;
   });
+  return { ...reading, direct };
 }
 
 async function read(
   reads: readonly Buffer[],
   method = 'GET',
-  follow: (source: IncomingMessage, take: (piece: Buffer) => void) => number | (() => number),
-): Promise<DirectReading> {
-  const wire = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+  follow: (source: IncomingMessage, take: (piece: Buffer) => void) => void,
+): Promise<Reading> {
+  const wire = looseWire();
   const req = http.request({ method, createConnection: () => wire });
   const closed = new Promise((resolve) => wire.once('close', resolve));
   const body: Buffer[] = [];
   let response: IncomingMessage | undefined;
   let error: string | undefined;
-  let direct: number | (() => number) = 0;
   req.once('response', (res) => {
     response = res;
     const take = (piece: Buffer): void => void body.push(piece);
     res.on('error', () => {}).on('data', take);
-    direct = follow(res, take);
+    follow(res, take);
   });
   req.once('error', (cause: NodeJS.ErrnoException) => {
     error = cause.code;
@@ -86,7 +84,6 @@ async function read(
     isComplete: response?.complete === true,
     trailers: response?.trailers ?? {},
     error,
-    direct: typeof direct === 'number' ? direct : (direct as () => number)(),
   };
 }
 

@@ -48,9 +48,14 @@ export async function requestWith(lines: readonly string[], method = 'GET'): Pro
   return (await receive(`${method} /path HTTP/1.1\r\nHost: proxy.example\r\n${lines.join('\r\n')}\r\n\r\n`)).req;
 }
 
+/** A connection to nothing: takes what is written, and brings what is pushed. */
+export function looseWire(): Duplex {
+  return new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+}
+
 /** A client request that is connected to nothing. */
 export function unconnectedRequest(options: http.RequestOptions = {}): ClientRequest {
-  const socket = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+  const socket = looseWire();
   const request = http.request({ ...options, agent: undefined, createConnection: () => socket });
   request.on('error', () => {});
   onCleanUp(() => {
