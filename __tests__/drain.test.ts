@@ -1,18 +1,27 @@
 import { once } from 'node:events';
-import type { ClientRequest, ServerResponse } from 'node:http';
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { describe, expect, it, jest } from '@jest/globals';
 import type { SseProxyOptions } from '../lib/index.js';
 import { openai } from '../lib/providers/index.js';
 import { stopTheClock } from './support/clock.js';
 import { bytesOf, openaiChat, toldBy, usageFrom } from './support/dialects.js';
 import { runModule } from './support/reference.js';
-import { eventStream, type ProxyUnderTest, proxyApp, readAll, readUntilCut, request } from './support/servers.js';
+import {
+  eventStream,
+  type ProxyUnderTest,
+  proxyApp,
+  readAll,
+  readUntilCut,
+  request,
+  upstream,
+} from './support/servers.js';
 import { SERVERS_KEY } from './support/stand-in.js';
 import {
   closeAndWatchEachTest,
   connections,
   manualUpstream,
   openRequest,
+  rawClient,
   responseTo,
   turns,
   until,
@@ -171,6 +180,49 @@ describe('drain()', () => {
     expect(proxy.summaries).toMatchObject([{ outcome: 'drained' }]);
     expect((await readUntilCut(response)).cut).toBe(true);
     expect(jest.getTimerCount()).toBe(0);
+  });
+
+  it('resolves five seconds later, too, where a client pipelines and reads nothing', async () => {
+    const { url } = await upstream((_req, res) => void res.end(Buffer.alloc(16 * 1024 * 1024)));
+    const proxy = await proxyApp({ target: url, timeouts: { drain: false } });
+    const connected = once(proxy.server, 'connection');
+    const { socket } = await rawClient(proxy.port);
+    socket.pause();
+    socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(8));
+    const [served] = await connected;
+    await until(() => served.writableNeedDrain);
+    stopTheClock();
+    const drained = proxy.proxy.drain({ grace: 30_000 });
+    jest.advanceTimersByTime(30_000);
+    await turns(20);
+    expect(proxy.proxy.active).toBeGreaterThan(0);
+    jest.advanceTimersByTime(5_000);
+    await drained;
+    expect(proxy.proxy.active).toBe(0);
+  });
+
+  it('resolves although requests come without end, and are refused', async () => {
+    stopTheClock();
+    const { proxy, client } = await running();
+    const state = watch(proxy.proxy.drain());
+    let refused = 0;
+    // One more before each is answered: there is never none.
+    const ask = (): void => {
+      if (state.isDone) return;
+      openRequest(proxy.url)
+        .end()
+        .once('response', (response: IncomingMessage) => {
+          refused += 1;
+          ask();
+          response.resume();
+        });
+    };
+    for (let i = 0; i < 5; i += 1) ask();
+    while (refused < 20) await turns();
+    expect(state.isDone).toBe(false);
+    jest.advanceTimersByTime(30_000);
+    expect((await responseTo(client)).statusCode).toBe(503);
+    while (!state.isDone) await turns();
   });
 
   it('called twice resolves twice, and the shorter grace period counts', async () => {

@@ -1,115 +1,135 @@
 import {
   type IncomingMessage,
   type InformationEvent,
-  OutgoingMessage,
   type ServerResponse,
-  STATUS_CODES,
+  validateHeaderName,
   validateHeaderValue,
 } from 'node:http';
-import { type Http2ServerResponse, constants as http2, type ServerHttp2Stream } from 'node:http2';
-import { Socket } from 'node:net';
-import { isHttp2, removeConnectionFields, trailerFields } from './headers.js';
-import { chunkOf, joined } from './http-chunk.js';
+import { combined, removeConnectionFields, trailerFields } from './headers.js';
 import type { HeaderFields, ResponseHead } from './types.js';
 
-/** How long a client may take to read what was already written before a truncated response is cut. Milliseconds. */
-const LINGER = 5_000;
+/** How long a client may take nothing of what was written for it before it is cut off. Milliseconds. */
+export const LINGER = 5_000;
 
-/** How long a client that is still sending has to read a response that its connection ends with. Milliseconds. */
-const UPLOAD_LINGER = 1_000;
+/** How long a client that is still sending has to read a response that its connection, or stream, ends with. Milliseconds. */
+export const UPLOAD_LINGER = 1_000;
 
 /** How many early hints are passed on. They are not waited for, and an upstream could send them without end. */
 const MAX_HINTS = 100;
 
-/** Express's response: the only place that writes to it. */
-export class ClientResponse {
-  readonly #req: IncomingMessage;
-  readonly #res: ServerResponse;
-  readonly #http2: Http2ServerResponse | undefined;
+/** Nothing was promised of how long a body is. */
+export const UNKNOWN_LENGTH = Number.POSITIVE_INFINITY;
+
+/** Express's response: the only place that writes to it. What HTTP/1 and HTTP/2 do in different ways is in its two kinds. */
+export abstract class ClientResponse {
+  protected readonly req: IncomingMessage;
+  protected readonly res: ServerResponse;
+  protected headFlushed = false;
   #app: HeaderFields | undefined;
   #flush: (() => void) | undefined;
-  #onDrain: (() => void) | undefined;
-  #headFlushed = false;
   #hints = 0;
-  /** Middleware has put a `write` of its own in front, which may hold chunks back, and the head with them. */
-  #isWrapped = false;
+  /** How many bytes of the body the head has promised that were not written yet; `undefined` until the first are. */
+  #owed: number | undefined;
+  #onBroken: ((cause: unknown) => void) | undefined;
+  #isBroken = false;
 
   constructor(req: IncomingMessage, res: ServerResponse) {
-    this.#req = req;
-    this.#res = res;
-    this.#http2 = isHttp2(req) ? (res as unknown as Http2ServerResponse) : undefined;
+    this.req = req;
+    this.res = res;
   }
 
   /** What the app, and hooks such as `on.proxyRes`, had set on the response before a head was first put there. */
   get appHeaders(): Readonly<HeaderFields> {
-    return this.#app ?? (this.#res.getHeaders() as HeaderFields);
+    return this.#app ?? (this.res.getHeaders() as HeaderFields);
   }
 
   get headersSent(): boolean {
-    return this.#res.headersSent;
-  }
-
-  /** Nothing can reach the client any more: it has left, or it has the whole response. */
-  get gone(): boolean {
-    return this.#res.writableEnded || this.#req.socket.destroyed || (this.#http2 ?? this.#res).destroyed === true;
-  }
-
-  /** Its body has as many bytes as its head says, so that with all of them it is whole. */
-  get isLengthDelimited(): boolean {
-    return this.#res.hasHeader('content-length');
+    return this.res.headersSent;
   }
 
   /** The status that the client was sent. */
   get statusCode(): number | undefined {
-    return this.#res.headersSent ? this.#res.statusCode : undefined;
+    return this.res.headersSent ? this.res.statusCode : undefined;
   }
+
+  /** Its body has as many bytes as its head says, so that with all of them it is whole. */
+  get isLengthDelimited(): boolean {
+    return this.res.hasHeader('content-length');
+  }
+
+  /** Nothing that was written is still on its way out. */
+  get isIdle(): boolean {
+    return this.res.writableLength === 0 && !this.res.writableEnded;
+  }
+
+  /** Nothing can reach the client any more: it has left, or it has the whole response. */
+  abstract get gone(): boolean;
 
   /** Everything was handed to the operating system. */
-  get finished(): boolean {
-    if (this.#http2 === undefined) return this.#res.writableFinished;
-    // Its own `finish` is emitted for streams that were reset, too.
-    const { stream } = this.#http2;
-    return (
-      stream === undefined || (stream.writableFinished && !stream.aborted && stream.rstCode === http2.NGHTTP2_NO_ERROR)
-    );
-  }
+  abstract get finished(): boolean;
+
+  /** Whether its request has come to its end; to be asked before its stream has closed. */
+  abstract get hasWholeRequest(): boolean;
+
+  /** Whether the response has a body at all (RFC 9110 6.4.1), by the method as the client has sent it. Known with its head. */
+  abstract get takesBody(): boolean;
+
+  /** Whether it can be given whole chunks of the chunked transfer coding. */
+  abstract get takesChunks(): boolean;
 
   /** Calls back once: when the response was sent and its connection is done with it, or when the client is gone. */
-  onceClosed(callback: () => void): void {
-    const { socket } = this.#req;
-    let called = false;
-    const closed = (): void => {
-      if (called) return;
-      called = true;
-      this.#res.removeListener('close', closed);
-      socket.removeListener('close', closed);
-      callback();
-    };
-    this.#res.once('close', closed);
-    if (this.#res.closed || this.#req.socket.destroyed) process.nextTick(closed);
-    // A pipelined response that waits for its turn is not told that its connection has closed.
-    if (this.#http2 === undefined && this.#res.socket === null) socket.once('close', closed);
-  }
+  abstract onceClosed(callback: () => void): void;
+
+  /** Nothing else is to be written in front of this response. */
+  abstract get isItsTurn(): boolean;
+
+  /** Calls back when its turn has come; not at all where the client is gone by then. */
+  abstract onceItsTurn(callback: () => void): void;
+
+  /**
+   * Ends a response that is not complete, so that nobody can take it for a whole one. What was written is still delivered
+   * to a client that reads.
+   */
+  abstract truncate(): void;
+
+  /** Ends the connection (over HTTP/2 the stream) at once; that of a pipelined response when its turn has come. */
+  abstract destroy(): void;
+
+  /** Whether hints can go in front of the final response now. */
+  protected abstract get takesHints(): boolean;
+
+  /** How long Node says that the body is, where nobody else changes it; {@link UNKNOWN_LENGTH} where it does not. */
+  protected abstract get promisedLength(): number;
+
+  /** A field as this version of HTTP can have it; `undefined` where it cannot. */
+  protected abstract fieldFor(name: string, value: string | string[]): string | string[] | undefined;
+
+  protected abstract writeHead(head: ResponseHead): void;
+
+  /** See {@link write}. */
+  protected abstract send(pieces: readonly Buffer[], size: number, isLast: boolean, chunks: readonly Buffer[]): boolean;
+
+  /** The response is on its way, and its client has {@link LINGER} to take some of it, again and again, until it has all. */
+  protected abstract endSoon(body: string | undefined, endsConnection: boolean): void;
 
   /** Passes 103 (Early Hints) on; before HTTP/1.1 nobody knows it. */
   inform({ statusCode, headers }: InformationEvent): void {
     if (statusCode !== 103 || headers.link === undefined) return;
-    if (this.#http2 === undefined && this.#req.httpVersion !== '1.1') return;
-    if (this.#res.headersSent || this.#res.destroyed || this.#hints === MAX_HINTS) return;
+    if (this.res.headersSent || this.res.destroyed || !this.takesHints || this.#hints === MAX_HINTS) return;
     this.#hints += 1;
     const fields = { ...headers };
     removeConnectionFields(fields);
     // RFC 9110 8.6: it would be taken for that of the final response.
     delete fields['content-length'];
+    const hints: Record<string, string | string[]> = Object.create(null);
+    for (const [name, value] of Object.entries(fields)) {
+      const field = value === undefined ? undefined : this.fieldFor(name, value);
+      if (field !== undefined) hints[name] = field;
+    }
+    // Node wants one link per element.
+    hints.link = combined(headers.link).split(/,\s*(?=<)/);
     try {
-      // Node wants one link per element.
-      this.#res.writeEarlyHints({
-        ...fields,
-        link: [headers.link]
-          .flat()
-          .join(', ')
-          .split(/,\s*(?=<)/),
-      } as Record<string, string | string[]>);
+      this.res.writeEarlyHints(hints);
     } catch {
       // A Link field that Node cannot read. It was only a hint.
     }
@@ -122,57 +142,63 @@ export class ClientResponse {
    * @throws {RangeError} for a status code that is not one of a final response
    */
   commit(head: ResponseHead, options: { eventStream: boolean; nameOf: (key: string) => string }): void {
-    const res = this.#res;
-    const { statusCode, statusMessage } = head;
+    const res = this.res;
+    const { statusCode, headers } = head;
     if (!Number.isInteger(statusCode) || statusCode < 200 || statusCode > 999) {
       throw new RangeError(`The status code of a response must be 200 to 999, got ${statusCode}`);
     }
     const present = res.getHeaders() as HeaderFields;
     this.#app ??= present;
-    this.#replaceHeaders(present, head.headers, options.nameOf);
+    leaveFramingToNode(headers, statusCode);
+    this.#replaceHeaders(present, headers, options.nameOf);
     res.statusCode = statusCode;
-    if (this.#http2 === undefined) {
-      // Node puts the standard phrase where there is none.
-      res.statusMessage = statusMessage === STATUS_CODES[statusCode] || isValue(statusMessage) ? statusMessage : '';
-      this.#req.socket.setNoDelay(true);
-    }
-    res.writeHead(statusCode);
+    this.writeHead(head);
 
-    this.#isWrapped = Object.hasOwn(res, 'write');
     const { flush } = res as { flush?: () => void };
     if (options.eventStream && typeof flush === 'function') this.#flush = flush.bind(res);
     // After the tick in which the body starts to flow.
-    queueMicrotask(() => this.#flushHead());
+    queueMicrotask(() => this.flushHead());
   }
 
   /** Takes back what a head that could not be sent has left on the response. */
   reset(): void {
     if (this.#app === undefined) return;
-    this.#replaceHeaders(this.#res.getHeaders() as HeaderFields, this.#app, (key) => key);
-    this.#res.statusCode = 200;
-    if (this.#http2 === undefined) this.#res.statusMessage = '';
+    this.#replaceHeaders(this.res.getHeaders() as HeaderFields, this.#app, (key) => key);
+    this.resetStatus();
+  }
+
+  protected resetStatus(): void {
+    this.res.statusCode = 200;
   }
 
   #replaceHeaders(present: HeaderFields, headers: HeaderFields, nameOf: (key: string) => string): void {
-    const res = this.#res;
+    const res = this.res;
     for (const name of Object.keys(present)) if (headers[name] === undefined) res.removeHeader(name);
     for (const key of Object.keys(headers)) {
-      const value = headers[key];
-      if (value === undefined || present[key] === value) continue;
-      try {
-        res.setHeader(nameOf(key), value);
-      } catch {
-        // Characters that HTTP forbids: the field is left out, the response is not lost for it.
-        res.removeHeader(key);
-      }
+      const given = headers[key];
+      if (given === undefined) continue;
+      const value = this.fieldFor(key, given);
+      if (value === undefined) res.removeHeader(key);
+      else if (present[key] !== value) this.#setHeader(key, nameOf(key), value);
     }
   }
 
-  #flushHead(): void {
-    if (this.#headFlushed || this.#res.destroyed) return;
-    this.#headFlushed = true;
-    this.#res.flushHeaders();
-    this.#flush?.();
+  #setHeader(key: string, name: string, value: string | string[]): void {
+    try {
+      this.res.setHeader(name, value);
+    } catch {
+      // Characters that HTTP forbids: the field is left out, the response is not lost for it.
+      this.res.removeHeader(key);
+    }
+  }
+
+  protected flushHead(): void {
+    if (this.headFlushed || this.res.destroyed) return;
+    this.headFlushed = true;
+    this.#guarded(() => {
+      this.res.flushHeaders();
+      this.#flush?.();
+    });
   }
 
   /**
@@ -180,183 +206,108 @@ export class ClientResponse {
    * same tick: then it leaves together with it. `chunks` go in front: see {@link takesChunks}.
    */
   write(pieces: readonly Buffer[], size: number, isLast = false, chunks: readonly Buffer[] = []): boolean {
-    const res = this.#res;
-    // A hook has ended the response.
-    if (res.writableEnded) return true;
-    let more: boolean;
-    if (this.#isPlain && !isLast) more = this.#writeAtOnce(pieces, size, chunks);
-    else {
-      this.#hold(chunks);
-      more = size === 0 || res.write(joined(pieces, size));
+    // A hook may have ended the response.
+    if (this.#isBroken || this.res.writableEnded || !this.takesBody) return true;
+    this.#owed ??= this.promisedLength;
+    if (size > this.#owed) {
+      // Whoever reads would take the rest for the next response.
+      this.#break(new RangeError('The body is longer than the Content-Length of its response says'));
+      return true;
     }
-    if (!this.#isWrapped) this.#headFlushed = true;
-    this.#flush?.();
-    return more;
+    this.#owed -= size;
+    return this.#guarded(() => {
+      const more = this.send(pieces, size, isLast, chunks);
+      // A `write` of middleware's may hold chunks back, and the head with them.
+      if (!this.isWrapped) this.headFlushed = true;
+      this.#flush?.();
+      return more;
+    });
   }
 
-  /** Between it and the connection is only Node's own code for HTTP/1. */
-  get #isPlain(): boolean {
-    return this.#http2 === undefined && this.#res.write === OutgoingMessage.prototype.write;
+  /** Middleware has put a `write` of its own in front. */
+  protected get isWrapped(): boolean {
+    return Object.hasOwn(this.res, 'write');
   }
 
-  /** Whether it can be given whole chunks of the chunked transfer coding. */
-  get takesChunks(): boolean {
-    const { chunkedEncoding, socket } = this.#res;
-    const hasLeft = this.#headFlushed && socket?.writable === true;
-    return hasLeft && chunkedEncoding && this.#isPlain && this.#flush === undefined;
+  /** Middleware is to be told to pass on what it holds, after each write. */
+  protected get isFlushed(): boolean {
+    return this.#flush !== undefined;
   }
 
-  /** Node would hold it until the end of the tick. */
-  #writeAtOnce(pieces: readonly Buffer[], size: number, chunks: readonly Buffer[]): boolean {
-    const res = this.#res;
-    const { socket } = res;
-    if (this.#headFlushed && socket?.writable) return this.#writeDirectly(socket, pieces, size, chunks);
-    socket?.cork();
-    const more = res.write(joined(pieces, size));
-    socket?.uncork();
-    // A large write is never "more" to Node, even where the operating system has taken all of it.
-    return more || socket?.writableLength === 0;
+  /** Calls back, in a later tick, where the response cannot go on as its head has it, or middleware's own methods throw. */
+  onBroken(callback: (cause: unknown) => void): void {
+    this.#onBroken = callback;
   }
 
-  /** Behind the head past the response, into its connection: Node would write a chunk in four pieces. */
-  #writeDirectly(socket: Socket, pieces: readonly Buffer[], size: number, chunks: readonly Buffer[]): boolean {
-    let parts = chunks;
-    if (size > 0) {
-      const rest = this.#res.chunkedEncoding ? chunkOf(pieces, size) : pieces;
-      parts = chunks.length === 0 ? rest : [...chunks, ...rest];
+  #break(cause: unknown): void {
+    if (this.#isBroken) return;
+    this.#isBroken = true;
+    process.nextTick(() => this.#onBroken?.(cause));
+  }
+
+  /** What middleware has put on the response is called far from where it could be caught. */
+  #guarded<T>(action: () => T): T | true {
+    try {
+      return action();
+    } catch (cause) {
+      this.#break(cause);
+      return true;
     }
-    let more = true;
-    if (parts.length > 1) socket.cork();
-    for (const part of parts) more = socket.write(part);
-    if (parts.length > 1) socket.uncork();
-    if (more || socket.writableLength === 0) return true;
-    if (this.#onDrain !== undefined) socket.once('drain', this.#onDrain);
-    return false;
-  }
-
-  /** Writes at the end of the tick, together with what follows. */
-  #hold(chunks: readonly Buffer[]): void {
-    const { socket } = this.#res;
-    if (chunks.length === 0 || socket === null) return;
-    socket.cork();
-    process.nextTick(() => socket.uncork());
-    for (const chunk of chunks) socket.write(chunk);
-  }
-
-  /** Nothing that was written is still on its way out. */
-  get isIdle(): boolean {
-    return this.#res.writableLength === 0 && !this.#res.writableEnded;
   }
 
   /** Calls back whenever the client can take more. */
   onDrain(callback: () => void): void {
-    this.#onDrain = callback;
     // Once for all: `compression` moves the listener to a stream of its own, from where `once` would not remove it.
-    this.#res.on('drain', callback);
+    this.res.on('drain', callback);
   }
 
   /** The whole body was written. */
   end(rawTrailers: readonly string[]): void {
-    if (this.#res.writableEnded) return;
-    if (rawTrailers.length > 0) {
-      try {
-        this.#res.addTrailers(trailerFields(rawTrailers));
-      } catch {
-        // Characters that HTTP forbids: the body is whole without them.
-      }
+    if (this.#isBroken || this.res.writableEnded) return;
+    if (this.takesBody) this.#owed ??= this.promisedLength;
+    if (this.#owed !== undefined && this.#owed > 0 && this.#owed !== UNKNOWN_LENGTH) {
+      // Whoever reads would take the next response for the rest.
+      this.#break(new RangeError('The body is shorter than the Content-Length of its response says'));
+      return;
     }
-    this.#res.end();
+    const trailers = Object.entries(trailerFields(rawTrailers)).filter(([name, value]) => this.#isField(name, value));
+    this.#guarded(() => {
+      if (trailers.length > 0) this.res.addTrailers(Object.fromEntries(trailers));
+      this.res.end();
+    });
   }
 
-  /** Sends a whole response of the proxy's own. */
+  #isField(name: string, value: string): boolean {
+    try {
+      validateHeaderName(name);
+      validateHeaderValue(name, value);
+      return this.fieldFor(name, value) !== undefined;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Sends a whole response of the proxy's own. Whoever does not take it is cut off after a while. */
   respond(head: ResponseHead, body: string): void {
     this.commit(head, { eventStream: false, nameOf: (key) => key });
-    this.#headFlushed = true;
-    const endsConnection = head.headers.connection === 'close' || !this.#res.shouldKeepAlive;
-    if (this.#http2 === undefined && endsConnection && !this.#req.complete) this.#endLater(body);
-    else this.#res.end(body);
-  }
-
-  /** A connection that is closed with bytes of the client's unread is reset, and the response may be lost with it. */
-  #endLater(body: string): void {
-    const res = this.#res;
-    res.write(body);
-    const end = (): void => void res.end();
-    const linger = setTimeout(end, UPLOAD_LINGER);
-    this.#req.once('end', end);
-    res.once('close', () => {
-      clearTimeout(linger);
-      this.#req.removeListener('end', end);
-    });
-  }
-
-  /**
-   * Ends a response that is not complete, so that nobody can take it for a whole one. What was written is still delivered
-   * to a client that reads.
-   */
-  truncate(): void {
-    const res = this.#res;
-    if (res.destroyed || res.writableFinished) {
-      // Over HTTP/2 the head of an answer without a body is the end of its stream, but the response has to be told.
-      if (this.#http2 !== undefined && !res.writableEnded) res.end();
-      return;
-    }
-    this.#flushHead();
-    if (this.#http2 !== undefined) {
-      resetWhenWritten(this.#http2.stream);
-      return;
-    }
-    // A pipelined response whose turn has not come has written nothing.
-    if (res.socket === null) {
-      this.destroy();
-      return;
-    }
-    const { socket } = this.#req;
-    const linger = setTimeout(() => socket.destroy(), LINGER);
-    socket.once('close', () => clearTimeout(linger));
-    // Called when all that was written before has left.
-    socket.write('', () => {
-      // The end of the connection ends such a body (RFC 9112 6.3, rule 8): only a reset tells that it was cut.
-      const closeDelimited = !res.chunkedEncoding && !this.isLengthDelimited;
-      if (closeDelimited && isPlainTcp(socket)) socket.resetAndDestroy();
-      else socket.destroy();
-    });
-  }
-
-  /** Ends the connection (over HTTP/2 the stream) at once; that of a pipelined response when its turn has come. */
-  destroy(): void {
-    const { socket } = this.#req;
-    if (this.#http2 !== undefined || this.#res.socket !== null) this.#res.destroy();
-    // Not `res.destroy()`: from Node 24 on, what is buffered would still be sent, and the connection left open.
-    else this.#res.once('socket', () => socket.destroy());
+    this.headFlushed = true;
+    this.endSoon(this.takesBody ? body : undefined, head.headers.connection === 'close');
   }
 
   /** Destroys it when nothing has moved for so many milliseconds. */
   limitSilence(timeout: number): void {
-    this.#res.setTimeout(timeout, () => this.destroy());
+    this.res.setTimeout(timeout, () => this.destroy());
   }
 }
 
-/** A stream that is reset drops what the client's window has not let through yet. */
-function resetWhenWritten(stream: ServerHttp2Stream): void {
-  if (stream.closed) return;
-  const reset = (): void => stream.close(http2.NGHTTP2_INTERNAL_ERROR);
-  const linger = setTimeout(reset, LINGER);
-  stream.once('close', () => clearTimeout(linger));
-  // Called when all that was written before has left.
-  stream.write('', reset);
-}
-
-function isValue(value: string): boolean {
-  try {
-    validateHeaderValue('value', value);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** A TLS socket cannot be reset; it ends without its closing alert, which is a sign of its own. */
-function isPlainTcp(socket: Socket): boolean {
-  return Object.getPrototypeOf(socket) === Socket.prototype;
+/**
+ * Whatever hooks say of it, it is Node that frames the body: with a transfer coding that nobody applies, or a length that cannot be
+ * read, nobody would know where the next response begins.
+ */
+function leaveFramingToNode(headers: HeaderFields, statusCode: number): void {
+  delete headers['transfer-encoding'];
+  const length = headers['content-length'];
+  if (length === undefined) return;
+  // RFC 9110 8.6: a 204 has none.
+  if (statusCode === 204 || !/^\d+$/.test(String(length))) delete headers['content-length'];
 }

@@ -173,6 +173,8 @@ export class EventLayer {
 
   /** Something of our own, between two events. */
   #insert(bytes: Buffer): void {
+    // A hook may have promised a length, which has no room for it.
+    if (this.#client.isLengthDelimited || !this.#client.takesBody) return;
     this.#account.bytes += bytes.length;
     this.#client.write([bytes], bytes.length);
   }

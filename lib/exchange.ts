@@ -4,8 +4,9 @@ import { Admission, type Doorkeeper } from './admission.js';
 import { Answer, type GateFailure } from './answer.js';
 import { Attempt, type AttemptHandlers } from './attempt.js';
 import type { Circuit } from './circuit.js';
-import { ClientResponse } from './client-response.js';
+import { type ClientResponse, LINGER } from './client-response.js';
 import { confine, originForm } from './confinement.js';
+import { createClientResponse } from './create-client-response.js';
 import { credentialsOf, withoutKey } from './credentials.js';
 import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
 import { type Diagnostics, diagnose } from './diagnostics.js';
@@ -64,6 +65,7 @@ export class ProxyExchange implements Exchange {
   #attempt: Attempt | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #continueTimer: NodeJS.Timeout | undefined;
+  #drainTimer: NodeJS.Timeout | undefined;
   #edit: RequestEdit | undefined;
   #answer: Answer | undefined;
   #onEnd: (() => void) | undefined;
@@ -80,7 +82,7 @@ export class ProxyExchange implements Exchange {
     this.req = req;
     this.res = res;
     this.#next = next;
-    this.#client = new ClientResponse(req, res);
+    this.#client = createClientResponse(req, res);
     this.#diagnostics = diagnose(req);
     this.#deadlines = new Deadlines(services.config.timeouts, (phase) => this.#onTimeout(phase));
     this.#url = req.url;
@@ -114,14 +116,24 @@ export class ProxyExchange implements Exchange {
     this.#onEnd = onEnd;
     this.#deadlines.begin();
     this.#client.onceClosed(() => this.#onClosed());
+    this.#client.onBroken((cause) => this.#fail(hookFailed(cause)));
     if (timeout) this.#client.limitSilence(timeout);
     return true;
   }
 
-  /** Ends it now, if it has not ended yet: the proxy is drained. */
+  /** Ends it, if it has not ended yet: the proxy is drained. Its client has a moment to take what it is told. */
   drain(): void {
-    if (this.#isClosed) this.#end();
-    else this.#fail(new SseProxyError('DRAINED'));
+    if (this.#isClosed) {
+      this.#end();
+      return;
+    }
+    this.#fail(new SseProxyError('DRAINED'));
+    if (!this.#isReported) this.#drainTimer ??= setTimeout(() => this.#endNow(), LINGER);
+  }
+
+  #endNow(): void {
+    this.#client.destroy();
+    this.#end();
   }
 
   // --- the request --------------------------------------------------------------------------------------------------
@@ -227,7 +239,7 @@ export class ProxyExchange implements Exchange {
       else if (this.#client.headersSent) this.#passOn(answer);
       else if (this.#tryNext({ statusCode, headers, reached: true })) return;
       else if (answer.isGated) void this.#gate(attempt, answer);
-      else this.#accept(answer);
+      else this.#accept(attempt, answer);
     } catch (cause) {
       attempt.fail(hookFailed(cause));
     }
@@ -239,7 +251,7 @@ export class ProxyExchange implements Exchange {
       const failure = await answer.gate();
       if (attempt.isOver) return;
       if (this.#isClosed) this.#continueWith(answer);
-      else if (failure === undefined) this.#accept(answer);
+      else if (failure === undefined) this.#accept(attempt, answer);
       else this.#onGateFailure(failure);
     } catch (cause) {
       attempt.fail(hookFailed(cause));
@@ -247,14 +259,25 @@ export class ProxyExchange implements Exchange {
   }
 
   /** It is what the client gets. */
-  #accept(answer: Answer): void {
-    const { statusCode, headers } = answer;
-    this.#failover.answered({ statusCode, headers, reached: true });
+  #accept(attempt: Attempt, answer: Answer): void {
     // Before it is committed: what it has begun by then has to be ended.
     this.#answer = answer;
-    answer.commit();
-    this.#forgetBody();
-    this.#passOn(answer);
+    if (!this.#client.isItsTurn) {
+      // It is there; what it waits for is the answer to another request.
+      this.#deadlines.leave();
+      this.#client.onceItsTurn(() => this.#accept(attempt, answer));
+      return;
+    }
+    if (attempt.isOver || this.#isClosed) return;
+    try {
+      const { statusCode, headers } = answer;
+      this.#failover.answered({ statusCode, headers, reached: true });
+      answer.commit();
+      this.#forgetBody();
+      answer.relay();
+    } catch (cause) {
+      attempt.fail(hookFailed(cause));
+    }
   }
 
   /** There will be no other attempt: a stream may be long, and a prompt large. */
@@ -392,6 +415,7 @@ export class ProxyExchange implements Exchange {
   #stopAttempt(body: RequestBody): void {
     // An edited body is made anew from what the client has sent.
     if (this.#edit === undefined) this.#body = body;
+    this.#answer = undefined;
     this.#deadlines.leave();
     this.#attempt?.abort();
   }
@@ -417,6 +441,11 @@ export class ProxyExchange implements Exchange {
 
   /** A response of the proxy's own. */
   #respond(head: ResponseHead, body: string): void {
+    if (!this.#client.isItsTurn) {
+      this.#client.onceItsTurn(() => this.#respond(head, body));
+      return;
+    }
+    if (this.#client.headersSent || this.#client.gone) return;
     const { responseHeaders, rewriteHeaders } = this.#config;
     respond(this.#client, head, body, (own) => {
       Object.assign(own.headers, responseHeaders.fieldsFor(this));
@@ -439,7 +468,7 @@ export class ProxyExchange implements Exchange {
   #mayContinue(): boolean {
     if (this.#client.finished || this.#failure !== undefined || this.#attempt?.isOver !== false) return false;
     // An upload that broke off will not be answered.
-    if (!this.#reachedBy(this.#attempt) || !this.req.complete) return false;
+    if (!this.#reachedBy(this.#attempt) || !this.#client.hasWholeRequest) return false;
     const { onClientClose, logError } = this.#config;
     if (typeof onClientClose !== 'function') return onClientClose === 'continue';
     try {
@@ -470,6 +499,7 @@ export class ProxyExchange implements Exchange {
     this.#deadlines.stop();
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#continueTimer);
+    clearTimeout(this.#drainTimer);
     const isWhole = this.#failure === undefined && (this.#client.finished || this.#attempt?.isOver === true);
     this.#attempt?.abort();
     this.#admission.leave();

@@ -24,8 +24,8 @@ export function createSseProxy<
   const servers = new Set<Server>();
   const exchanges = new Bag<ProxyExchange>();
   let isDraining = false;
-  /** Called when the last exchange has ended. */
-  const drained = new Set<() => void>();
+  /** Called with each exchange that has ended. */
+  const drains = new Set<(exchange: ProxyExchange) => void>();
   const services: Services = {
     config,
     upstream,
@@ -42,7 +42,7 @@ export function createSseProxy<
       let leave: (() => void) | undefined;
       const isOurs = exchange.start(() => {
         leave?.();
-        if (exchanges.size === 0) for (const callback of drained) callback();
+        for (const onEnd of drains) onEnd(exchange);
         resolve();
       });
       if (isOurs) {
@@ -80,16 +80,21 @@ export function createSseProxy<
   const drain: SseProxy['drain'] = ({ grace = 30_000 } = {}) => {
     isDraining = true;
     return new Promise((resolve) => {
+      /** What there was when the grace period was over. New requests are refused, but may come without end. */
+      let last: Set<ProxyExchange> | undefined;
       const timer = setTimeout(() => {
-        for (const exchange of exchanges.items()) exchange.drain();
+        last = new Set(exchanges.items());
+        for (const exchange of last) exchange.drain();
       }, grace);
-      const finish = (): void => {
+      const onEnd = (exchange?: ProxyExchange): void => {
+        if (exchange !== undefined) last?.delete(exchange);
+        if (exchanges.size > 0 && last?.size !== 0) return;
         clearTimeout(timer);
-        drained.delete(finish);
+        drains.delete(onEnd);
         resolve();
       };
-      drained.add(finish);
-      if (exchanges.size === 0) finish();
+      drains.add(onEnd);
+      onEnd();
     });
   };
 

@@ -10,14 +10,16 @@ export function respond(
   body: string,
   rewrite: (head: ResponseHead) => void,
 ): void {
+  const length = String(Buffer.byteLength(body));
   const makeHead = (): ResponseHead => ({
     statusCode,
     statusMessage,
-    headers: { ...client.appHeaders, ...headers, 'content-length': String(Buffer.byteLength(body)) },
+    headers: { ...client.appHeaders, ...headers, 'content-length': length },
   });
   try {
     const head = makeHead();
     rewrite(head);
+    head.headers['content-length'] = length;
     client.respond(head, body);
   } catch {
     // Most likely it is this hook that is answered for.

@@ -69,6 +69,8 @@ export class Relay {
     deadlines.enter('idle');
     for (const stage of stages) stage.once('error', (cause) => this.#onError(stage, cause));
     this.#body.once('end', () => this.#onEnd());
+    // Its head is all that the client gets: what comes is for those alone who observe it.
+    this.#isDetached = !client.takesBody;
   }
 
   /** The callback is told of each chunk before it is sent, which is at the end of the same tick. */

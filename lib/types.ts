@@ -429,7 +429,8 @@ export interface SseProxy<TReq extends IncomingMessage = IncomingMessage, TRes e
   readonly active: number;
   /**
    * Ends the proxy's work, before a server is closed: new requests are answered with a 503, running ones may end within `grace`
-   * milliseconds (default 30,000) and are then ended as `drained`. Resolves when the last is gone, and accounted for.
+   * milliseconds (default 30,000) and are then ended as `drained`, with 5 s for their clients to take what they are told. Resolves
+   * when the last is gone, and accounted for: whatever clients do, not later than that.
    */
   drain(options?: { grace?: number }): Promise<void>;
 }

@@ -3,6 +3,7 @@
  */
 import { once } from 'node:events';
 import http, { type ClientRequest, type IncomingMessage, type RequestOptions, type ServerResponse } from 'node:http';
+import http2 from 'node:http2';
 import https from 'node:https';
 import net from 'node:net';
 import { Readable, Writable } from 'node:stream';
@@ -319,6 +320,95 @@ describe('an outgoing response', () => {
     const port = await listen(http.createServer((_req, res) => res.socket?.resetAndDestroy()));
     const [error] = await once(http.get({ port, host: '127.0.0.1', agent: false }), 'error');
     expect(error).toMatchObject({ code: 'ECONNRESET' });
+  });
+});
+
+/** What a response has and its types do not name. */
+interface Decided {
+  _hasBody: boolean;
+  _contentLength: number | null;
+}
+
+describe('what Node has decided of a response', () => {
+  async function decided(method: string, respond: (res: ServerResponse) => void): Promise<Decided & ServerResponse> {
+    return new Promise((resolve) => {
+      const server = http.createServer((req, res) => {
+        // As middleware may.
+        req.method = 'GET';
+        respond(res);
+        resolve(res as unknown as Decided & ServerResponse);
+        res.end();
+      });
+      void listen(server).then((own) => http.request({ port: own, host: '127.0.0.1', method, agent: false }).end());
+    });
+  }
+
+  it.each([
+    ['GET', 200, true],
+    ['HEAD', 200, false],
+    ['GET', 204, false],
+    ['GET', 304, false],
+  ])('a %s that is answered with a %d has a body: %s', async (method, status, hasBody) => {
+    const res = await decided(method, (response) => response.writeHead(status));
+    expect(res._hasBody).toBe(hasBody);
+  });
+
+  it('it knows the length that a head has promised, once that is written', async () => {
+    const lengths: unknown[] = [];
+    await decided('HEAD', (res) => {
+      const own = res as unknown as Decided;
+      lengths.push(own._contentLength);
+      res.setHeader('Content-Length', '12');
+      res.writeHead(200);
+      lengths.push(own._contentLength, res.chunkedEncoding);
+    });
+    expect(lengths).toEqual([null, 12, false]);
+  });
+
+  it('a pipelined response gets its socket, and is the one that it carries, in its turn; what was queued leaves in that tick', async () => {
+    const seen: unknown[] = [];
+    const server = http.createServer();
+    const port = await listen(server);
+    const client = net.connect(port, '127.0.0.1');
+    onCleanUp(() => void client.destroy());
+    let first: ServerResponse | undefined;
+    const second = new Promise<void>((resolve) => {
+      server.on('request', (_req: IncomingMessage, res: ServerResponse) => {
+        if (first === undefined) {
+          first = res;
+          return;
+        }
+        seen.push(res.socket);
+        const queued = (): number => (res as unknown as { outputData: unknown[] }).outputData.length;
+        res.once('socket', (socket) => {
+          seen.push((socket as unknown as { _httpMessage: unknown })._httpMessage === res, queued());
+          process.nextTick(() => {
+            seen.push(queued());
+            res.end();
+            resolve();
+          });
+        });
+        first.end();
+      });
+    });
+    client.write('GET /1 HTTP/1.1\r\nHost: x\r\n\r\n');
+    client.write('GET /2 HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n');
+    await second;
+    // The 100 waits until then.
+    expect(seen).toEqual([null, true, 1, 0]);
+  });
+
+  it('an HTTP/2 stream knows a HEAD whatever the method of the request is called', async () => {
+    const server = http2.createServer();
+    const port = await listen(server);
+    const session = http2.connect(`http://127.0.0.1:${port}`);
+    onCleanUp(() => void session.destroy());
+    const requested = once(server, 'request');
+    session.request({ ':method': 'HEAD' });
+    const [req, res] = await requested;
+    req.method = 'GET';
+    expect(res.stream.headRequest).toBe(true);
+    res.end();
   });
 });
 

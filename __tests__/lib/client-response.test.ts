@@ -5,7 +5,8 @@ import type net from 'node:net';
 import { createGunzip } from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import compression from 'compression';
-import { ClientResponse } from '../../lib/client-response.js';
+import type { ClientResponse } from '../../lib/client-response.js';
+import { createClientResponse } from '../../lib/create-client-response.js';
 import type { ResponseHead } from '../../lib/types.js';
 import { type Received, receive } from '../support/received.js';
 import { closeAll, listen, onCleanUp, proxyApp, readAll, request, upstream } from '../support/servers.js';
@@ -21,7 +22,7 @@ function head(headers: ResponseHead['headers'] = {}, statusCode = 200, statusMes
 
 async function client(version = '1.1'): Promise<Received & { response: ClientResponse }> {
   const received = await receive(`GET / HTTP/${version}\r\nHost: x\r\nConnection: close\r\n\r\n`);
-  return { ...received, response: new ClientResponse(received.req, received.res) };
+  return { ...received, response: createClientResponse(received.req, received.res) };
 }
 
 function write(response: ClientResponse, ...pieces: Buffer[]): boolean {
@@ -32,7 +33,7 @@ describe('the head', () => {
   it("is the response's, whole: what is not in it goes", async () => {
     const { req, res, closed } = await receive('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
     res.setHeader('X-App', '1').setHeader('X-Kept', 'old');
-    const response = new ClientResponse(req, res);
+    const response = createClientResponse(req, res);
     expect(response.appHeaders).toEqual({ 'x-app': '1', 'x-kept': 'old' });
     response.commit(head({ 'x-kept': 'new', 'x-list': ['1', '2'], 'content-length': '0' }, 201, 'Made'), asGiven);
     response.end([]);
@@ -46,7 +47,7 @@ describe('the head', () => {
   it('has the fields of the app by any name, and loses them where they are not in it', async () => {
     const { req, res, closed } = await receive('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
     res.setHeader('__proto__', '1').setHeader('constructor', '2');
-    const response = new ClientResponse(req, res);
+    const response = createClientResponse(req, res);
     expect(Object.entries(response.appHeaders)).toEqual([
       ['__proto__', '1'],
       ['constructor', '2'],
@@ -94,7 +95,7 @@ describe('the head', () => {
     async (status) => {
       const { req, res } = await receive('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
       res.setHeader('x-app', '1');
-      const response = new ClientResponse(req, res);
+      const response = createClientResponse(req, res);
       expect(() => response.commit(head({ 'x-a': '1' }, status), asGiven)).toThrow(`got ${status}`);
       expect(response.headersSent).toBe(false);
       expect(res.getHeaders()).toEqual({ 'x-app': '1' });
@@ -118,7 +119,7 @@ describe('the head', () => {
   it('that could not be sent leaves nothing behind', async () => {
     const { req, res } = await receive('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     res.setHeader('x-app', '1').setHeader('set-cookie', ['a=1']);
-    const response = new ClientResponse(req, res);
+    const response = createClientResponse(req, res);
     // Node refuses trailers behind a body with a length.
     const impossible = head({ 'x-app': '2', 'x-more': '1', trailer: 'x-sum', 'content-length': '2' });
     expect(() => response.commit(impossible, asGiven)).toThrow();
@@ -219,7 +220,7 @@ describe('the body', () => {
       seen.push(String(bytes));
       return original.call(res, bytes, 'utf8');
     }) as typeof res.write;
-    const response = new ClientResponse(req, res);
+    const response = createClientResponse(req, res);
     response.commit(head(), asGiven);
     write(response, Buffer.from('a'), Buffer.from('b'));
     response.end([]);
@@ -330,7 +331,7 @@ describe('the end is told once', () => {
     let calls = 0;
     const begun = new Promise<void>((resolve) => {
       req.socket.prependOnceListener('close', () => {
-        new ClientResponse(req, res).onceClosed(() => {
+        createClientResponse(req, res).onceClosed(() => {
           calls += 1;
         });
         resolve();
@@ -346,7 +347,7 @@ describe('the end is told once', () => {
     let calls = 0;
     const server = http2.createServer((req, res) => {
       req.stream.destroy();
-      const response = new ClientResponse(Object.create(req), Object.create(res));
+      const response = createClientResponse(Object.create(req), Object.create(res));
       response.onceClosed(() => {
         calls += 1;
       });
@@ -366,7 +367,7 @@ describe('the end is told once', () => {
     const second = once(server, 'request');
     socket.write('GET /2 HTTP/1.1\r\nHost: x\r\n\r\n');
     const [pipelined, res] = await second;
-    const response = new ClientResponse(pipelined, res);
+    const response = createClientResponse(pipelined, res);
     const ended = new Promise<void>((resolve) => response.onceClosed(resolve));
     socket.destroy();
     await expect(ended).resolves.toBeUndefined();
@@ -378,7 +379,7 @@ describe('the end is told once', () => {
     res.end('answered');
     await closed;
     expect(req.socket.destroyed).toBe(false);
-    const ended = new Promise<void>((resolve) => new ClientResponse(req, res).onceClosed(resolve));
+    const ended = new Promise<void>((resolve) => createClientResponse(req, res).onceClosed(resolve));
     await expect(ended).resolves.toBeUndefined();
   });
 
@@ -389,7 +390,7 @@ describe('the end is told once', () => {
     socket.write('GET /2 HTTP/1.1\r\nHost: x\r\n\r\n');
     const [pipelined, res] = await second;
     const before = [res.listenerCount('close'), pipelined.socket.listenerCount('close')];
-    const response = new ClientResponse(pipelined, res);
+    const response = createClientResponse(pipelined, res);
     const ended = new Promise<void>((resolve) => response.onceClosed(resolve));
     expect(pipelined.socket.listenerCount('close')).toBeGreaterThan(before[1] ?? 0);
     res.emit('close');

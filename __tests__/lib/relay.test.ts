@@ -4,8 +4,8 @@ import { Transform } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Account } from '../../lib/account.js';
-import { ClientResponse } from '../../lib/client-response.js';
 import { createDecoder } from '../../lib/content-coding.js';
+import { createClientResponse } from '../../lib/create-client-response.js';
 import { Deadlines } from '../../lib/deadlines.js';
 import { Relay } from '../../lib/relay.js';
 import { chunkings } from '../support/event-streams.js';
@@ -33,7 +33,7 @@ interface Relayed {
 async function relayed({ stages = [], headers = {} }: { stages?: Transform[]; headers?: Record<string, string> } = {}) {
   // HTTP/1.0: the body is sent as it is.
   const { req, res, closed } = await receive('GET / HTTP/1.0\r\nHost: x\r\n\r\n');
-  const client = new ClientResponse(req, res);
+  const client = createClientResponse(req, res);
   client.commit({ statusCode: 200, statusMessage: '', headers }, { eventStream: true, nameOf: (name) => name });
   const socket = new Socket();
   const source = new IncomingMessage(socket);
@@ -62,7 +62,7 @@ async function relayed({ stages = [], headers = {} }: { stages?: Transform[]; he
     events,
     ended: ended.promise,
     async body() {
-      client.end([]);
+      res.end();
       const { text } = await closed();
       return text.slice(text.indexOf('\r\n\r\n') + 4);
     },

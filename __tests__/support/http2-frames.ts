@@ -1,3 +1,4 @@
+import net from 'node:net';
 import tls from 'node:tls';
 import { onCleanUp } from './servers.js';
 
@@ -16,6 +17,8 @@ export interface Stream {
   fields: readonly Field[];
   data?: readonly string[];
   trailers?: readonly Field[];
+  /** It is not ended. */
+  isOpen?: boolean;
 }
 
 /** RFC 9113 4.1. */
@@ -27,6 +30,9 @@ function frame(type: number, flags: number, stream: number, payload: Buffer = Bu
   head.writeUInt32BE(stream, 5);
   return Buffer.concat([head, payload]);
 }
+
+/** RFC 9113 3.4. */
+const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(SETTINGS, 0, 0)]);
 
 /** RFC 7541 5.1 and 5.2: a string in its own bytes. */
 function literal(text: string): Buffer {
@@ -43,13 +49,22 @@ function block(fields: readonly Field[]): Buffer {
   return Buffer.concat(fields.flatMap(([name, value]) => [Buffer.from([0]), literal(name), literal(value)]));
 }
 
-function frames({ fields, data = [], trailers }: Stream): Buffer[] {
-  const isEnd = (i: number): number => (i === data.length && trailers === undefined ? END_STREAM : 0);
+function frames({ fields, data = [], trailers, isOpen = false }: Stream): Buffer[] {
+  const isEnd = (i: number): number => (i === data.length && trailers === undefined && !isOpen ? END_STREAM : 0);
   return [
     frame(HEADERS, END_HEADERS | isEnd(0), 1, block(fields)),
     ...data.map((text, i) => frame(DATA, isEnd(i + 1), 1, Buffer.from(text, 'latin1'))),
     ...(trailers === undefined ? [] : [frame(HEADERS, END_HEADERS | END_STREAM, 1, block(trailers))]),
   ];
+}
+
+/** Sends one stream on a connection of its own, in the clear; returns what resets it with a code. */
+export function sendFramesInTheClear(port: number, stream: Stream): (code: number) => void {
+  const socket = net.connect(port, '127.0.0.1');
+  onCleanUp(() => void socket.destroy());
+  socket.on('error', () => {}).resume();
+  socket.write(Buffer.concat([PREFACE, ...frames(stream)]));
+  return (code) => void socket.write(frame(RST_STREAM, 0, 1, Buffer.from([0, 0, 0, code])));
 }
 
 /**
@@ -59,8 +74,7 @@ function frames({ fields, data = [], trailers }: Stream): Buffer[] {
 export async function sendFrames(port: number, stream: Stream): Promise<string | undefined> {
   const socket = tls.connect({ port, host: '127.0.0.1', ALPNProtocols: ['h2'], rejectUnauthorized: false });
   onCleanUp(() => void socket.destroy());
-  const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
-  socket.write(Buffer.concat([preface, frame(SETTINGS, 0, 0), ...frames(stream)]));
+  socket.write(Buffer.concat([PREFACE, ...frames(stream)]));
   let bytes = Buffer.alloc(0);
   let body = '';
   return new Promise((resolve) => {
