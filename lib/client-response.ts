@@ -10,6 +10,7 @@ import { type Http2ServerResponse, constants as http2, type ServerHttp2Stream } 
 import { Socket } from 'node:net';
 import { isHttp2, removeConnectionFields, trailerFields } from './headers.js';
 import { chunkOf, joined } from './http-chunk.js';
+import { override } from './override.js';
 import type { HeaderFields, ResponseHead } from './types.js';
 
 /** How long a client may take to read what was already written before a truncated response is cut. Milliseconds. */
@@ -21,6 +22,21 @@ const UPLOAD_LINGER = 1_000;
 /** How many early hints are passed on. They are not waited for, and an upstream could send them without end. */
 const MAX_HINTS = 100;
 
+/** What a response is changed and written by, as its object has it: that of HTTP/1, of HTTP/2, or both. */
+const WRITING_METHODS = [
+  ...[
+    'setHeader',
+    'setHeaders',
+    'appendHeader',
+    'removeHeader',
+    'addTrailers',
+    'setTrailer',
+    'writeHead',
+    'flushHeaders',
+  ],
+  ...['writeContinue', 'writeProcessing', 'writeEarlyHints', 'writeInformation', 'write', 'end'],
+] as const;
+
 /** Express's response: the only place that writes to it. */
 export class ClientResponse {
   readonly #req: IncomingMessage;
@@ -31,6 +47,8 @@ export class ClientResponse {
   #onDrain: (() => void) | undefined;
   #headFlushed = false;
   #hints = 0;
+  /** As it was when the response was sealed. */
+  #sealedStatus: number | undefined;
   /** Middleware has put a `write` of its own in front, which may hold chunks back, and the head with them. */
   #isWrapped = false;
 
@@ -61,7 +79,7 @@ export class ClientResponse {
 
   /** The status that the client was sent. */
   get statusCode(): number | undefined {
-    return this.#res.headersSent ? this.#res.statusCode : undefined;
+    return this.#res.headersSent ? (this.#sealedStatus ?? this.#res.statusCode) : undefined;
   }
 
   /** Everything was handed to the operating system. */
@@ -281,13 +299,49 @@ export class ClientResponse {
   #endLater(body: string): void {
     const res = this.#res;
     res.write(body);
-    const end = (): void => void res.end();
+    // It may be sealed by then.
+    const endResponse = res.end.bind(res);
+    const end = (): void => void endResponse();
     const linger = setTimeout(end, UPLOAD_LINGER);
     this.#req.once('end', end);
     res.once('close', () => {
       clearTimeout(linger);
       this.#req.removeListener('end', end);
     });
+  }
+
+  /**
+   * Whatever others write from here on goes nowhere, and never fails: it is an answer that comes too late. Node would throw it back
+   * at them (in the callback of a timer, that ends the process), and writes a 1xx into the middle of whatever the connection
+   * carries by then.
+   */
+  seal(): void {
+    this.#sealedStatus = this.#res.statusCode;
+    this.#makeInert(() => true);
+  }
+
+  /** The same once somebody else has ended the response. */
+  sealWhenEnded(): void {
+    this.#makeInert(() => this.#res.writableEnded);
+  }
+
+  #makeInert(isSealed: () => boolean): void {
+    const res = this.#res as unknown as Record<string, unknown>;
+    for (const name of WRITING_METHODS) {
+      const method = res[name];
+      if (typeof method !== 'function') continue;
+      override(res, name, (...args: unknown[]) => {
+        if (!isSealed()) return Reflect.apply(method, res, args);
+        // Of `write` and `end`: somebody may wait for it.
+        const callback = args.findLast((arg) => typeof arg === 'function');
+        if (callback !== undefined) process.nextTick(callback as () => void);
+        return name === 'write' ? true : res;
+      });
+    }
+    // Express's own last resort would close the connection, whoever's answer it carries.
+    const req = this.#req as { next?: (error?: unknown) => void };
+    const { next } = req;
+    if (typeof next === 'function') override(req, 'next', (error) => isSealed() || next(error));
   }
 
   /**
