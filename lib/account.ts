@@ -1,3 +1,4 @@
+import { isObject } from './checks.js';
 import type { Outcome, SseProxyError, SseProxyErrorCode } from './errors.js';
 import type { AttemptSummary, Reading, StreamSummary, Usage } from './types.js';
 
@@ -59,12 +60,14 @@ export class Account {
 
   /** What the provider reported until now. */
   usage(): Usage {
-    const { usage = {}, usageComplete = false } = this.reading ?? {};
+    const { usage: reported, usageComplete = false } = this.reading ?? {};
+    // A provider of the user's may have put anything there.
+    const usage: Omit<Usage, 'complete'> = isObject(reported) ? reported : {};
     const { inputTokens, outputTokens } = usage;
     return {
       ...(inputTokens !== undefined && outputTokens !== undefined && { totalTokens: inputTokens + outputTokens }),
       ...usage,
-      complete: usageComplete,
+      complete: usageComplete === true,
     };
   }
 

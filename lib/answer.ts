@@ -1,20 +1,22 @@
 import type { IncomingMessage } from 'node:http';
 import type { Transform } from 'node:stream';
 import type { Account } from './account.js';
+import { quote } from './checks.js';
 import type { ClientResponse } from './client-response.js';
 import { codingOf, createDecoder, isDecodable } from './content-coding.js';
 import type { Deadlines } from './deadlines.js';
-import { SseProxyError } from './errors.js';
+import { isErrorStatus, SseProxyError } from './errors.js';
 import { EventLayer } from './event-layer.js';
 import { type EventPlan, planEvents } from './event-plan.js';
 import { firstEvent } from './first-event.js';
 import type { ParsedEvent } from './formats/format.js';
 import { WITHHELD_FROM_CLIENT } from './header-policy.js';
 import { applyResponsePasses, first, mayHaveContent } from './headers.js';
-import { mustBeSync } from './hooks.js';
+import { awaitHook, callHook } from './hooks.js';
 import { isEventStreamType, isJsonType } from './media-type.js';
 import type { Config } from './options.js';
 import { Relay } from './relay.js';
+import { rewriteHead } from './rewrite-head.js';
 import type { Secrets } from './secrets.js';
 import type { Exchange, Provider, RequestEdit, ResponseHead } from './types.js';
 import type { UpstreamResponse } from './upstream-response.js';
@@ -94,9 +96,11 @@ export class Answer {
   #isEventStream(): boolean {
     const { config, exchange, provider } = this.#context;
     const { isEventStream } = config;
-    if (isEventStream !== undefined) return Boolean(mustBeSync('isEventStream', isEventStream(this.#head)));
+    if (isEventStream !== undefined) return callHook('isEventStream', () => isEventStream(this.#head), Boolean, 502);
     const contentType = first(this.#head.headers['content-type']);
-    return isEventStreamType(contentType) || (isJsonType(contentType) && provider?.streamsArray?.(exchange) === true);
+    if (isEventStreamType(contentType)) return true;
+    if (provider?.streamsArray === undefined || !isJsonType(contentType)) return false;
+    return callHook('streamsArray', () => provider.streamsArray?.(exchange), Boolean, 502);
   }
 
   /** The client gets other bytes than the upstream has sent. */
@@ -131,9 +135,18 @@ export class Answer {
     const event = await firstEvent(this.#source, this.plan.format, this.#coding, config.eventSize);
     if (event === 'unknown') return undefined;
     if (event === 'none') return { statusCode: 502, event: undefined };
-    const isGood = typeof config.commit === 'function' ? await config.commit(event, exchange) : undefined;
-    const statusCode = isGood === false ? 502 : isGood === true ? undefined : provider?.errorStatus?.(event);
-    return statusCode === undefined ? undefined : { statusCode, event };
+    const { commit } = config;
+    const verdict: unknown =
+      typeof commit === 'function'
+        ? await awaitHook('commit', () => commit(event, exchange), undefined, 502)
+        : undefined;
+    // Without a word of it, it is for the provider to say.
+    if (verdict !== undefined) return verdict ? undefined : { statusCode: 502, event };
+    const statusCode = callHook('errorStatus', () => provider?.errorStatus?.(event), readStatus, 502);
+    if (statusCode === undefined) return undefined;
+    if (isErrorStatus(statusCode)) return { statusCode, event };
+    config.logError('errorStatus must give a status of 400 to 599, got %s: taken for 502', quote(statusCode));
+    return { statusCode: 502, event };
   }
 
   /** Makes its head the client's. What a hook throws comes out of it. */
@@ -154,7 +167,7 @@ export class Answer {
       own: responseHeaders.fieldsFor(exchange),
       app: client.appHeaders,
     });
-    mustBeSync('rewriteHeaders', config.rewriteHeaders?.(this.#head, exchange));
+    rewriteHead(config.rewriteHeaders, this.#head, exchange);
     client.commit(this.#head, { eventStream: this.eventStream, nameOf: (key) => this.#response.nameOf(key) });
   }
 
@@ -214,6 +227,11 @@ export class Answer {
     for (const masker of this.#maskers) masker.destroy();
     return this.#events?.end(whole);
   }
+}
+
+/** What `errorStatus` says; `null` and `false` are other words for none. */
+function readStatus(status: unknown): unknown {
+  return status === null || status === false ? undefined : status;
 }
 
 /** A hook that cannot read an event may say what is in it. */

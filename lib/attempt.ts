@@ -16,6 +16,8 @@ import { UpstreamResponse } from './upstream-response.js';
 export interface AttemptHandlers {
   /** The path that is asked for is known, as `pathRewrite` has left it. Gives the one to send; may change `body`. */
   prepare(attempt: Attempt, path: string): string | Promise<string>;
+  /** An async hook is waited for, by its name; `undefined` when that is over. */
+  waiting(hook: string | undefined): void;
   /** The request is about to be sent to this origin. */
   sending(target: string): void;
   /** A 1xx response. */
@@ -31,9 +33,15 @@ export interface AttemptHandlers {
   head(response: UpstreamResponse, source: IncomingMessage): void;
   /** There is no response to wait for: the request was only to be forwarded (`forward` without a target). */
   empty(): void;
-  /** `notify` calls the user's `on.error` listeners and resolves when the last of them has settled. */
-  failed(error: SseProxyError, notify: () => Promise<void>): void;
+  /** `notify` is there where it is an error that has listeners. */
+  failed(error: SseProxyError, notify: Notify | undefined): void;
 }
+
+/**
+ * Calls the `error` listeners. `undefined` where none of them is the user's; else a promise that resolves when no answer of theirs
+ * is to be waited for: never, where one of them may still have it in the making.
+ */
+export type Notify = () => Promise<unknown> | undefined;
 
 export interface AttemptOptions {
   req: IncomingMessage;
@@ -120,6 +128,11 @@ export class Attempt {
     return this.#handlers.prepare(this, path);
   }
 
+  /** See {@link AttemptHandlers.waiting}. */
+  waiting(hook: string | undefined): void {
+    if (!this.#over) this.#handlers.waiting(hook);
+  }
+
   /** The request is not sent yet, and it is the client that takes its time. */
   get waitsForClient(): boolean {
     const request = this.#request;
@@ -171,7 +184,7 @@ export class Attempt {
     if (this.response instanceof UpstreamResponse) this.response.end();
   }
 
-  fail(error: unknown, notify: () => Promise<void> = async () => {}): void {
+  fail(error: unknown, notify?: Notify): void {
     // A hook that has answered the request is respected, whatever follows.
     if (this.res.writableEnded) this.#over = true;
     if (this.#over) return;

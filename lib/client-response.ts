@@ -6,6 +6,7 @@ import {
   validateHeaderValue,
 } from 'node:http';
 import { combined, removeConnectionFields, trailerFields } from './headers.js';
+import { override } from './override.js';
 import type { HeaderFields, ResponseHead } from './types.js';
 
 /** How long a client may take nothing of what was written for it before it is cut off. Milliseconds. */
@@ -16,6 +17,21 @@ export const UPLOAD_LINGER = 1_000;
 
 /** How many early hints are passed on. They are not waited for, and an upstream could send them without end. */
 const MAX_HINTS = 100;
+
+/** What a response is changed and written by: in HTTP/1, in HTTP/2, or in both. */
+const WRITING_METHODS = [
+  ...[
+    'setHeader',
+    'setHeaders',
+    'appendHeader',
+    'removeHeader',
+    'addTrailers',
+    'setTrailer',
+    'writeHead',
+    'flushHeaders',
+  ],
+  ...['writeContinue', 'writeProcessing', 'writeEarlyHints', 'writeInformation', 'write', 'end'],
+];
 
 /** Nothing was promised of how long a body is. */
 export const UNKNOWN_LENGTH = Number.POSITIVE_INFINITY;
@@ -32,6 +48,10 @@ export abstract class ClientResponse {
   #owed: number | undefined;
   #onBroken: ((cause: unknown) => void) | undefined;
   #isBroken = false;
+  /** As it was sent, where the response is sealed. */
+  #sealedStatus: number | undefined;
+  /** It is the proxy itself that writes to a sealed response. */
+  #isUnsealed = false;
 
   constructor(req: IncomingMessage, res: ServerResponse) {
     this.req = req;
@@ -49,7 +69,7 @@ export abstract class ClientResponse {
 
   /** The status that the client was sent. */
   get statusCode(): number | undefined {
-    return this.res.headersSent ? this.res.statusCode : undefined;
+    return this.res.headersSent ? (this.#sealedStatus ?? this.res.statusCode) : undefined;
   }
 
   /** Its body has as many bytes as its head says, so that with all of them it is whole. */
@@ -289,9 +309,56 @@ export abstract class ClientResponse {
 
   /** Sends a whole response of the proxy's own. Whoever does not take it is cut off after a while. */
   respond(head: ResponseHead, body: string): void {
-    this.commit(head, { eventStream: false, nameOf: (key) => key });
-    this.headFlushed = true;
-    this.endSoon(this.takesBody ? body : undefined, head.headers.connection === 'close');
+    this.unsealed(() => {
+      this.commit(head, { eventStream: false, nameOf: (key) => key });
+      this.headFlushed = true;
+      this.#sealedStatus = this.res.statusCode;
+      this.endSoon(this.takesBody ? body : undefined, head.headers.connection === 'close');
+    });
+  }
+
+  /**
+   * Whatever others write from here on goes nowhere, and never fails: it is an answer that comes too late. Node would throw it back
+   * at them (in the callback of a timer, that ends the process), and writes a 1xx into the middle of whatever the connection
+   * carries by then.
+   */
+  seal(): void {
+    this.#sealedStatus ??= this.res.statusCode;
+    this.#makeInert(() => !this.#isUnsealed);
+  }
+
+  /** For what the proxy itself has to write to a response that may be sealed. */
+  protected unsealed(action: () => void): void {
+    this.#isUnsealed = true;
+    try {
+      action();
+    } finally {
+      this.#isUnsealed = false;
+    }
+  }
+
+  /** The same once somebody else has ended the response. */
+  sealWhenEnded(): void {
+    this.#makeInert(() => this.res.writableEnded);
+  }
+
+  #makeInert(isSealed: () => boolean): void {
+    const res = this.res as unknown as Record<string, unknown>;
+    for (const name of WRITING_METHODS) {
+      const method = res[name];
+      if (typeof method !== 'function') continue;
+      override(res, name, (...args: unknown[]) => {
+        if (!isSealed()) return Reflect.apply(method, res, args);
+        // Of `write` and `end`: somebody may wait for it.
+        const callback = args.findLast((arg) => typeof arg === 'function');
+        if (callback !== undefined) process.nextTick(callback as () => void);
+        return name === 'write' ? true : res;
+      });
+    }
+    // Express's own last resort would close the connection, whoever's answer it carries.
+    const req = this.req as { next?: (error?: unknown) => void };
+    const { next } = req;
+    if (typeof next === 'function') override(req, 'next', (error) => isSealed() || next(error));
   }
 
   /** Destroys it when nothing has moved for so many milliseconds. */

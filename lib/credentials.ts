@@ -1,21 +1,37 @@
+import { validateHeaderName } from 'node:http';
+import { isObject } from './checks.js';
 import { SseProxyError } from './errors.js';
+import { fieldValue } from './header-policy.js';
+import { awaitHook, callHook, kindOf, type Waiter } from './hooks.js';
 import type { Exchange, Provider } from './types.js';
 
 /**
  * The header fields that authenticate an exchange; `undefined` where the caller's own pass.
  *
- * @throws {SseProxyError} `CREDENTIALS_MISSING`; `HOOK_FAILED` for what the user's function throws
+ * @param waiter see {@link awaitHook}
+ * @throws {SseProxyError} `CREDENTIALS_MISSING`, also where the provider gives none at all: the caller's are never taken instead;
+ * `HOOK_FAILED` for what the user's function throws, and for what no header field can have
  */
 export async function credentialsOf(
   provider: Provider,
   exchange: Exchange,
+  waiter?: Waiter,
 ): Promise<Readonly<Record<string, string>> | undefined> {
   if (provider.credentials === undefined) return undefined;
-  try {
-    return await provider.credentials(exchange);
-  } catch (cause) {
-    throw cause instanceof SseProxyError ? cause : new SseProxyError('HOOK_FAILED', { cause });
+  const given = await awaitHook('credentials', () => provider.credentials?.(exchange), waiter);
+  return callHook('credentials', () => given, checked);
+}
+
+function checked(given: unknown): Record<string, string> {
+  if (given === undefined || given === null) throw new SseProxyError('CREDENTIALS_MISSING');
+  if (!isObject(given))
+    throw new TypeError(`\`credentials\` must give an object of header fields, got ${kindOf(given)}`);
+  const fields: Record<string, string> = {};
+  for (const [name, value] of Object.entries(given)) {
+    validateHeaderName(name);
+    fields[name] = fieldValue(`credentials[${JSON.stringify(name)}]`, name, value);
   }
+  return fields;
 }
 
 /** Takes the `key` parameter out of a query, in which Google's APIs take credentials. All else stays as it is. */

@@ -66,10 +66,12 @@ const FAILURES = {
 export interface SseProxyErrorOptions {
   /** What made it fail; kept for logs, never sent to the client. */
   cause?: unknown;
-  /** Replaces the code's own HTTP status. */
+  /** Replaces the code's own HTTP status; 400 to 599. */
   statusCode?: number;
   /** Header fields for the response, beside the code's own, by lower-case name. */
   headers?: Readonly<Record<string, string>>;
+  /** The hook that failed. */
+  hook?: string;
 }
 
 /**
@@ -86,13 +88,16 @@ export class SseProxyError extends Error {
   readonly expose = true;
   /** Of the response to it, by lower-case name. */
   readonly headers: Readonly<Record<string, string>>;
+  /** The hook that failed, or that was waited for in vain, such as `requestHeaders.set["x-user"]`; absent where it was none. */
+  declare readonly hook?: string;
 
   constructor(code: SseProxyErrorCode, options: SseProxyErrorOptions = {}) {
     const [statusCode, , message] = FAILURES[code];
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.code = code;
-    this.statusCode = options.statusCode ?? statusCode;
+    this.statusCode = isErrorStatus(options.statusCode) ? options.statusCode : statusCode;
     this.headers = { ...ERROR_FIELDS[code], ...options.headers };
+    if (options.hook !== undefined) this.hook = options.hook;
   }
 
   /** The same as `statusCode`. */
@@ -106,13 +111,18 @@ export class SseProxyError extends Error {
   }
 }
 
+/** An HTTP status that says of a response that it is no answer. */
+export function isErrorStatus(value: unknown): value is number {
+  return Number.isInteger(value) && Number(value) >= 400 && Number(value) <= 599;
+}
+
 /** How an exchange ends that failed so. */
 export function outcomeOf({ code }: SseProxyError): Outcome {
   return FAILURES[code][1];
 }
 
 /** The response to a client whose exchange failed before the head. */
-export function errorResponse({ statusCode, headers }: SseProxyError, body: unknown) {
+export function errorResponse({ statusCode, headers }: SseProxyError, body: string) {
   return {
     head: {
       statusCode,
@@ -123,7 +133,7 @@ export function errorResponse({ statusCode, headers }: SseProxyError, body: unkn
         ...headers,
       },
     },
-    body: JSON.stringify(body),
+    body,
   };
 }
 

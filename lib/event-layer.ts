@@ -1,6 +1,7 @@
 import type { Transform } from 'node:stream';
 import type { Account } from './account.js';
 import { Boundary } from './boundary.js';
+import { isObject } from './checks.js';
 import type { ClientResponse } from './client-response.js';
 import { createDecoder, isDecodable } from './content-coding.js';
 import { SseProxyError } from './errors.js';
@@ -8,13 +9,13 @@ import type { EventPlan } from './event-plan.js';
 import { EventReader, EventTooLarge } from './event-reader.js';
 import { EventTap } from './event-tap.js';
 import { EventTransformer } from './event-transformer.js';
-import type { ParsedEvent } from './formats/format.js';
+import type { EventFormat, ParsedEvent } from './formats/format.js';
 import { Heartbeat } from './heartbeat.js';
-import { runHook } from './hooks.js';
+import { callHook, kindOf, runHook, tryHook } from './hooks.js';
 import { Later } from './later.js';
 import type { Config } from './options.js';
 import type { Relay } from './relay.js';
-import type { Exchange, Provider, Reading, RequestEdit, TransformResult } from './types.js';
+import type { EventFields, Exchange, Provider, Reading, RequestEdit, TransformResult } from './types.js';
 
 const EMPTY = Buffer.alloc(0);
 
@@ -117,16 +118,16 @@ export class EventLayer {
     const { format, reportsErrors } = this.#plan;
     this.#flush();
     if (!reportsErrors || this.#boundary?.isReached !== true || this.#hasEnded()) return;
-    const { logError } = this.#config;
-    try {
-      const fields = this.#provider?.errorEvent(error, this.#exchange) ?? {
-        event: 'error',
-        data: JSON.stringify(error),
-      };
-      this.#insert(Buffer.from(format.encode?.(fields) ?? ''));
-    } catch (cause) {
-      logError('errorEvent of the provider failed: %o', cause);
-    }
+    const provider = this.#provider;
+    const event =
+      provider &&
+      tryHook(
+        'errorEvent',
+        () => provider.errorEvent(error, this.#exchange),
+        (fields) => written(format, fields),
+        this.#config.logError,
+      );
+    this.#insert(Buffer.from(event ?? written(format, { event: 'error', data: JSON.stringify(error) })));
   }
 
   /** An answer that was there to its end is not to be called failed. Where nobody reads it, the last chunk tells. */
@@ -137,7 +138,7 @@ export class EventLayer {
     const last = newReading();
     try {
       for (const { event } of new EventReader(this.#plan.format, eventSize).read(this.#boundary?.last ?? EMPTY)) {
-        if (event !== undefined) this.#provider?.read(event, last);
+        if (event !== undefined) this.#readInto(last, event);
       }
     } catch {
       // It is no end, then.
@@ -148,7 +149,9 @@ export class EventLayer {
   /** What a stage of the body has failed with. */
   failureOf(stage: Transform, cause: Error): SseProxyError {
     if (stage !== this.#transformer) return new SseProxyError('UPSTREAM_TRUNCATED', { cause });
-    return new SseProxyError(cause instanceof EventTooLarge ? 'EVENT_TOO_LARGE' : 'HOOK_FAILED', { cause });
+    if (cause instanceof SseProxyError) return cause;
+    if (cause instanceof EventTooLarge) return new SseProxyError('EVENT_TOO_LARGE', { cause });
+    return new SseProxyError('HOOK_FAILED', { cause, hook: 'transformEvent' });
   }
 
   /** No more is coming. A promise where what came is still to be read. `whole` tells an end from a cut. */
@@ -189,7 +192,7 @@ export class EventLayer {
         if (reads) this.#received.push(event);
       },
       transform: (event) => {
-        if (edit?.isExtra?.(event)) return null;
+        if (edit?.isExtra !== undefined && callHook('isExtra', () => edit.isExtra?.(event), Boolean)) return null;
         return edits ? (transformEvent?.(event, exchange) as TransformResult | Promise<TransformResult>) : event;
       },
       collectsSent: observes,
@@ -221,21 +224,26 @@ export class EventLayer {
 
   /** Has the provider take from an event what it tells. */
   #read(event: ParsedEvent): void {
-    const { logError } = this.#config;
     const { reading } = this.#account;
     if (reading === undefined) return;
-    void runHook(
-      () => this.#provider?.read(event, reading),
-      (cause) => logError('the provider failed to read an event: %o', cause),
-    );
+    this.#readInto(reading, event);
     if (reading.hasContent) this.#account.firstToken();
+  }
+
+  #readInto(reading: Reading, event: ParsedEvent): void {
+    void runHook('read', () => this.#provider?.read(event, reading), this.#config.logError);
   }
 
   #observe(event: ParsedEvent): void {
     const { onEvent, logError } = this.#config;
-    void runHook(
-      () => onEvent?.(event, this.#exchange),
-      (cause) => logError('onEvent failed: %o', cause),
-    );
+    void runHook('onEvent', () => onEvent?.(event, this.#exchange), logError);
   }
+}
+
+/** @throws {TypeError} for what is no event, or none that the format can express */
+function written(format: EventFormat, fields: EventFields): string {
+  if (!isObject(fields)) throw new TypeError(`errorEvent must give an event, got ${kindOf(fields)}`);
+  const block = format.encode?.(fields) ?? '';
+  if (fields.data === undefined || block === '') throw new TypeError('errorEvent must give an event with `data`');
+  return block;
 }

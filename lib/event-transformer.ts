@@ -1,7 +1,7 @@
 import { Transform, type TransformCallback } from 'node:stream';
 import { type Block, EventReader } from './event-reader.js';
 import { BYTE_ORDER_MARK, type EventFormat, ParsedEvent } from './formats/format.js';
-import { isPromiseLike } from './hooks.js';
+import { ignore, isPromiseLike, kindOf } from './hooks.js';
 import type { EventFields, TransformResult } from './types.js';
 
 const LF = 0x0a;
@@ -130,8 +130,10 @@ export class EventTransformer extends Transform {
   #put(upstreams: EventBlock, event: ParsedEvent, result: TransformResult): void {
     const list = result === null ? [] : [result ?? event].flat();
     for (const [i, fields] of list.entries()) {
-      if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
-        const got = `${Array.isArray(result) ? 'an array with ' : ''}${fields === null ? 'null' : typeof fields}`;
+      if (typeof fields !== 'object' || fields === null || Array.isArray(fields) || isPromiseLike(fields)) {
+        // As an async function makes them that is given to `map`: the others are not waited for either.
+        for (const other of list) ignore(other);
+        const got = `${Array.isArray(result) ? 'an array with ' : ''}${kindOf(fields)}`;
         throw new TypeError(`transformEvent must return an event, an array of events or null, got ${got}`);
       }
       // The last line of NDJSON may have no end, and needs one where something follows.

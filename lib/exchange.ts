@@ -2,7 +2,7 @@ import type { IncomingMessage, InformationEvent, ServerResponse } from 'node:htt
 import { Account } from './account.js';
 import { Admission, type Doorkeeper } from './admission.js';
 import { Answer, type GateFailure } from './answer.js';
-import { Attempt, type AttemptHandlers } from './attempt.js';
+import { Attempt, type AttemptHandlers, type Notify } from './attempt.js';
 import type { Circuit } from './circuit.js';
 import { type ClientResponse, LINGER } from './client-response.js';
 import { confine, originForm } from './confinement.js';
@@ -10,16 +10,17 @@ import { createClientResponse } from './create-client-response.js';
 import { credentialsOf, withoutKey } from './credentials.js';
 import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
 import { type Diagnostics, diagnose } from './diagnostics.js';
-import { outcomeOf, SseProxyError } from './errors.js';
+import { outcomeOf, SseProxyError, type SseProxyErrorOptions } from './errors.js';
 import { type Failed, Failover } from './failover.js';
 import { WITHHELD_FROM_CLIENT } from './header-policy.js';
 import { withhold } from './headers.js';
-import { mustBeSync, runHook } from './hooks.js';
+import { runHook, tryHook } from './hooks.js';
 import { makeRoomForListeners } from './listeners.js';
 import type { Config } from './options.js';
 import { errorAnswer, respond } from './own-response.js';
 import { type RequestBody, requestBody } from './request-body.js';
 import { editRequest, readEditable } from './request-edit.js';
+import { rewriteHead } from './rewrite-head.js';
 import type { Route } from './routes.js';
 import { Secrets } from './secrets.js';
 import type { AttemptSummary, Exchange, HeaderFields, Provider, RequestEdit, ResponseHead } from './types.js';
@@ -38,6 +39,12 @@ export interface Services extends Doorkeeper {
 /** What is read on of an answer when its client has left (`onClientClose: 'continue'`), at the most. */
 const CONTINUE_BYTES = 64 * 1024 * 1024;
 const CONTINUE_TIME = 5 * 60_000;
+
+/**
+ * How long an `error` listener may take to answer a failure in the place of the proxy (docs/errors.md). Milliseconds. Those that
+ * declare a response among their parameters are waited for.
+ */
+const LISTENER_ANSWER_TIME = 5_000;
 
 /** When an EventSource is to come back to a proxy that was drained. Milliseconds. */
 const RECONNECT_AFTER = 1_000;
@@ -69,7 +76,13 @@ export class ProxyExchange implements Exchange {
   #edit: RequestEdit | undefined;
   #answer: Answer | undefined;
   #onEnd: (() => void) | undefined;
-  #notify: (() => Promise<void>) | undefined;
+  #notify: Notify | undefined;
+  /** Ends the wait for the answer of an `error` listener. */
+  #stopWaiting: (() => void) | undefined;
+  /** One of them has answered. */
+  #isListeners = false;
+  /** The async hook that is waited for. */
+  #awaitedHook: string | undefined;
   #failure: SseProxyError | undefined;
   #reachedUpstream = false;
   /** The client has its response, or has gone. */
@@ -127,7 +140,9 @@ export class ProxyExchange implements Exchange {
       this.#end();
       return;
     }
-    this.#fail(new SseProxyError('DRAINED'));
+    this.#stopWaiting?.();
+    if (this.#isListeners) this.#client.truncate();
+    else this.#fail(new SseProxyError('DRAINED'));
     if (!this.#isReported) this.#drainTimer ??= setTimeout(() => this.#endNow(), LINGER);
   }
 
@@ -150,6 +165,7 @@ export class ProxyExchange implements Exchange {
     const deadlines = this.#deadlines;
     const handlers: AttemptHandlers = {
       prepare: (attempt, path) => this.#prepare(attempt, path),
+      waiting: (hook) => this.#onWaiting(hook),
       sending: (target) => {
         this.#account.sending(target);
         this.#diagnostics?.sending(this, route.provider?.name, this.#attempt?.secrets);
@@ -192,13 +208,13 @@ export class ProxyExchange implements Exchange {
   #admitted(attempt: Attempt, path: string): string | Promise<string> {
     confine(path);
     this.path = path;
-    attempt.setFields = this.#fieldsToSet();
+    attempt.setFields = this.#config.requestHeaders.fieldsFor(this);
     const { provider } = attempt.route;
     return provider === undefined ? path : this.#prepareFor(provider, attempt, path);
   }
 
   async #prepareFor(provider: Provider, attempt: Attempt, path: string): Promise<string> {
-    attempt.credentials = await credentialsOf(provider, this);
+    attempt.credentials = await credentialsOf(provider, this, attempt);
     const secrets = new Secrets(attempt.credentials ?? {});
     if (!secrets.isEmpty) attempt.secrets = secrets;
     if (attempt.body === this.#body) {
@@ -210,12 +226,11 @@ export class ProxyExchange implements Exchange {
     return attempt.credentials === undefined ? path : withoutKey(path);
   }
 
-  #fieldsToSet(): Record<string, string> {
-    try {
-      return this.#config.requestHeaders.fieldsFor(this);
-    } catch (cause) {
-      throw new SseProxyError('HOOK_FAILED', { cause });
-    }
+  /** Before the request is sent: from then on there are other phases. */
+  #onWaiting(hook: string | undefined): void {
+    this.#awaitedHook = hook;
+    if (hook === undefined) this.#deadlines.leave();
+    else this.#deadlines.enter('headers');
   }
 
   // --- the response -------------------------------------------------------------------------------------------------
@@ -330,13 +345,14 @@ export class ProxyExchange implements Exchange {
     this.#failure = error;
     this.#deadlines.stop();
     this.#attempt?.abort();
-    this.#answerFailure(error, event?.json() === undefined ? undefined : (secrets?.mask(event.data) ?? event.data));
+    const said = event?.json() === undefined ? undefined : (secrets?.mask(event.data) ?? event.data);
+    this.#answerFailure(error, { said });
   }
 
   // --- failures -----------------------------------------------------------------------------------------------------
 
   #fail(error: SseProxyError): void {
-    if (this.#attempt === undefined || this.#attempt.isOver) this.#onFailure(error, async () => {});
+    if (this.#attempt === undefined || this.#attempt.isOver) this.#onFailure(error);
     else this.#attempt.fail(error);
   }
 
@@ -345,12 +361,18 @@ export class ProxyExchange implements Exchange {
       this.#deadlines.enter('headers');
       return;
     }
-    this.#fail(new SseProxyError(TIMEOUT_CODES[phase]));
+    this.#fail(new SseProxyError(TIMEOUT_CODES[phase], this.#blame()));
     // It does not read: there is nothing to be told, and nothing to wait for.
     if (phase === 'drain') this.#client.destroy();
   }
 
-  #onFailure(error: SseProxyError, notify: () => Promise<void>): void {
+  /** What a deadline has passed for, where it is no upstream. */
+  #blame(): SseProxyErrorOptions {
+    const hook = this.#awaitedHook;
+    return hook === undefined ? {} : { hook, cause: new Error(`\`${hook}\` has not settled in time`) };
+  }
+
+  #onFailure(error: SseProxyError, notify?: Notify): void {
     if (this.#failure !== undefined || this.#isReported) return;
     this.#account.attemptFailed(error.code);
     if (this.#isClosed) {
@@ -367,9 +389,7 @@ export class ProxyExchange implements Exchange {
       // Not before the end: a listener that ends the response would make it look whole.
       this.#notify = notify;
     } else {
-      notify()
-        .then(() => this.#answerFailure(error))
-        .catch(() => this.#client.destroy());
+      this.#notifyAndAnswer(error, notify);
     }
     this.#attempt?.abort();
     // The rest of an upload that nobody wants any more must not block the connection.
@@ -417,6 +437,7 @@ export class ProxyExchange implements Exchange {
     if (this.#edit === undefined) this.#body = body;
     this.#answer = undefined;
     this.#deadlines.leave();
+    this.#awaitedHook = undefined;
     this.#attempt?.abort();
   }
 
@@ -425,18 +446,47 @@ export class ProxyExchange implements Exchange {
     this.#send(route, freshConnection);
   }
 
-  /** Unless a listener of `on.error` has answered. `said` is what the upstream itself says of the failure. */
-  #answerFailure(error: SseProxyError, said?: string): void {
-    if (this.#client.headersSent || this.#client.gone) return;
+  /** The answer is the listeners', if they have one in time. */
+  #notifyAndAnswer(error: SseProxyError, notify: Notify | undefined): void {
+    const settled = notify?.();
+    if (settled === undefined) {
+      queueMicrotask(() => this.#answerFailure(error));
+      return;
+    }
+    const goOn = (): void => {
+      if (this.#stopWaiting === undefined) return;
+      this.#stopWaiting = undefined;
+      clearTimeout(timer);
+      this.#isListeners = this.#client.headersSent;
+      this.#answerFailure(error, { hasListeners: true });
+    };
+    const timer = setTimeout(goOn, LISTENER_ANSWER_TIME);
+    this.#stopWaiting = goOn;
+    void settled.then(goOn);
+  }
+
+  /**
+   * Answers, unless a listener has.
+   *
+   * @param hasListeners which may still try to
+   * @param said what the upstream itself says of the failure
+   */
+  #answerFailure(
+    error: SseProxyError,
+    { hasListeners = false, said }: { hasListeners?: boolean; said?: string | undefined } = {},
+  ): void {
+    if (this.#isClosed || this.#client.headersSent || this.#client.gone) return;
     this.#client.reset();
     if (this.#config.onError === 'next' && this.#next !== undefined) {
       this.req.url = this.#url;
+      if (hasListeners) this.#client.sealWhenEnded();
       this.#next(error);
       return;
     }
     const { provider } = (this.#attempt ?? this.#failover).route;
     const { head, body } = errorAnswer(error, provider, this, this.#config.logError);
     this.#respond(head, said ?? body);
+    if (hasListeners) this.#client.seal();
   }
 
   /** A response of the proxy's own. */
@@ -447,10 +497,15 @@ export class ProxyExchange implements Exchange {
     }
     if (this.#client.headersSent || this.#client.gone) return;
     const { responseHeaders, rewriteHeaders } = this.#config;
-    respond(this.#client, head, body, (own) => {
-      Object.assign(own.headers, responseHeaders.fieldsFor(this));
-      mustBeSync('rewriteHeaders', rewriteHeaders?.(own, this));
-    });
+    try {
+      respond(this.#client, head, body, (own) => {
+        Object.assign(own.headers, responseHeaders.fieldsFor(this));
+        rewriteHead(rewriteHeaders, own, this);
+      });
+    } catch {
+      // Whatever it is, nobody may be left waiting.
+      this.#client.destroy();
+    }
   }
 
   // --- the one ending -----------------------------------------------------------------------------------------------
@@ -471,12 +526,8 @@ export class ProxyExchange implements Exchange {
     if (!this.#reachedBy(this.#attempt) || !this.#client.hasWholeRequest) return false;
     const { onClientClose, logError } = this.#config;
     if (typeof onClientClose !== 'function') return onClientClose === 'continue';
-    try {
-      return onClientClose(this) === 'continue';
-    } catch (cause) {
-      logError('onClientClose failed: %o', cause);
-      return false;
-    }
+    const continues = (choice: unknown): boolean => choice === 'continue';
+    return tryHook('onClientClose', () => onClientClose(this), continues, logError) ?? false;
   }
 
   /** Reads an answer on for the account alone; `undefined` where its head is still to come. */
@@ -494,6 +545,8 @@ export class ProxyExchange implements Exchange {
   #end(): void {
     if (this.#isReported) return;
     this.#isReported = true;
+    // There is nobody left to be answered.
+    this.#stopWaiting?.();
     this.#account.ended();
     this.#noteReach();
     this.#deadlines.stop();
@@ -503,7 +556,10 @@ export class ProxyExchange implements Exchange {
     const isWhole = this.#failure === undefined && (this.#client.finished || this.#attempt?.isOver === true);
     this.#attempt?.abort();
     this.#admission.leave();
-    void this.#notify?.();
+    if (this.#notify !== undefined) {
+      this.#client.seal();
+      void this.#notify();
+    }
     const { finished } = this.#client;
     const pending = this.#answer?.end(isWhole);
     if (pending === undefined) this.#report(finished);
@@ -514,20 +570,13 @@ export class ProxyExchange implements Exchange {
     const { onUsage, onFinish, logError } = this.#config;
     const error = this.#failure;
     if (onUsage !== undefined && this.#reachedUpstream) {
-      void runHook(
-        () => onUsage(this.#account.usage(), this),
-        (cause) => logError('onUsage failed: %o', cause),
-      );
+      void runHook('onUsage', () => onUsage(this.#account.usage(), this), logError);
     }
     const outcome = error === undefined ? (finished ? 'completed' : 'client-closed') : outcomeOf(error);
     const { statusCode } = this.#client;
     this.#diagnostics?.ended({ outcome, statusCode, bytes: this.#account.bytes, error });
     if (onFinish !== undefined) {
-      const summary = this.#account.summary({ outcome, statusCode, error });
-      void runHook(
-        () => onFinish(summary, this),
-        (cause) => logError('onFinish failed: %o', cause),
-      );
+      void runHook('onFinish', () => onFinish(this.#account.summary({ outcome, statusCode, error }), this), logError);
     }
     this.#onEnd?.();
   }

@@ -1,7 +1,7 @@
 import type { Circuit } from './circuit.js';
 import type { Diagnostics } from './diagnostics.js';
 import type { SseProxyError } from './errors.js';
-import { mustBeSync } from './hooks.js';
+import { tryHook } from './hooks.js';
 import type { Config } from './options.js';
 import { type AttemptFailure, isRetryable, retryDelay, shouldRetry } from './retry.js';
 import { type Route, resolveFallback } from './routes.js';
@@ -99,13 +99,9 @@ export class Failover {
     if (nextFallback === undefined) return this.#nextAdmitted();
     if (this.#routesTried >= MAX_ROUTES) return undefined;
     const failed = { ...(statusCode !== undefined && { statusCode }), ...(error !== undefined && { error }) };
-    try {
-      const fallback = mustBeSync('fallbacks', nextFallback(failed, this.#exchange)) as Fallback | undefined;
-      return fallback === undefined ? undefined : resolveFallback(fallback, this.#own.provider);
-    } catch (cause) {
-      this.#config.logError('fallbacks failed: %o', cause);
-      return undefined;
-    }
+    const routeTo = (fallback: Fallback | undefined): Route | undefined =>
+      fallback === undefined ? undefined : resolveFallback(fallback, this.#own.provider);
+    return tryHook('fallbacks', () => nextFallback(failed, this.#exchange), routeTo, this.#config.logError);
   }
 
   #nextAdmitted(): Route | undefined {

@@ -1,4 +1,5 @@
 import { validateHeaderName, validateHeaderValue } from 'node:http';
+import { callHook, kindOf } from './hooks.js';
 import { escaped } from './regexp.js';
 import type { Exchange, HeaderPolicy } from './types.js';
 
@@ -92,6 +93,8 @@ export const WITHHELD_FROM_CLIENT = fieldNames(PROVIDER_SURROUNDINGS);
 
 /** `requestHeaders` or `responseHeaders`: what goes on of the fields that came, and what is put in. */
 export class FieldPolicy {
+  readonly #option: string;
+  readonly #statusCode: number;
   readonly #pass: FieldNames;
   readonly #remove: FieldNames;
   readonly #removesAny: boolean;
@@ -99,9 +102,12 @@ export class FieldPolicy {
 
   /**
    * @param option its name, for errors
+   * @param statusCode of the response where a function of `set` fails
    * @throws {TypeError} for names and values that no field can have, and for fields that frame a message
    */
-  constructor(option: string, { pass = [], remove = [], set = {} }: HeaderPolicy) {
+  constructor(option: string, { pass = [], remove = [], set = {} }: HeaderPolicy, statusCode = 500) {
+    this.#option = option;
+    this.#statusCode = statusCode;
     this.#pass = fieldNames(pass);
     this.#remove = fieldNames(remove);
     this.#removesAny = remove.length > 0;
@@ -128,15 +134,40 @@ export class FieldPolicy {
     return defaults === undefined && !this.#removesAny ? undefined : (name) => this.withholds(name, defaults);
   }
 
-  /** The fields to put in, by lower-case name. What a function of the user's throws comes out of it. */
+  /**
+   * The fields to put in, by lower-case name.
+   *
+   * @throws {SseProxyError} `HOOK_FAILED` where a function of the user's throws, or gives what no field can have
+   */
   fieldsFor(exchange: Exchange): Record<string, string> {
     const fields: Record<string, string> = {};
     for (const [name, given] of this.#set) {
-      const value = typeof given === 'function' ? given(exchange) : given;
-      if (value === undefined) continue;
-      validateHeaderValue(name, value);
-      fields[name] = value;
+      const value = typeof given === 'function' ? this.#valueFrom(name, given, exchange) : given;
+      if (value !== undefined) fields[name] = value;
     }
     return fields;
   }
+
+  #valueFrom(name: string, give: (exchange: Exchange) => unknown, exchange: Exchange): string | undefined {
+    const hook = `${this.#option}.set[${JSON.stringify(name)}]`;
+    return callHook(
+      hook,
+      () => give(exchange),
+      (value) => (value === undefined ? undefined : fieldValue(hook, name, value)),
+      this.#statusCode,
+    );
+  }
+}
+
+/**
+ * The value of a header field that a hook has given.
+ *
+ * @throws {TypeError} for what none can have; without the value, which may be a secret
+ */
+export function fieldValue(hook: string, name: string, value: unknown): string {
+  // Node takes them, too.
+  const text = typeof value === 'number' ? String(value) : value;
+  if (typeof text !== 'string') throw new TypeError(`\`${hook}\` must give a string, got ${kindOf(value)}`);
+  validateHeaderValue(name, text);
+  return text;
 }

@@ -180,7 +180,7 @@ export class Http1Response extends ClientResponse {
     const { req, res } = this;
     // A connection that is closed with bytes of the client's unread is reset, and the response may be lost with it.
     const waitsForUpload = (endsConnection || !res.shouldKeepAlive) && !req.complete;
-    const end = (): void => void res.end(waitsForUpload ? undefined : body);
+    const end = (): void => this.unsealed(() => void res.end(waitsForUpload ? undefined : body));
     const linger = waitsForUpload ? setTimeout(end, UPLOAD_LINGER) : undefined;
     const forget = onceStuck(req.socket, () => this.destroy());
     res.once('close', () => {

@@ -27,6 +27,7 @@ import { type AllowedRoute, parseRoutes } from './confinement.js';
 import type { Timeouts } from './deadlines.js';
 import { sse } from './formats/sse.js';
 import { FieldPolicy } from './header-policy.js';
+import { harmless } from './hooks.js';
 import { HPM_OPTIONS, RENAMED } from './hpm-options.js';
 import type { RetryConfig } from './retry.js';
 import { type Route, resolveFallback } from './routes.js';
@@ -180,19 +181,15 @@ export function resolveOptions(options: SseProxyOptions): Config {
     ...hpm
   } = Object.fromEntries(entries) as SseProxyOptions;
   const ownRoute: Route = { target: undefined, provider, pathRewrite: undefined, headers: undefined };
-  const logError: Config['logError'] = (message, ...values) => {
-    try {
-      hpm.logger?.error(`[express-sse-proxy] ${message}`, ...values);
-    } catch {
-      // There is nobody left to tell.
-    }
-  };
+  const logger = hpm.logger && harmless(hpm.logger);
+  const logError: Config['logError'] = (message, ...values) =>
+    logger?.error(`[express-sse-proxy] ${message}`, ...values);
   return Object.freeze({
     hpm: Object.freeze(provider === undefined ? hpm : { target: provider.target, ...hpm }),
     isEventStream,
     rewriteHeaders,
     requestHeaders: new FieldPolicy('requestHeaders', requestHeaders),
-    responseHeaders: new FieldPolicy('responseHeaders', responseHeaders),
+    responseHeaders: new FieldPolicy('responseHeaders', responseHeaders, 502),
     allow: allow === undefined ? undefined : parseRoutes(allow),
     provider,
     onEvent,

@@ -1,5 +1,6 @@
 import type { ClientResponse } from './client-response.js';
 import { errorResponse, type SseProxyError } from './errors.js';
+import { kindOf, tryHook } from './hooks.js';
 import type { Config } from './options.js';
 import type { Exchange, Provider, ResponseHead } from './types.js';
 
@@ -27,18 +28,20 @@ export function respond(
   }
 }
 
-/** The response to a failure, in the provider's shape where there is one. */
+/** The response to a failure, in the provider's shape where there is one that can be written. */
 export function errorAnswer(
   error: SseProxyError,
   provider: Provider | undefined,
   exchange: Exchange,
   logError: Config['logError'],
 ): { head: ResponseHead; body: string } {
-  let body: unknown = error;
-  try {
-    body = provider?.errorBody(error, exchange) ?? error;
-  } catch (cause) {
-    logError('errorBody of the provider failed: %o', cause);
-  }
-  return errorResponse(error, body);
+  const body = provider && tryHook('errorBody', () => provider.errorBody(error, exchange), written, logError);
+  return errorResponse(error, body ?? JSON.stringify(error));
+}
+
+function written(body: unknown): string {
+  // Of a function, a symbol and `undefined` it makes `undefined`.
+  const text: string | undefined = JSON.stringify(body);
+  if (text === undefined) throw new TypeError(`errorBody must return what JSON can express, got ${kindOf(body)}`);
+  return text;
 }

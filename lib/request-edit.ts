@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { codingOf } from './content-coding.js';
-import { SseProxyError } from './errors.js';
+import { callHook, kindOf } from './hooks.js';
 import { isJsonType } from './media-type.js';
 import { hasBody, ReplayedBody, type RequestBody, readBody } from './request-body.js';
 import type { Exchange, Provider, RequestEdit } from './types.js';
@@ -32,11 +32,20 @@ export function editRequest(
   const isEditable = body instanceof ReplayedBody && isJsonType(exchange.req.headers['content-type']);
   // What cannot be read could not be written again either.
   if (!isEditable || !isUtf8(body.bytes)) return { body, edit: undefined };
-  try {
-    const edit = provider.editRequest?.(body.bytes.toString(), exchange);
-    if (edit === undefined) return { body, edit };
-    return { body: new ReplayedBody(Buffer.from(edit.body), false, body.contentType), edit };
-  } catch (cause) {
-    throw new SseProxyError('HOOK_FAILED', { cause });
+  return callHook(
+    'editRequest',
+    () => provider.editRequest?.(body.bytes.toString(), exchange),
+    (edit: RequestEdit | null | undefined) => {
+      if (edit === undefined || edit === null) return { body, edit: undefined };
+      return { body: new ReplayedBody(bytesOf(edit), false, body.contentType), edit };
+    },
+  );
+}
+
+function bytesOf({ body, isExtra }: RequestEdit): Buffer {
+  if (typeof body !== 'string') throw new TypeError(`\`body\` of editRequest must be a string, got ${kindOf(body)}`);
+  if (isExtra !== undefined && typeof isExtra !== 'function') {
+    throw new TypeError(`\`isExtra\` of editRequest must be a function, got ${kindOf(isExtra)}`);
   }
+  return Buffer.from(body);
 }

@@ -54,19 +54,28 @@ export class Secrets {
     let cause = error;
     for (let i = 0; i < MAX_CAUSES && types.isNativeError(cause); i += 1) {
       for (const name of Object.getOwnPropertyNames(cause)) {
-        const value: unknown = Reflect.get(cause, name);
+        const value = memberOf(cause, name);
         // Its parser has all that came in a buffer.
         if (ArrayBuffer.isView(value)) Reflect.deleteProperty(cause, name);
         const masked = typeof value === 'string' ? this.mask(value) : value;
         if (masked !== value) Reflect.set(cause, name, masked);
       }
-      cause = cause.cause;
+      cause = memberOf(cause, 'cause');
     }
   }
 
   /** Masks a body on its way; it keeps its length. */
   createMasker(): Transform {
     return new SecretMasker(this, this.#values);
+  }
+}
+
+function memberOf(error: Error, name: string): unknown {
+  try {
+    return Reflect.get(error, name);
+  } catch {
+    // A getter that throws says nothing.
+    return undefined;
   }
 }
 

@@ -21,7 +21,10 @@ export interface HeaderPolicy {
   pass?: readonly (string | RegExp)[];
   /** Fields that do not go on, whatever `pass` says. */
   remove?: readonly (string | RegExp)[];
-  /** Fields to put in, in the place of those that came; a function that gives `undefined` puts in none. */
+  /**
+   * Fields to put in, in the place of those that came; a function that gives `undefined` puts in none. Synchronous: a promise, or
+   * what is no string, is `HOOK_FAILED`.
+   */
   set?: Readonly<Record<string, string | ((exchange: Exchange) => string | undefined)>>;
 }
 
@@ -90,7 +93,10 @@ export interface Reading {
 export interface RequestEdit {
   /** The body to send. */
   body: string;
-  /** Whether an event of the answer is there only because of the change, and is to be kept from the client. */
+  /**
+   * Whether an event of the answer is there only because of the change, and is to be kept from the client. Synchronous; where it
+   * fails, the stream breaks off.
+   */
   isExtra?(event: StreamEvent): boolean;
 }
 
@@ -115,24 +121,28 @@ export interface Provider {
   readonly target: string;
   /**
    * The header fields that authenticate a request. With it, no credentials of the caller's travel upstream; without it they
-   * pass. Throws, or rejects with, what keeps the request from being sent.
+   * pass. Throws, or rejects with, what keeps the request from being sent; so does what no header field can have. `undefined` and
+   * `null` are `CREDENTIALS_MISSING`. A promise is waited for no longer than `timeouts.headers`.
    */
   credentials?(exchange: Exchange): Record<string, string> | Promise<Record<string, string>>;
   /** Header fields for requests that have none of that name. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** Changes a JSON request body; `undefined` to send the bytes as they came. */
+  /** Changes a JSON request body; `undefined` to send the bytes as they came. Synchronous; where it fails, nothing is sent. */
   editRequest?(body: string, exchange: Exchange): RequestEdit | undefined;
-  /** Whether the JSON answer to this request is an array that is sent element by element. */
+  /** Whether the JSON answer to this request is an array that is sent element by element. Synchronous. */
   streamsArray?(exchange: Exchange): boolean;
   /** Methods that `retry` tries again, beside those that are safe by HTTP. */
   readonly retryMethods?: readonly string[];
-  /** The HTTP status that an error event stands for; `undefined` for an event that is none. Used by `commit`. */
+  /**
+   * The HTTP status that an error event stands for, 400 to 599; `undefined` (also `null` or `false`) for an event that is none. Used by
+   * `commit`. Synchronous. Anything else says that it is an error, and not which: it is logged, and taken for 502.
+   */
   errorStatus?(event: StreamEvent): number | undefined;
-  /** Takes from an event of a stream, or from a whole JSON answer, what it tells. */
+  /** Takes from an event of a stream, or from a whole JSON answer, what it tells. What it throws is logged. */
   read(event: StreamEvent, reading: Reading): void;
-  /** The event that says in the middle of a stream that it has failed. */
+  /** The event that says in the middle of a stream that it has failed. Synchronous; where it fails, that is logged, and it is ours. */
   errorEvent(failure: ProviderFailure, exchange: Exchange): EventFields;
-  /** The JSON body that says so instead of an answer. */
+  /** The JSON body that says so instead of an answer. Synchronous; where it fails, that is logged, and it is ours. */
   errorBody(failure: ProviderFailure, exchange: Exchange): unknown;
 }
 
@@ -233,7 +243,7 @@ export interface SseProxyOptions<
 > extends Options<TReq, TRes> {
   /**
    * Decides which responses are event streams. Default: the media types `text/event-stream`, `application/x-ndjson`,
-   * `application/jsonl` and `application/stream+json`. What it throws ends the exchange with a 502.
+   * `application/jsonl` and `application/stream+json`. Synchronous. What it throws ends the exchange with a 502.
    */
   isEventStream?: (head: Readonly<ResponseHead>) => boolean;
 
@@ -359,14 +369,16 @@ export interface SseProxyOptions<
 
   /**
    * Where to turn when the retries of a target are spent, in order; or a function that names the next one, or none. Of a list,
-   * a target that has failed five times in a row is skipped for 30 s.
+   * a target that has failed five times in a row is skipped for 30 s. A function is synchronous; where it fails, that is logged, and
+   * there is no next one.
    */
   fallbacks?: readonly Fallback[] | ((failed: AttemptFailed, exchange: Exchange<TReq, TRes>) => Fallback | undefined);
 
   /**
    * When the head of an event stream is sent: with the upstream's `'head'` (default), or with the `'first-event'`, so that a 200 that
    * begins with an error event (as its provider knows it) is retried, falls back, or becomes a real status; or when a function
-   * says so of the first event. `false` from it is a failed attempt.
+   * says so of the first event. `false`, or anything like it, is a failed attempt; `undefined` leaves it to the provider. A promise is
+   * waited for no longer than `timeouts.headers`.
    */
   commit?:
     | 'head'
@@ -375,7 +387,8 @@ export interface SseProxyOptions<
 
   /**
    * What becomes of the upstream's answer when the client leaves in the middle: `'abort'` (default) ends it at once; `'continue'`
-   * reads it to its end, so that the usage is complete (up to 64 MiB and five minutes).
+   * reads it to its end, so that the usage is complete (up to 64 MiB and five minutes). A function is synchronous; where it fails,
+   * that is logged, and the answer ends.
    */
   onClientClose?: 'abort' | 'continue' | ((exchange: Exchange<TReq, TRes>) => 'abort' | 'continue');
 
@@ -417,7 +430,8 @@ export interface SseProxyOptions<
 
   /**
    * Who answers a failure before the head was sent: `'respond'` (default) answers with a JSON body
-   * `{ "error": { "message", "type", "code" } }`; `'next'` hands the {@link SseProxyError} to Express's error middleware.
+   * `{ "error": { "message", "type", "code" } }`; `'next'` hands the {@link SseProxyError} to Express's error middleware. Listeners
+   * of `on.error` come first: one that declares a response among its parameters has five seconds to send a head (docs/errors.md).
    */
   onError?: 'respond' | 'next';
 }

@@ -2,6 +2,7 @@ import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { type Duplex, Readable, Stream } from 'node:stream';
 import {
   createProxyMiddleware,
+  debugProxyErrorsPlugin,
   loggerPlugin,
   type Options,
   type Plugin,
@@ -13,7 +14,7 @@ import type { Attempt } from './attempt.js';
 import { checkAllowed, confine, originForm } from './confinement.js';
 import { SseProxyError } from './errors.js';
 import { prepareRequestHeaders, prepareUpgradeHeaders, setForwarded } from './headers.js';
-import { isPromiseLike, onRejection, runHook } from './hooks.js';
+import { awaitHook, harmless, isPromiseLike, runHook, tryHook } from './hooks.js';
 import type { Config } from './options.js';
 import { hasBody, ReplayedBody, takeWhole } from './request-body.js';
 import { UpstreamResponse } from './upstream-response.js';
@@ -40,6 +41,15 @@ export function createUpstream(config: Config): Upstream {
   const isHandedOut = typeof router === 'function' || typeof pathRewrite === 'function';
   const target = isHandedOut ? hpm.target : parsedTarget(hpm.target);
   let server: ProxyServer | undefined;
+  /** Listeners for errors that only take notice of them: ours, and those of http-proxy-middleware. */
+  const bookkeepers = new Set<unknown>();
+
+  function register(plugin: Plugin, httpxy: ProxyServer, options: Options): void {
+    const before = httpxy.listeners('error');
+    plugin(httpxy, options);
+    if (plugin !== loggerPlugin && plugin !== debugProxyErrorsPlugin) return;
+    for (const listener of httpxy.listeners('error')) if (!before.includes(listener)) bookkeepers.add(listener);
+  }
 
   const middleware = createProxyMiddleware({
     changeOrigin: true,
@@ -59,27 +69,29 @@ export function createUpstream(config: Config): Upstream {
     plugins: [
       (httpxy) => {
         server = httpxy;
-        intercept(httpxy, attempts, config);
+        // With a listener there, httpxy reports failures at once, by this event.
+        httpxy.on('error', ignoreError);
+        bookkeepers.add(ignoreError);
+        intercept(httpxy, attempts, config, bookkeepers);
       },
       ...(ejectPlugins ? [] : [proxyEventsPlugin as Plugin]),
-      ...(ejectPlugins || logger === undefined ? [] : [loggerPlugin as Plugin]),
+      ...(ejectPlugins || logger === undefined
+        ? []
+        : [(httpxy: ProxyServer, options: Options) => register(loggerPlugin as Plugin, httpxy, options)]),
       ...plugins.map(
         (plugin): Plugin =>
           (httpxy) =>
-            plugin(httpxy, hpm as Options),
+            register(plugin, httpxy, hpm as Options),
       ),
     ],
+    ...(logger !== undefined && { logger: harmless(logger) }),
     ...(typeof pathFilter === 'function' && {
-      pathFilter: (pathname: string, req: IncomingMessage) => {
-        const result: unknown = pathFilter(pathname, req);
-        // Not meant to be async, and truthy then; its failure must not end the process.
-        if (isPromiseLike(result)) void onRejection(result, (cause) => config.logError('pathFilter failed: %o', cause));
-        return Boolean(result);
-      },
+      pathFilter: (pathname: string, req: IncomingMessage) =>
+        tryHook('pathFilter', () => pathFilter(pathname, req), Boolean, config.logError) ?? false,
     }),
     ...(typeof router === 'function' && {
       router: async (req: IncomingMessage, res: ServerResponse | undefined, options: Options) =>
-        hook(() => router(req, realResponse(res), options)),
+        awaitHook('router', () => router(req, realResponse(res), options), attempts.of(res)),
     }),
     // Runs for every request, after `router`, with the options of this one request.
     pathRewrite: (path, req, res, options) => {
@@ -101,7 +113,8 @@ export function createUpstream(config: Config): Upstream {
   function pathOf(attempt: Attempt, path: string, options: Options): string | Promise<string> {
     const { req, res } = attempt;
     const { pathRewrite: own } = attempt.route;
-    const rewritten = hook(() => (own === undefined ? rewritePath(path, req, res, options) : own(path, req)));
+    const rewrite = () => (own === undefined ? rewritePath(path, req, res, options) : own(path, req));
+    const rewritten = awaitHook('pathRewrite', rewrite, attempt);
     return then(rewritten, (result) => {
       // `router` may have set a body of its own, which stays as it is.
       if (options.buffer !== undefined) attempt.body = 'stream';
@@ -118,7 +131,7 @@ export function createUpstream(config: Config): Upstream {
     prepareUpgradeHeaders(req);
     const asked = originForm(path);
     checkAllowed(config.allow, req.method, asked);
-    const rewritten = await hook(() => rewritePath(asked, req, undefined, options));
+    const rewritten = await awaitHook('pathRewrite', () => rewritePath(asked, req, undefined, options));
     const result = typeof rewritten === 'string' ? rewritten : asked;
     confine(result);
     return result;
@@ -168,6 +181,8 @@ export function createUpstream(config: Config): Upstream {
   };
 }
 
+const ignoreError = (): void => {};
+
 /** In the place of a request without a body, which httpxy would pipe for nothing. */
 const NO_BODY = {
   pipe(request: ClientRequest): ClientRequest {
@@ -205,19 +220,6 @@ function pathRewriter(table: Record<string, string>): (path: string, ...rest: un
   };
 }
 
-/** Runs a user callback; what it throws or rejects with is `HOOK_FAILED`. */
-function hook<T>(callback: () => T | Promise<T>): T | Promise<T> {
-  const failed = (cause: unknown): never => {
-    throw new SseProxyError('HOOK_FAILED', { cause });
-  };
-  try {
-    const result = callback();
-    return isPromiseLike(result) ? Promise.resolve(result).catch(failed) : result;
-  } catch (cause) {
-    return failed(cause);
-  }
-}
-
 /** Goes on with a value: at once, where it is there. Of a promise each step costs a turn of the queue. */
 function then<T, U>(value: T | Promise<T>, next: (value: T) => U | Promise<U>): U | Promise<U> {
   return isPromiseLike(value) ? Promise.resolve(value).then(next) : next(value);
@@ -226,11 +228,10 @@ function then<T, U>(value: T | Promise<T>, next: (value: T) => U | Promise<U>): 
 /**
  * Replaces the `emit` of httpxy's server: every listener, of `on` as well as of plugins, is handed Express's own response,
  * and one that throws or rejects ends its exchange instead of the process.
+ *
+ * @param bookkeepers listeners for errors that answer none
  */
-function intercept(server: ProxyServer, attempts: Attempts, config: Config): void {
-  // With a listener there, httpxy reports failures at once, by this event.
-  server.on('error', () => {});
-
+function intercept(server: ProxyServer, attempts: Attempts, config: Config, bookkeepers: ReadonlySet<unknown>): void {
   const emit = (event: string, ...args: unknown[]): boolean => {
     const attempt = attempts.of(args[RESPONSE_OF[event] ?? -1]);
     if (attempt === undefined) emitUpgradeEvent(event, args);
@@ -242,11 +243,11 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
   function emitAttemptEvent(attempt: Attempt, event: string, args: unknown[]): void {
     if (event === 'error') {
       if (args[3] !== undefined && args[3] === attempt.mirror) return;
-      attempt.fail(args[0], async () => void (await callListeners(event, withRealResponse(attempt, args))));
+      attempt.fail(args[0], () => callErrorListeners(withRealResponse(attempt, args)));
       return;
     }
     if (event === 'start') attempt.onStart(args[2]);
-    if (event === 'proxyReq') attempt.onRequest(args[0] as ClientRequest, config, (args[3] as Options).buffer);
+    if (event === 'proxyReq') prepareRequest(attempt, args[0] as ClientRequest, (args[3] as Options).buffer);
     if (event === 'proxyRes') attempt.onResponse(args[0] as IncomingMessage);
     if (event === 'econnreset') attempt.fail(args[0]);
     if (server.listenerCount(event as 'error') > 0) {
@@ -260,6 +261,16 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
     // Nobody waits for it any more; or `fixRequestBody`, or a listener like it, has written the body already.
     if (attempt.isOver || request.headersSent) (args[3] as Options).buffer = Readable.from([]);
     else attempt.flushHead(request);
+  }
+
+  /** Called by Node's agent: what is thrown here would end the process. */
+  function prepareRequest(attempt: Attempt, request: ClientRequest, body: unknown): void {
+    try {
+      attempt.onRequest(request, config, body);
+    } catch (cause) {
+      attempt.fail(new SseProxyError('PROXY_FAILED', { cause }));
+      request.on('error', () => {}).destroy();
+    }
   }
 
   function emitUpgradeEvent(event: string, args: unknown[]): void {
@@ -282,19 +293,57 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config): voi
     args: unknown[],
     onFailure?: (cause: unknown) => void,
   ): Promise<unknown> | undefined {
-    const failed = (cause: unknown): void => {
-      // Which masks what it says.
-      onFailure?.(cause);
-      config.logError('a listener of "%s" failed: %o', event, cause);
-    };
     const pending: Promise<void>[] = [];
-    for (const listener of server.rawListeners(event as 'error')) {
-      const settled = runHook(() => Reflect.apply(listener, server, args), failed);
+    for (const listener of listenersOf(event)) {
+      const settled = callListener(event, listener, args, onFailure);
       if (settled !== undefined) pending.push(settled);
     }
     return pending.length === 0 ? undefined : Promise.all(pending);
   }
+
+  function listenersOf(event: string): Listener[] {
+    return server.rawListeners(event as 'error') as Listener[];
+  }
+
+  function callListener(
+    event: string,
+    listener: Listener,
+    args: unknown[],
+    onFailure?: (cause: unknown) => void,
+  ): Promise<void> | undefined {
+    return runHook(
+      `a listener of "${event}"`,
+      () => Reflect.apply(listener, server, args),
+      (message, cause) => {
+        // Which masks what it says.
+        onFailure?.(cause);
+        config.logError(message, cause);
+      },
+    );
+  }
+
+  /** See {@link Notify}. */
+  function callErrorListeners(args: unknown[]): Promise<unknown> | undefined {
+    const ofUser: Promise<unknown>[] = [];
+    for (const listener of listenersOf('error')) {
+      let hasFailed = false;
+      const settled = callListener('error', listener, args, () => {
+        hasFailed = true;
+      });
+      const { listener: own = listener } = listener as { listener?: Listener };
+      if (bookkeepers.has(own)) continue;
+      // With one parameter it has no response to answer by.
+      const mayAnswer = own.length >= 2;
+      ofUser.push(Promise.resolve(settled).then(() => (mayAnswer && !hasFailed ? never() : undefined)));
+    }
+    return ofUser.length === 0 ? undefined : Promise.all(ofUser);
+  }
 }
+
+type Listener = (...args: unknown[]) => unknown;
+
+/** A new one each time: one for all would keep whoever waits for it. */
+const never = (): Promise<never> => new Promise(() => {});
 
 function withRealResponse({ response, res }: Attempt, args: readonly unknown[]): unknown[] {
   return args.map((arg) => (arg === response ? res : arg));

@@ -3,6 +3,14 @@ import { describe, expect, it } from '@jest/globals';
 import { FieldPolicy, WITHHELD_FROM_CLIENT, WITHHELD_FROM_PROVIDER } from '../../lib/header-policy.js';
 import type { Exchange, HeaderPolicy } from '../../lib/types.js';
 
+function thrownBy(run: () => unknown): unknown {
+  try {
+    return run();
+  } catch (error) {
+    return error;
+  }
+}
+
 const policy = (given: HeaderPolicy): FieldPolicy => new FieldPolicy('requestHeaders', given);
 const all = { has: () => true };
 const exchange: Exchange = {
@@ -52,8 +60,30 @@ describe('a policy', () => {
   it('puts in values, and what functions say of an exchange', () => {
     const set = { 'X-A': '1', 'x-b': ({ path }: Exchange) => path, 'x-c': () => undefined };
     expect(policy({ set }).fieldsFor(exchange)).toEqual({ 'x-a': '1', 'x-b': '/v1' });
-    const broken = policy({ set: { 'x-a': () => 'a\nb' } });
-    expect(() => broken.fieldsFor(exchange)).toThrow(/Invalid character/);
+  });
+
+  it('takes a number for its digits, as Node does', () => {
+    const set = { 'x-a': () => 42 as unknown as string };
+    expect(policy({ set }).fieldsFor(exchange)).toEqual({ 'x-a': '42' });
+  });
+
+  it.each<[string, () => unknown, RegExp]>([
+    ['a line break', () => 'a\nb', /Invalid character/],
+    ['a promise', async () => 'a', /`requestHeaders\.set\["x-a"\]` must be synchronous/],
+    [
+      'a promise that rejects',
+      async () => Promise.reject(new Error('no')),
+      /`requestHeaders\.set\["x-a"\]` must be synchronous/,
+    ],
+    ['an object', () => ({ secret: 1 }), /`requestHeaders\.set\["x-a"\]` must give a string, got object$/],
+    ['null', () => null, /`requestHeaders\.set\["x-a"\]` must give a string, got null$/],
+    ['a boolean', () => true, /got boolean$/],
+    ['a symbol', () => Symbol('x'), /got symbol$/],
+  ])('fails, by the name of the function, where it gives %s', (_what, give, message) => {
+    const broken = policy({ set: { 'X-A': give as () => string } });
+    const error = thrownBy(() => broken.fieldsFor(exchange));
+    expect(error).toMatchObject({ code: 'HOOK_FAILED', hook: 'requestHeaders.set["x-a"]', statusCode: 500 });
+    expect((error as Error).cause).toMatchObject({ message: expect.stringMatching(message) });
   });
 });
 

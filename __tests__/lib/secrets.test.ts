@@ -123,6 +123,15 @@ describe('an error', () => {
   circular.cause = circular;
   const all = (error: unknown): string => inspect(error, { depth: 20, showHidden: true });
 
+  it.each(['code', 'cause'])('may have a getter that throws: %s', (name) => {
+    const get = (): never => {
+      throw new Error('no');
+    };
+    const error = Object.defineProperty(new Error(KEY), name, { get });
+    SECRETS.maskError(error);
+    expect(error.message).toBe(hidden(KEY));
+  });
+
   it('has stars in all that it says, and so has each of its causes', () => {
     const cause = Object.assign(new TypeError(`No JSON: ${KEY}`), { input: `http://[${KEY}`, line: 1 });
     const error = new Error(`Failed: ${KEY}`, { cause: new Error('No key', { cause }) });

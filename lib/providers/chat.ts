@@ -79,10 +79,6 @@ export function member(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }
 
-export function isErrorStatus(value: unknown): value is number {
-  return Number.isInteger(value) && Number(value) >= 400 && Number(value) <= 599;
-}
-
 /** Only what is a count: whatever else was not reported. */
 export function counts(values: Record<string, unknown>): Omit<Usage, 'complete'> {
   return Object.fromEntries(

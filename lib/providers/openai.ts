@@ -1,6 +1,7 @@
+import { isErrorStatus } from '../errors.js';
 import type { EventFields, Exchange, Provider, ProviderFailure, Reading, RequestEdit, StreamEvent } from '../types.js';
 import { type ApiKey, bearer, keyIn, type ProviderOptions } from './api-key.js';
-import { isErrorStatus, isMoreOfTheSame, member, readChat, readUsage } from './chat.js';
+import { isMoreOfTheSame, member, readChat, readUsage } from './chat.js';
 
 /** Options of {@link openaiCompatible}. */
 export interface OpenAICompatibleOptions {
