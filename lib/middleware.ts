@@ -6,6 +6,7 @@ import { Limiter } from './limiter.js';
 import { makeRoomForListeners } from './listeners.js';
 import { type Config, resolveOptions } from './options.js';
 import type { SseProxy, SseProxyOptions } from './types.js';
+import { ProxyUpgrade } from './upgrade.js';
 import { createUpstream } from './upstream.js';
 
 /**
@@ -22,7 +23,7 @@ export function createSseProxy<
   const config: Config = resolveOptions(options as unknown as SseProxyOptions);
   const upstream = createUpstream(config);
   const servers = new Set<Server>();
-  const exchanges = new Bag<ProxyExchange>();
+  const exchanges = new Bag<ProxyExchange | ProxyUpgrade>();
   let isDraining = false;
   /** Called when the last exchange has ended. */
   const drained = new Set<() => void>();
@@ -42,7 +43,7 @@ export function createSseProxy<
       let leave: (() => void) | undefined;
       const isOurs = exchange.start(() => {
         leave?.();
-        if (exchanges.size === 0) for (const callback of drained) callback();
+        onEnd();
         resolve();
       });
       if (isOurs) {
@@ -56,26 +57,35 @@ export function createSseProxy<
     });
   }
 
+  const upgrade: SseProxy['upgrade'] = (req, socket, head) => {
+    const exchange = ProxyUpgrade.take(services, req, socket, head);
+    if (exchange === undefined) return;
+    const leave = exchanges.add(exchange);
+    follow(serverOf(req));
+    exchange.start(() => {
+      leave();
+      onEnd();
+    });
+  };
+
+  /** An exchange has ended. */
+  function onEnd(): void {
+    if (exchanges.size === 0) for (const callback of drained) callback();
+  }
+
   /** Takes the upgrades of a server that uses the proxy, and closes the upstream connections with the last such server. */
   function follow(server: Server | undefined): void {
     if (server === undefined || servers.has(server)) return;
     servers.add(server);
     // One listener of ours and one of http-proxy-middleware's: an app with many proxies is no leak.
     makeRoomForListeners(server, 2);
-    if (config.hpm.ws) server.on('upgrade', upstream.upgrade);
+    if (config.hpm.ws) server.on('upgrade', upgrade);
     server.once('close', () => {
       servers.delete(server);
-      server.removeListener('upgrade', upstream.upgrade);
+      server.removeListener('upgrade', upgrade);
       if (servers.size === 0) upstream.close();
     });
   }
-
-  const upgrade: SseProxy['upgrade'] = (req, socket, head) => {
-    const server = serverOf(req);
-    // With `ws: true` its upgrades are taken already.
-    if (config.hpm.ws && server !== undefined && servers.has(server)) return;
-    upstream.upgrade(req, socket, head);
-  };
 
   const drain: SseProxy['drain'] = ({ grace = 30_000 } = {}) => {
     isDraining = true;
