@@ -370,7 +370,8 @@ export class ProxyUpgrade implements Exchange {
     this.#account.attemptFailed(error.code);
     this.#stopUpstream();
     if (!this.#hasTurn) this.#end();
-    else if (!headersSent) this.#answerFailure(error, notify);
+    // Who was not let in is nobody's failure.
+    else if (!headersSent) this.#answerFailure(error, outcomeOf(error) === 'refused' ? async () => {} : notify);
     else {
       this.#close(this.#upstream === undefined);
       void notify();
