@@ -59,6 +59,7 @@ export class ProxyUpgrade implements Exchange {
   /** What `requestHeaders.set` puts on the request. */
   #setFields: Readonly<Record<string, string>> = {};
   #upgradeTimeout: number | undefined;
+  #isForwarded = false;
   #request: ClientRequest | undefined;
   /** The upstream's connection, when it has switched protocols. */
   #upstream: Socket | undefined;
@@ -186,6 +187,9 @@ export class ProxyUpgrade implements Exchange {
     } catch (cause) {
       throw new SseProxyError('HOOK_FAILED', { cause });
     }
+    // Ours appends the peer, httpxy's lets the client hide it.
+    this.#isForwarded = Boolean(options.xfwd || this.#config.hpm.xfwd);
+    options.xfwd = false;
     // httpxy would leave the client without an answer.
     this.#upgradeTimeout = options.upgradeTimeout;
     options.upgradeTimeout = 0;
@@ -200,10 +204,10 @@ export class ProxyUpgrade implements Exchange {
       request.destroy();
       return;
     }
-    const { hpm, requestHeaders: policy } = this.#config;
+    const { requestHeaders: policy } = this.#config;
     const own = Object.keys(headers).map((name) => name.toLowerCase());
     applyRequestFields(request, { policy, provider: undefined, credentials: undefined, set: this.#setFields, own });
-    if (hpm.xfwd) setForwarded(request, this.req);
+    if (this.#isForwarded) setForwarded(request, this.req);
     request.once('response', (response) => this.#onRefusal(response));
     request.once('upgrade', (response, socket: Socket) => this.#onSwitch(response, socket));
     if (this.#upgradeTimeout !== undefined) this.#limitHandshake(this.#upgradeTimeout);
