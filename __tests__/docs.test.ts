@@ -31,6 +31,7 @@ import {
   type Received,
   responseTo,
 } from './support/watch.js';
+import { echo, echoUpstream, failed, opened } from './support/web-sockets.js';
 
 const run = promisify(execFile);
 
@@ -355,6 +356,24 @@ const RUNS: [titles: string[], run: (...codes: string[]) => Promise<void> | void
       await program.printed.next();
       const said = (await program.stopped()).replaceAll(target, 'https://api.openai.com');
       expect(steady(said)).toBe(steady(lines));
+    },
+  ],
+
+  [
+    ['docs/websockets.md, WebSockets: js'],
+    async (code) => {
+      const { url, handshakes } = await echoUpstream();
+      const env = { REALTIME_KEY: 'sk-realtime' };
+      const own = replaced(code, 'http://127.0.0.1:8000', url);
+      const { url: address } = await listening(own, { process: { env } });
+      const socket = await opened(`${address.replace('http', 'ws')}/v1/realtime`, { cookie: 'a=1' });
+      expect(await echo(socket, 'hello')).toBe('hello');
+      expect(handshakes[0]?.headers).toMatchObject({ authorization: 'Bearer sk-realtime' });
+      expect(handshakes[0]?.headers).not.toHaveProperty('cookie');
+      expect((await failed(`${address.replace('http', 'ws')}/other`)).message).toContain('404');
+      const closed = once(socket, 'close');
+      socket.close();
+      await closed;
     },
   ],
 

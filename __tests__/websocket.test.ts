@@ -1,10 +1,10 @@
 import { once } from 'node:events';
-import http, { type IncomingMessage } from 'node:http';
+import http from 'node:http';
 import https from 'node:https';
 import net from 'node:net';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
-import { type RawData, WebSocket, WebSocketServer } from 'ws';
-import { createSseProxy, type SseProxy, type SseProxyOptions } from '../lib/index.js';
+import { WebSocketServer } from 'ws';
+import type { SseProxyOptions } from '../lib/index.js';
 import { certificate, exchange, recorder, until } from './support/reference.js';
 import {
   closeAll,
@@ -17,89 +17,12 @@ import {
   reader,
   request,
 } from './support/servers.js';
+import { connect, echo, echoUpstream, failed, opened, upgradeServer } from './support/web-sockets.js';
 
 afterEach(closeAll);
 
 /** What nobody listens on. */
 const NOWHERE = 'http://127.0.0.1:9';
-/** How a client sees that its connection was closed. */
-const CLOSED = /socket hang up|ECONNRESET/;
-
-interface EchoUpstream {
-  url: string;
-  port: number;
-  /** The handshakes that came. */
-  handshakes: IncomingMessage[];
-  sockets: Set<WebSocket>;
-}
-
-/** Echoes every message over WebSocket; plain requests are answered by the server's own listener. */
-async function echoUpstream(
-  server: http.Server | https.Server = http.createServer((_req, res) => res.end('plain')),
-): Promise<EchoUpstream> {
-  const handshakes: IncomingMessage[] = [];
-  const sockets = new Set<WebSocket>();
-  const webSockets = new WebSocketServer({ server });
-  webSockets.on('connection', (socket, req) => {
-    handshakes.push(req);
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-    socket.on('error', () => {});
-    socket.on('message', (data: RawData, binary) => socket.send(data, { binary }));
-  });
-  const port = await listen(server);
-  onCleanUp(() => {
-    for (const socket of webSockets.clients) socket.terminate();
-    webSockets.close();
-  });
-  return { url: `http://127.0.0.1:${port}`, port, handshakes, sockets };
-}
-
-/** A server whose upgrades are handed to the proxy by hand. */
-async function upgradeServer(
-  options: SseProxyOptions,
-): Promise<{ url: string; port: number; server: http.Server; proxy: SseProxy }> {
-  const proxy = createSseProxy(options);
-  const server = http.createServer((req, res) => void proxy(req, res));
-  const upgraded = new Set<net.Socket>();
-  server.on('upgrade', (req, socket, head) => {
-    if (!(socket instanceof net.Socket)) return;
-    upgraded.add(socket);
-    proxy.upgrade(req, socket, head);
-  });
-  const port = await listen(server);
-  onCleanUp(() => {
-    for (const socket of upgraded) socket.destroy();
-  });
-  return { url: `ws://127.0.0.1:${port}`, port, server, proxy };
-}
-
-function connect(url: string, headers: Record<string, string> = {}): WebSocket {
-  const socket = new WebSocket(url, { headers });
-  onCleanUp(() => socket.terminate());
-  return socket;
-}
-
-async function opened(url: string, headers?: Record<string, string>): Promise<WebSocket> {
-  const socket = connect(url, headers);
-  await once(socket, 'open');
-  return socket;
-}
-
-async function echo(socket: WebSocket, message: string): Promise<string> {
-  const answer = once(socket, 'message');
-  socket.send(message);
-  return String((await answer)[0]);
-}
-
-/** How a handshake failed. */
-async function failed(url: string): Promise<Error> {
-  const socket = connect(url);
-  return new Promise((resolve, reject) => {
-    socket.once('error', resolve);
-    socket.once('open', () => reject(new Error('it opened')));
-  });
-}
 
 describe('with ws: true', () => {
   it('proxies WebSockets from the first request on', async () => {
@@ -316,11 +239,12 @@ describe('the listeners of `on`', () => {
 });
 
 describe('a handshake that fails', () => {
-  it.each<[string, SseProxyOptions]>([
-    ['the upstream refuses connections', { target: NOWHERE }],
-    ['router rejects', { router: () => Promise.reject(new Error('router')) }],
+  it.each<[string, number, SseProxyOptions]>([
+    ['the upstream refuses connections', 502, { target: NOWHERE }],
+    ['router rejects', 500, { router: () => Promise.reject(new Error('router')) }],
     [
       'pathRewrite throws',
+      500,
       {
         target: NOWHERE,
         pathRewrite: () => {
@@ -328,12 +252,12 @@ describe('a handshake that fails', () => {
         },
       },
     ],
-    ['router leaves no target', { router: {} }],
-  ])('closes the client’s connection where %s', async (_name, options) => {
+    ['router leaves no target', 500, { router: {} }],
+  ])('is answered where %s: %i', async (_name, status, options) => {
     const server = await upgradeServer(options);
-    expect((await failed(server.url)).message).toMatch(CLOSED);
+    expect((await failed(server.url)).message).toContain(String(status));
     // And the server lives.
-    expect((await failed(server.url)).message).toMatch(CLOSED);
+    expect((await failed(server.url)).message).toContain(String(status));
   });
 
   it.each<[string, () => void | Promise<void>]>([
@@ -344,22 +268,22 @@ describe('a handshake that fails', () => {
       },
     ],
     ['rejects', () => Promise.reject(new Error('mine'))],
-  ])('closes both connections where proxyReqWs %s', async (_name, fail) => {
+  ])('is answered with a 500, and ended upstream, where proxyReqWs %s', async (_name, fail) => {
     const { url, sockets } = await echoUpstream();
     const server = await upgradeServer({
       target: url,
       on: { proxyReqWs: (_proxyReq, req) => (req.url === '/bad' ? fail() : undefined) },
     });
-    expect((await failed(`${server.url}/bad`)).message).toMatch(CLOSED);
+    expect((await failed(`${server.url}/bad`)).message).toContain('500');
     // By now the other one has been there, or never will be.
     expect(await echo(await opened(server.url), 'hello')).toBe('hello');
     await until(() => sockets.size === 1);
   });
 
-  it('closes the client’s connection where the upstream resets its own', async () => {
+  it('is answered with a 502 where the upstream resets its connection', async () => {
     const { url } = await rawUpstream((socket) => socket.resetAndDestroy());
     const server = await upgradeServer({ target: url });
-    expect((await failed(server.url)).message).toMatch(CLOSED);
+    expect((await failed(server.url)).message).toContain('502');
   });
 
   it('passes on what the upstream answers instead', async () => {
@@ -379,10 +303,10 @@ describe('a handshake that fails', () => {
     expect(text).toMatch(/\r\n\r\nnope$/);
   });
 
-  it('is given up when upgradeTimeout passes', async () => {
+  it('is answered with a 504 when upgradeTimeout passes', async () => {
     const { url, sockets } = await rawUpstream(() => {});
     const server = await upgradeServer({ target: url, upgradeTimeout: 50 });
-    expect((await failed(server.url)).message).toMatch(CLOSED);
+    expect((await failed(server.url)).message).toContain('504');
     await until(() => sockets.size === 0);
   });
 

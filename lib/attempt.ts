@@ -356,7 +356,7 @@ function isFramed(request: ClientRequest): boolean {
   return request.hasHeader('transfer-encoding') || Number(request.getHeader('content-length') ?? 0) > 0;
 }
 
-function originOf(target: unknown): string {
+export function originOf(target: unknown): string {
   if (target instanceof URL) return target.origin;
   const { protocol = 'http:', host, hostname, port, socketPath } = (target ?? {}) as Record<string, string | undefined>;
   if (socketPath !== undefined) return 'unix:';

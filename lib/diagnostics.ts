@@ -91,6 +91,11 @@ export class Diagnostics {
     this.#say(what.filter(Boolean).join(', '));
   }
 
+  /** The upstream has let a WebSocket in. */
+  switched(): void {
+    this.#say('switched to WebSocket');
+  }
+
   /** The response is the user's, with `selfHandleResponse`. */
   handedOver(): void {
     this.#say('handed over: selfHandleResponse');

@@ -48,6 +48,7 @@ const FAILURES = {
   PATH_OUTSIDE_TARGET: [400, 'refused', 'The path of the request is not one that the proxy forwards.'],
   NOT_FOUND: [404, 'refused', 'The proxy does not forward this path.'],
   METHOD_NOT_ALLOWED: [405, 'refused', 'The proxy does not forward this method on this path.'],
+  UPGRADE_NOT_SUPPORTED: [501, 'refused', 'The proxy does not switch to this protocol.'],
   TARGET_MISSING: [500, 'failed', 'The proxy has no target for this request.'],
   REQUEST_BODY_CONSUMED: [
     500,

@@ -44,7 +44,7 @@ const CONTINUE_TIME = 5 * 60_000;
  * How long an `error` listener may take to answer a failure in the place of the proxy (docs/errors.md). Milliseconds. Those that
  * declare a response among their parameters are waited for.
  */
-const LISTENER_ANSWER_TIME = 5_000;
+export const LISTENER_ANSWER_TIME = 5_000;
 
 /** When an EventSource is to come back to a proxy that was drained. Milliseconds. */
 const RECONNECT_AFTER = 1_000;

@@ -62,6 +62,10 @@ const PROTECTED = new Set([
   'te',
   'trailer',
   'upgrade',
+  // Without them a WebSocket's handshake fails.
+  'sec-websocket-key',
+  'sec-websocket-version',
+  'sec-websocket-accept',
 ]);
 
 /** A set of field names. */

@@ -71,10 +71,14 @@ export function isHttp2(req: IncomingMessage): boolean {
 export function prepareRequestHeaders(req: IncomingMessage): void {
   if (isHttp2(req)) translateFromHttp2(req);
   else describeBody(req);
-  const { headers } = req;
+  req.headers = endToEnd(req);
+}
+
+/** The fields of a request that are not about one connection. */
+function endToEnd({ headers, rawHeaders }: IncomingMessage): IncomingHttpHeaders {
   const nominated = nominatedBy(headers.connection);
   if (nominated.size > 0) {
-    const lines = linesOf(req.rawHeaders);
+    const lines = linesOf(rawHeaders);
     // What the app has put there, credentials above all, is not the client's to strip.
     for (const name of nominated) if (isFrom(lines.get(name), headers[name])) delete headers[name];
   }
@@ -83,7 +87,25 @@ export function prepareRequestHeaders(req: IncomingMessage): void {
   for (const name of Object.keys(headers)) {
     if (!HOP_BY_HOP.has(name) && name !== 'expect') kept[name] = headers[name];
   }
-  req.headers = kept;
+  return kept;
+}
+
+/** RFC 6455 11.3: the fields of a handshake. */
+const HANDSHAKE = /^sec-websocket-/;
+
+/**
+ * The same for a WebSocket's handshake, with what that needs (RFC 9110 7.8, RFC 6455 4.1). Whatever follows it belongs to the new
+ * protocol, and is no body for the upstream to wait for.
+ */
+export function prepareUpgradeHeaders(req: IncomingMessage): void {
+  const handshake = Object.entries(req.headers).filter(([name]) => HANDSHAKE.test(name));
+  const { 'content-length': _length, 'transfer-encoding': _coding, ...kept } = endToEnd(req);
+  req.headers = { ...kept, ...Object.fromEntries(handshake), connection: 'Upgrade', upgrade: 'websocket' };
+}
+
+/** Whether WebSocket is one of the protocols that a message offers, or has switched, to. */
+export function offersWebSocket({ headers }: IncomingMessage): boolean {
+  return elementsOf(headers.upgrade).includes('websocket');
 }
 
 /** Shadows the header fields of an HTTP/2 request with those that it would have in HTTP/1.1 (RFC 9113 8.3.1). */
@@ -115,12 +137,6 @@ function describeBody(req: IncomingMessage): void {
     // Node reads the body by a field that is not in `headers`: it leaves out those beyond `server.maxHeadersCount`.
     headers['transfer-encoding'] = 'chunked';
   }
-}
-
-/** The same for a handshake. Whatever follows it belongs to the new protocol, and is no body for the upstream to wait for. */
-export function prepareUpgradeHeaders({ headers }: IncomingMessage): void {
-  delete headers['content-length'];
-  delete headers['transfer-encoding'];
 }
 
 /** Whether a field has the value that the client has sent, in these lines. */

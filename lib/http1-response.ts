@@ -269,7 +269,7 @@ class CloseNotifier {
   }
 }
 
-function isValue(value: string): boolean {
+export function isValue(value: string): boolean {
   try {
     validateHeaderValue('value', value);
     return true;
@@ -279,6 +279,6 @@ function isValue(value: string): boolean {
 }
 
 /** A TLS socket cannot be reset; it ends without its closing alert, which is a sign of its own. */
-function isPlainTcp(socket: Socket): boolean {
+export function isPlainTcp(socket: Socket): boolean {
   return Object.getPrototypeOf(socket) === Socket.prototype;
 }

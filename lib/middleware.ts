@@ -6,7 +6,11 @@ import { Limiter } from './limiter.js';
 import { makeRoomForListeners } from './listeners.js';
 import { type Config, resolveOptions } from './options.js';
 import type { SseProxy, SseProxyOptions } from './types.js';
+import { ProxyUpgrade } from './upgrade.js';
 import { createUpstream } from './upstream.js';
+
+/** What `drain()` waits for, and ends. */
+type Draining = ProxyExchange | ProxyUpgrade;
 
 /**
  * Creates the streaming reverse proxy, an Express middleware: `app.use('/openai', createSseProxy({ target }))`.
@@ -22,10 +26,10 @@ export function createSseProxy<
   const config: Config = resolveOptions(options as unknown as SseProxyOptions);
   const upstream = createUpstream(config);
   const servers = new Set<Server>();
-  const exchanges = new Bag<ProxyExchange>();
+  const exchanges = new Bag<Draining>();
   let isDraining = false;
   /** Called with each exchange that has ended. */
-  const drains = new Set<(exchange: ProxyExchange) => void>();
+  const drains = new Set<(exchange: Draining) => void>();
   const services: Services = {
     config,
     upstream,
@@ -42,7 +46,7 @@ export function createSseProxy<
       let leave: (() => void) | undefined;
       const isOurs = exchange.start(() => {
         leave?.();
-        for (const onEnd of drains) onEnd(exchange);
+        onEnd(exchange);
         resolve();
       });
       if (isOurs) {
@@ -56,45 +60,53 @@ export function createSseProxy<
     });
   }
 
+  const upgrade: SseProxy['upgrade'] = (req, socket, head) => {
+    const exchange = ProxyUpgrade.take(services, req, socket, head);
+    if (exchange === undefined) return;
+    const leave = exchanges.add(exchange);
+    follow(serverOf(req));
+    exchange.start(() => {
+      leave();
+      onEnd(exchange);
+    });
+  };
+
+  function onEnd(exchange: Draining): void {
+    for (const callback of drains) callback(exchange);
+  }
+
   /** Takes the upgrades of a server that uses the proxy, and closes the upstream connections with the last such server. */
   function follow(server: Server | undefined): void {
     if (server === undefined || servers.has(server)) return;
     servers.add(server);
     // One listener of ours and one of http-proxy-middleware's: an app with many proxies is no leak.
     makeRoomForListeners(server, 2);
-    if (config.hpm.ws) server.on('upgrade', upstream.upgrade);
+    if (config.hpm.ws) server.on('upgrade', upgrade);
     server.once('close', () => {
       servers.delete(server);
-      server.removeListener('upgrade', upstream.upgrade);
+      server.removeListener('upgrade', upgrade);
       if (servers.size === 0) upstream.close();
     });
   }
-
-  const upgrade: SseProxy['upgrade'] = (req, socket, head) => {
-    const server = serverOf(req);
-    // With `ws: true` its upgrades are taken already.
-    if (config.hpm.ws && server !== undefined && servers.has(server)) return;
-    upstream.upgrade(req, socket, head);
-  };
 
   const drain: SseProxy['drain'] = ({ grace = 30_000 } = {}) => {
     isDraining = true;
     return new Promise((resolve) => {
       /** What there was when the grace period was over. New requests are refused, but may come without end. */
-      let last: Set<ProxyExchange> | undefined;
+      let last: Set<Draining> | undefined;
       const timer = setTimeout(() => {
         last = new Set(exchanges.items());
         for (const exchange of last) exchange.drain();
       }, grace);
-      const onEnd = (exchange?: ProxyExchange): void => {
-        if (exchange !== undefined) last?.delete(exchange);
+      const check = (ended?: Draining): void => {
+        if (ended !== undefined) last?.delete(ended);
         if (exchanges.size > 0 && last?.size !== 0) return;
         clearTimeout(timer);
-        drains.delete(onEnd);
+        drains.delete(check);
         resolve();
       };
-      drains.add(onEnd);
-      onEnd();
+      drains.add(check);
+      check();
     });
   };
 

@@ -6,7 +6,7 @@ import type { Exchange, Provider, ResponseHead } from './types.js';
 
 /** Sends a whole response of the proxy's own; `rewrite` has the last word on its head. */
 export function respond(
-  client: ClientResponse,
+  client: Pick<ClientResponse, 'appHeaders' | 'headersSent' | 'respond'>,
   { statusCode, statusMessage, headers }: ResponseHead,
   body: string,
   rewrite: (head: ResponseHead) => void,

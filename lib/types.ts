@@ -181,11 +181,11 @@ export interface AttemptFailed {
   error?: SseProxyError;
 }
 
-/** One client request on its way through the proxy, as hooks see it. */
+/** One client request, or one WebSocket, on its way through the proxy, as hooks see it. */
 export interface Exchange<TReq = IncomingMessage, TRes = ServerResponse> {
   /** Express's own request. */
   readonly req: TReq;
-  /** Express's own response. */
+  /** Express's own response. Of a WebSocket's handshake one that is not sent yet, by which the proxy answers it. */
   readonly res: TRes;
   /** The requests that were sent upstream so far, the last one included. */
   readonly attempts: readonly AttemptSummary[];
@@ -248,7 +248,7 @@ export interface SseProxyOptions<
   isEventStream?: (head: Readonly<ResponseHead>) => boolean;
 
   /**
-   * Changes the head of every response, the proxy's own error responses included: status, reason phrase, and all header
+   * Changes the head of every response, the proxy's own error responses and the 101 of a WebSocket included: status, reason phrase, and all header
    * fields, those that the app has set included. Synchronous; runs once, after everything else, right before the status
    * line is sent. What it throws becomes a 502.
    */
@@ -319,7 +319,7 @@ export interface SseProxyOptions<
 
   /**
    * Deadlines of the phases of an exchange, each in milliseconds or `false` for none. Before the head a 504, behind it the
-   * stream breaks off.
+   * stream breaks off. Of a WebSocket `connect` and `headers` are for its handshake, unless `upgradeTimeout` is given.
    */
   timeouts?: {
     /** Until the upstream is connected, name and TLS included. Default: 10,000. */
@@ -425,7 +425,7 @@ export interface SseProxyOptions<
    */
   onUsage?: (usage: Usage, exchange: Exchange<TReq, TRes>) => void;
 
-  /** Called exactly once per exchange, after it has ended. What it throws is logged and otherwise ignored. */
+  /** Called exactly once per exchange, a WebSocket included, after it has ended. What it throws is logged and otherwise ignored. */
   onFinish?: (summary: StreamSummary, exchange: Exchange<TReq, TRes>) => void;
 
   /**
@@ -439,12 +439,12 @@ export interface SseProxyOptions<
 /** Express middleware that also works as a plain `node:http` request listener. */
 export interface SseProxy<TReq extends IncomingMessage = IncomingMessage, TRes extends ServerResponse = ServerResponse>
   extends RequestHandler<TReq, TRes> {
-  /** Exchanges that have not ended yet. */
+  /** Exchanges that have not ended yet, open WebSockets included. */
   readonly active: number;
   /**
    * Ends the proxy's work, before a server is closed: new requests are answered with a 503, running ones may end within `grace`
-   * milliseconds (default 30,000) and are then ended as `drained`, with 5 s for their clients to take what they are told. Resolves
-   * when the last is gone, and accounted for: whatever clients do, not later than that.
+   * milliseconds (default 30,000) and are then ended as `drained`, open WebSockets included, with 5 s for their clients to take what
+   * they are told. Resolves when the last is gone, and accounted for: whatever clients do, not later than that.
    */
   drain(options?: { grace?: number }): Promise<void>;
 }

@@ -1,4 +1,5 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { type Duplex, Readable, Stream } from 'node:stream';
 import {
   createProxyMiddleware,
@@ -7,16 +8,16 @@ import {
   type Options,
   type Plugin,
   proxyEventsPlugin,
-  type RequestHandler,
 } from 'http-proxy-middleware';
 import { UpstreamAgent } from './agent.js';
 import type { Attempt } from './attempt.js';
-import { checkAllowed, confine, originForm } from './confinement.js';
 import { SseProxyError } from './errors.js';
-import { prepareRequestHeaders, prepareUpgradeHeaders, setForwarded } from './headers.js';
+import { prepareRequestHeaders, prepareUpgradeHeaders } from './headers.js';
 import { awaitHook, harmless, isPromiseLike, runHook, tryHook } from './hooks.js';
 import type { Config } from './options.js';
 import { hasBody, ReplayedBody, takeWhole } from './request-body.js';
+import type { ProxyUpgrade } from './upgrade.js';
+import { UpgradeSocket } from './upgrade-socket.js';
 import { UpstreamResponse } from './upstream-response.js';
 
 type ProxyServer = Parameters<Plugin>[0];
@@ -24,7 +25,10 @@ type ProxyServer = Parameters<Plugin>[0];
 export interface Upstream {
   /** Starts an attempt; `false` where `pathFilter` says that the request is not the proxy's. */
   send(attempt: Attempt): boolean;
-  upgrade: RequestHandler['upgrade'];
+  /** Whether `pathFilter` has a handshake be the proxy's. */
+  takes(req: IncomingMessage): boolean;
+  /** Sends the handshake of a WebSocket that was let in. */
+  upgrade(upgrade: ProxyUpgrade): void;
   /** Closes the pooled connections. */
   close(): void;
 }
@@ -35,11 +39,18 @@ export function createUpstream(config: Config): Upstream {
   const pool = new UpstreamAgent();
   /** By what http-proxy-middleware was given as the response. */
   const attempts = new Attempts();
+  /** By their requests, where http-proxy-middleware hands over nothing else. */
+  const upgrades = new WeakMap<IncomingMessage, ProxyUpgrade>();
   const { plugins = [], ejectPlugins = false, headers = {}, router, pathFilter, pathRewrite, logger } = hpm;
   const rewritePath = typeof pathRewrite === 'function' ? pathRewrite : pathRewriter(pathRewrite ?? {});
   // Hooks that are handed the options find in them what was given.
   const isHandedOut = typeof router === 'function' || typeof pathRewrite === 'function';
   const target = isHandedOut ? hpm.target : parsedTarget(hpm.target);
+  const filter =
+    typeof pathFilter === 'function'
+      ? (pathname: string, req: IncomingMessage) =>
+          tryHook('pathFilter', () => pathFilter(pathname, req), Boolean, config.logError) ?? false
+      : pathFilter;
   let server: ProxyServer | undefined;
   /** Listeners for errors that only take notice of them: ours, and those of http-proxy-middleware. */
   const bookkeepers = new Set<unknown>();
@@ -50,6 +61,8 @@ export function createUpstream(config: Config): Upstream {
     if (plugin !== loggerPlugin && plugin !== debugProxyErrorsPlugin) return;
     for (const listener of httpxy.listeners('error')) if (!before.includes(listener)) bookkeepers.add(listener);
   }
+
+  let takes: Upstream['takes'] | undefined;
 
   const middleware = createProxyMiddleware({
     changeOrigin: true,
@@ -85,9 +98,9 @@ export function createUpstream(config: Config): Upstream {
       ),
     ],
     ...(logger !== undefined && { logger: harmless(logger) }),
-    ...(typeof pathFilter === 'function' && {
-      pathFilter: (pathname: string, req: IncomingMessage) =>
-        tryHook('pathFilter', () => pathFilter(pathname, req), Boolean, config.logError) ?? false,
+    ...(typeof filter === 'function' && {
+      // Of an upgrade it was asked before.
+      pathFilter: (pathname: string, req: IncomingMessage) => upgrades.has(req) || filter(pathname, req),
     }),
     ...(typeof router === 'function' && {
       router: async (req: IncomingMessage, res: ServerResponse | undefined, options: Options) =>
@@ -96,8 +109,7 @@ export function createUpstream(config: Config): Upstream {
     // Runs for every request, after `router`, with the options of this one request.
     pathRewrite: (path, req, res, options) => {
       const attempt = attempts.of(res);
-      // Thrown here it has the socket with it, to be closed.
-      if (attempt === undefined || options === undefined) return pathOfUpgrade(path, req, options);
+      if (attempt === undefined || options === undefined) return pathOfUpgrade(path, req, options ?? {});
       const { target: ownTarget, headers: ownHeaders } = attempt.route;
       // httpxy makes a URL of a string.
       if (ownTarget !== undefined) options.target = ownTarget;
@@ -125,15 +137,15 @@ export function createUpstream(config: Config): Upstream {
     });
   }
 
-  /** What an exchange sees to for other requests. */
-  async function pathOfUpgrade(path: string, req: IncomingMessage, options: Options | undefined): Promise<string> {
-    if (!options?.target) throw new SseProxyError('TARGET_MISSING');
+  async function pathOfUpgrade(path: string, req: IncomingMessage, options: Options): Promise<string> {
+    if (!options.target) throw new SseProxyError('TARGET_MISSING');
+    options.target = withoutUserInfo(options.target);
+    // As in http-proxy-middleware each has a connection of its own, which cannot be one that is dead.
+    if (options.agent === (pool as unknown)) options.agent = false;
     prepareUpgradeHeaders(req);
-    const asked = originForm(path);
-    checkAllowed(config.allow, req.method, asked);
-    const rewritten = await awaitHook('pathRewrite', () => rewritePath(asked, req, undefined, options));
-    const result = typeof rewritten === 'string' ? rewritten : asked;
-    confine(result);
+    const rewritten = await awaitHook('pathRewrite', () => rewritePath(path, req, undefined, options));
+    const result = typeof rewritten === 'string' ? rewritten : path;
+    upgrades.get(req)?.prepare(result, options);
     return result;
   }
 
@@ -176,7 +188,14 @@ export function createUpstream(config: Config): Upstream {
       });
       return isOurs;
     },
-    upgrade: config.provider === undefined ? middleware.upgrade : refuseUpgrade,
+    takes(req) {
+      takes ??= upgradeFilter(filter, logger);
+      return takes(req);
+    },
+    upgrade(upgrade) {
+      upgrades.set(upgrade.req, upgrade);
+      middleware.upgrade(upgrade.req, upgrade.standIn as unknown as Socket, upgrade.head);
+    },
     close: () => pool.destroy(),
   };
 }
@@ -206,10 +225,28 @@ function lowerCased<T>(headers: Readonly<Record<string, T>>): Record<string, T> 
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 }
 
-/** A provider's credentials are put on requests only: a WebSocket would have to go with those of the caller. */
-const refuseUpgrade: RequestHandler['upgrade'] = (_req, socket) => {
-  socket.end('HTTP/1.1 501 Not Implemented\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
-};
+/**
+ * Whether `pathFilter` has a handshake be the proxy's, by http-proxy-middleware's own reading of it, and at once: it asks `router`
+ * in the same tick where that is so. This one has nobody to send anything to.
+ */
+function upgradeFilter(pathFilter: Options['pathFilter'], logger: Options['logger']): Upstream['takes'] {
+  let isOurs = false;
+  const asks = createProxyMiddleware({
+    ...(pathFilter !== undefined && { pathFilter }),
+    ...(logger !== undefined && { logger }),
+    router() {
+      isOurs = true;
+      throw new SseProxyError('TARGET_MISSING');
+    },
+    ejectPlugins: true,
+    plugins: [(httpxy) => void httpxy.on('error', () => {})],
+  });
+  return (req) => {
+    isOurs = false;
+    asks.upgrade(req, req.socket, Buffer.alloc(0));
+    return isOurs;
+  };
+}
 
 /** A table of `pathRewrite`, as http-proxy-middleware reads it: the first pattern that matches. */
 function pathRewriter(table: Record<string, string>): (path: string, ...rest: unknown[]) => string {
@@ -274,17 +311,23 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config, book
   }
 
   function emitUpgradeEvent(event: string, args: unknown[]): void {
-    if (event === 'proxyReqWs') {
-      const [request, req, socket] = args as [ClientRequest, IncomingMessage, Duplex];
-      if (config.hpm.xfwd) setForwarded(request, req);
-      // Refused: what the client has sent behind its handshake is for nobody. Unread, it would hide that the client leaves.
-      request.once('response', () => void socket.resume());
+    const standIn = args.find((arg) => arg instanceof UpgradeSocket);
+    const upgrade = standIn?.upgrade;
+    const ownArgs = args.map((arg) => (arg === standIn && upgrade !== undefined ? upgrade.socket : arg));
+    if (event === 'error' && upgrade !== undefined) {
+      upgrade.fail(args[0], () => callErrorListeners(ownArgs));
+      return;
     }
-    void callListeners(event, args, () => {
+    // The proxy could not let it in.
+    if (event === 'open' && (args[0] as Duplex).destroyed) return;
+    if (event === 'proxyReqWs') upgrade?.onRequest(args[0] as ClientRequest, args[3] as Options);
+    void callListeners(event, ownArgs, (cause) => {
+      if (upgrade !== undefined) {
+        upgrade.fail(new SseProxyError('HOOK_FAILED', { cause }));
+        return;
+      }
       for (const arg of args) if (arg instanceof Stream) (arg as Partial<Duplex>).destroy?.();
     });
-    // Nobody else answers a handshake that failed.
-    if (event === 'error' && config.hpm.on?.error === undefined) (args[2] as Duplex | undefined)?.destroy();
   }
 
   /** Resolves when the last listener has settled; nothing to wait for where none is async. */

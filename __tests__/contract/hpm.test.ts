@@ -2,8 +2,8 @@
  * What this package relies on in http-proxy-middleware. A failure here after an update says which assumption has gone.
  */
 import { once } from 'node:events';
-import http, { type IncomingMessage, type ServerResponse } from 'node:http';
-import type net from 'node:net';
+import http, { IncomingMessage, type ServerResponse } from 'node:http';
+import net from 'node:net';
 import { Readable } from 'node:stream';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import express from 'express';
@@ -410,6 +410,44 @@ describe('WebSockets', () => {
     stream?.end();
     await readAll(response);
     await until(() => server.listenerCount('upgrade') === 1);
+  });
+
+  it('asks `router` in the tick of the upgrade, and only where pathFilter lets it pass', () => {
+    const asked: (string | undefined)[] = [];
+    const { upgrade } = createProxyMiddleware({
+      pathFilter: ['/a', '/b'],
+      router: (req) => {
+        asked.push(req.url);
+        throw new Error('no further');
+      },
+      ejectPlugins: true,
+      plugins: [(server) => void server.on('error', () => {})],
+    });
+    const socket = Object.assign(new net.Socket(), { server: http.createServer() });
+    for (const url of ['/a/x?y', '/c', '/b']) {
+      upgrade(Object.assign(new IncomingMessage(socket), { url }), socket, Buffer.alloc(0));
+    }
+    expect(asked).toEqual(['/a/x?y', '/b']);
+  });
+
+  it('hands the options of the one upgrade to pathRewrite, and emits what it throws with the socket', async () => {
+    const target = 'http://127.0.0.1:9';
+    const failure = new Error('mine');
+    const emitted = new Promise<unknown[]>((resolve) => {
+      const { upgrade } = createProxyMiddleware({
+        target,
+        pathRewrite: (path, _req, res, options) => {
+          expect([path, res, options?.target]).toEqual(['/a', undefined, target]);
+          throw failure;
+        },
+        ejectPlugins: true,
+        plugins: [(server) => void server.on('error', (...args) => resolve(args))],
+      });
+      const socket = Object.assign(new net.Socket(), { server: http.createServer() });
+      const req = Object.assign(new IncomingMessage(socket), { url: '/a' });
+      upgrade(req, 'a stand-in' as never, Buffer.alloc(0));
+    });
+    expect(await emitted).toEqual([failure, expect.any(IncomingMessage), 'a stand-in']);
   });
 
   it('has an upgrade function', () => {

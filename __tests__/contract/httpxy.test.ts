@@ -2,8 +2,9 @@
  * What this package relies on in httpxy, which http-proxy-middleware runs on: how it treats the request, and the response
  * object that it is given. A failure here after an update says which assumption has gone.
  */
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import http, { type ClientRequest, type IncomingMessage } from 'node:http';
+import net from 'node:net';
 import { Readable } from 'node:stream';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { createProxyMiddleware, type Options } from 'http-proxy-middleware';
@@ -606,6 +607,105 @@ describe('failures', () => {
     while (!seen.includes('closed')) await new Promise(setImmediate);
     expect(seen).toContain('econnreset');
     expect(seen).not.toContain('error');
+  });
+});
+
+describe('an upgrade', () => {
+  /** In the place of the client's connection: it notes what httpxy does to it. */
+  class StandIn extends EventEmitter {
+    readonly calls: string[] = [];
+    readonly writable = false;
+    readonly destroyed = false;
+
+    constructor() {
+      super();
+      for (const name of ['setTimeout', 'setNoDelay', 'setKeepAlive', 'write', 'end', 'destroy', 'unshift', 'pipe']) {
+        Reflect.set(this, name, () => void this.calls.push(name));
+      }
+    }
+  }
+
+  /** Sends a handshake through http-proxy-middleware, with a stand-in. */
+  function upgradeWith(standIn: StandIn, target: string, on: Record<string, (...args: never[]) => void>): void {
+    const { upgrade } = createProxyMiddleware({ target, ejectPlugins: true, ...listeners({ error() {}, ...on }) });
+    const socket = Object.assign(new net.Socket(), { server: http.createServer() });
+    const headers = { connection: 'Upgrade', upgrade: 'websocket' };
+    const req = Object.assign(new http.IncomingMessage(socket), { url: '/', method: 'GET', headers });
+    upgrade(req, standIn as unknown as net.Socket, Buffer.from('early'));
+  }
+
+  const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
+
+  it('is told of as proxyReqWs before the request is sent, and before httpxy listens to it', async () => {
+    const { url, sockets } = await rawUpstream((socket) => socket.write(`${SWITCH}behind`));
+    const order: string[] = [];
+    let upstream: net.Socket | undefined;
+    const opened = new Promise<void>((resolve) => {
+      upgradeWith(new StandIn(), url, {
+        proxyReqWs: (request: ClientRequest, _req, _socket, options: Options) => {
+          order.push(String(options.target), `${request.headersSent} ${request.listenerCount('upgrade')}`);
+          request.once('upgrade', (_response, socket: net.Socket) => {
+            order.push('ours');
+            upstream = socket;
+          });
+        },
+        open: (socket: net.Socket) => {
+          expect(socket).toBe(upstream);
+          order.push('open');
+          resolve();
+        },
+      });
+    });
+    await opened;
+    expect(order).toEqual([`${url}/`, 'false 0', 'ours', 'open']);
+    upstream?.destroy();
+    for (const socket of sockets) socket.destroy();
+  });
+
+  it('puts what was read behind the head back before it pipes', async () => {
+    const { url } = await rawUpstream((socket) => socket.write(`${SWITCH}behind`));
+    const standIn = new StandIn();
+    const piped = new Promise<[unknown, string]>((resolve) => {
+      upgradeWith(standIn, url, {
+        proxyReqWs: (request: ClientRequest) => {
+          request.once('upgrade', (_response, socket: net.Socket) => {
+            socket.pipe = (destination) => {
+              resolve([destination, String(socket.read())]);
+              socket.destroy();
+              return destination;
+            };
+          });
+        },
+      });
+    });
+    expect(await piped).toEqual([standIn, 'behind']);
+    // It does nothing else to the connection.
+    expect(standIn.calls).toEqual(['setTimeout', 'setNoDelay', 'setKeepAlive', 'unshift', 'write', 'pipe']);
+  });
+
+  it('writes no refusal into a connection that is not writable, and reads it to its end', async () => {
+    const { url } = await rawUpstream((socket) => socket.end('HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno'));
+    const standIn = new StandIn();
+    await new Promise<void>((resolve) => {
+      upgradeWith(standIn, url, {
+        proxyReqWs: (request: ClientRequest) => {
+          request.once('response', (response: IncomingMessage) => response.once('end', resolve));
+        },
+      });
+    });
+    expect(standIn.calls).not.toContain('write');
+  });
+
+  it('is an error event, with the connection, where it fails', async () => {
+    const standIn = new StandIn();
+    const error = new Promise<unknown[]>((resolve) => {
+      upgradeWith(standIn, 'http://127.0.0.1:9', { error: (...args: unknown[]) => resolve(args) });
+    });
+    expect((await error).slice(0, 3)).toEqual([
+      expect.objectContaining({ code: 'ECONNREFUSED' }),
+      expect.any(http.IncomingMessage),
+      standIn,
+    ]);
   });
 });
 

@@ -255,6 +255,27 @@ describe('an incoming message', () => {
     expect(body).toBe('plain');
   });
 
+  it('is upgraded while responses before it are still to come: `_httpMessage` of the connection tells', async () => {
+    const responses: ServerResponse[] = [];
+    const server = http.createServer((_req, res) => responses.push(res));
+    const upgrade = once(server, 'upgrade');
+    const port = await listen(server);
+    const client = net.connect(port, '127.0.0.1');
+    onCleanUp(() => void client.destroy());
+    client.resume();
+    const get = 'GET / HTTP/1.1\r\nHost: a\r\n';
+    client.write(`${get}\r\n${get}\r\n${get}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`);
+    const [, socket] = (await upgrade) as [IncomingMessage, net.Socket];
+    onCleanUp(() => void socket.destroy());
+    for (const res of responses) {
+      expect(Reflect.get(socket, '_httpMessage')).toBe(res);
+      res.end();
+      await once(res, 'close');
+    }
+    expect(responses).toHaveLength(2);
+    expect(Reflect.get(socket, '_httpMessage')).toBeNull();
+  });
+
   it('has the trailers of its body when it has ended, in rawTrailers', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { trailer: 'X-Sum' });
@@ -270,6 +291,32 @@ describe('an incoming message', () => {
 });
 
 describe('an outgoing response', () => {
+  it('can be made for a connection that was upgraded, and leaves it open', async () => {
+    const server = http.createServer();
+    const upgrade = once(server, 'upgrade');
+    const port = await listen(server);
+    const client = net.connect(port, '127.0.0.1');
+    onCleanUp(() => void client.destroy());
+    client.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+    const [req, socket] = (await upgrade) as [IncomingMessage, net.Socket];
+    onCleanUp(() => void socket.destroy());
+    const res = new http.ServerResponse(req);
+    res.shouldKeepAlive = false;
+    res.sendDate = false;
+    res.assignSocket(socket);
+    res.writeHead(101, { connection: 'Upgrade', upgrade: 'websocket' });
+    res.end();
+    res.detachSocket(socket);
+    socket.write('more');
+    let text = '';
+    for await (const bytes of client) {
+      text += bytes;
+      if (text.endsWith('more')) break;
+    }
+    expect(text).toBe('HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nmore');
+    expect(Reflect.get(socket, '_httpMessage')).toBeNull();
+  });
+
   it('throws for a status below 100 and for control bytes in the reason, before anything is sent', async () => {
     const port = await listen(
       http.createServer((_req, res) => {

@@ -1,5 +1,12 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { applyResponsePasses, type HeadContext, prepareRequestHeaders, setForwarded } from '../../lib/headers.js';
+import {
+  applyResponsePasses,
+  type HeadContext,
+  offersWebSocket,
+  prepareRequestHeaders,
+  prepareUpgradeHeaders,
+  setForwarded,
+} from '../../lib/headers.js';
 import type { HeaderFields } from '../../lib/types.js';
 import { requestWith, unconnectedRequest } from '../support/received.js';
 import { closeAll } from '../support/servers.js';
@@ -68,6 +75,39 @@ describe('the fields of a request', () => {
     const req = await requestWith(['Transfer-Encoding: chunked', 'Connection: transfer-encoding'], 'POST');
     prepareRequestHeaders(req);
     expect(req.headers['transfer-encoding']).toBe('chunked');
+  });
+});
+
+describe('the fields of a WebSocket handshake', () => {
+  it('are those of a request without the hop-by-hop ones, and with what the handshake needs', async () => {
+    const req = await requestWith([
+      'Connection: keep-alive, Upgrade, X-Hop, Sec-WebSocket-Key',
+      'Upgrade: h2c, WebSocket',
+      'X-Hop: 1',
+      'X-End: 1',
+      'TE: trailers',
+      'Content-Length: 0',
+      'Sec-WebSocket-Key: a',
+      'Sec-WebSocket-Protocol: b',
+    ]);
+    prepareUpgradeHeaders(req);
+    expect(req.headers).toEqual({
+      host: 'proxy.example',
+      'x-end': '1',
+      'sec-websocket-key': 'a',
+      'sec-websocket-protocol': 'b',
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+    });
+  });
+
+  it.each([
+    [true, 'websocket'],
+    [true, 'h2c, WebSocket'],
+    [false, 'h2c'],
+    [false, 'websockets'],
+  ])('offer WebSocket: %s: %s', async (expected, value) => {
+    expect(offersWebSocket(await requestWith(['Connection: Upgrade', `Upgrade: ${value}`]))).toBe(expected);
   });
 });
 
