@@ -30,6 +30,8 @@ export class ClientResponse {
   #flush: (() => void) | undefined;
   #onDrain: (() => void) | undefined;
   #headFlushed = false;
+  /** Milliseconds. */
+  #silence = 0;
   #hints = 0;
   /** Middleware has put a `write` of its own in front, which may hold chunks back, and the head with them. */
   #isWrapped = false;
@@ -331,8 +333,10 @@ export class ClientResponse {
     else this.#res.once('socket', () => socket.destroy());
   }
 
-  /** Destroys it when nothing has moved for so many milliseconds. */
+  /** Destroys it when nothing has moved for so many milliseconds; 0 for no limit. */
   limitSilence(timeout: number): void {
+    if (timeout === this.#silence) return;
+    this.#silence = timeout;
     this.#res.setTimeout(timeout, () => this.destroy());
   }
 }

@@ -85,7 +85,7 @@ export class ProxyExchange implements Exchange {
     this.#deadlines = new Deadlines(services.config.timeouts, (phase) => this.#onTimeout(phase));
     this.#url = req.url;
     this.path = originForm(req.url ?? '/');
-    this.#body = services.config.hpm.buffer === undefined ? requestBody(req) : 'stream';
+    this.#body = requestBody(req);
     this.#admission = new Admission(services, services.config, this.#diagnostics);
     this.#failover = new Failover(services.config, services.circuits, this, this.#diagnostics);
   }
@@ -138,6 +138,7 @@ export class ProxyExchange implements Exchange {
     const deadlines = this.#deadlines;
     const handlers: AttemptHandlers = {
       prepare: (attempt, path) => this.#prepare(attempt, path),
+      limitSilence: (timeout) => this.#client.limitSilence(timeout),
       sending: (target) => {
         this.#account.sending(target);
         this.#diagnostics?.sending(this, route.provider?.name, this.#attempt?.secrets);
@@ -156,7 +157,6 @@ export class ProxyExchange implements Exchange {
       empty: () => this.#respond({ statusCode: 200, statusMessage: '', headers: { 'content-length': '0' } }, ''),
       failed: (error, notify) => this.#onFailure(error, notify),
     };
-    const selfHandled = this.#config.hpm.selfHandleResponse === true;
     const keptBytes = this.#failover.isPossible ? this.#config.retry.maxBodySize : undefined;
     this.#attempt = new Attempt({
       req: this.req,
@@ -166,7 +166,6 @@ export class ProxyExchange implements Exchange {
       route,
       freshConnection,
       keptBytes,
-      selfHandled,
     });
     return this.#services.upstream.send(this.#attempt);
   }
@@ -189,7 +188,7 @@ export class ProxyExchange implements Exchange {
     attempt.credentials = await credentialsOf(provider, this);
     const secrets = new Secrets(attempt.credentials ?? {});
     if (!secrets.isEmpty) attempt.secrets = secrets;
-    if (attempt.body === this.#body) {
+    if (attempt.ownBody === undefined) {
       this.#body = await readEditable(provider, this.req, this.#body, this.#config.requestBody);
       const { body, edit } = editRequest(provider, this, this.#body);
       attempt.body = body;
@@ -318,7 +317,7 @@ export class ProxyExchange implements Exchange {
   }
 
   #onTimeout(phase: Phase): void {
-    if (phase === 'headers' && this.#attempt?.waitsForClient === true) {
+    if (phase === 'headers' && this.#attempt?.waitsForBody === true) {
       this.#deadlines.enter('headers');
       return;
     }
