@@ -98,6 +98,7 @@ export class Attempt {
   #bytesReadBefore = 0;
   #held: PassThrough | undefined;
   #timedOut = false;
+  #isPrepared = false;
   #headReceived = false;
   #connected = false;
   #started = false;
@@ -129,6 +130,7 @@ export class Attempt {
   }
 
   prepare(path: string): string | Promise<string> {
+    this.#isPrepared = true;
     return this.#handlers.prepare(this, path);
   }
 
@@ -216,7 +218,8 @@ export class Attempt {
   onStart(target: unknown): void {
     // The client may have left, or a hook may have answered it, while `router` and `pathRewrite` were at work.
     if (this.res.destroyed || this.res.writableEnded || this.req.socket.destroyed) this.#over = true;
-    if (this.#over) throw new SseProxyError('PROXY_FAILED');
+    // http-proxy-middleware asks nobody about an empty path, which a hook may have left.
+    if (this.#over || !this.#isPrepared) throw new SseProxyError('PROXY_FAILED');
     this.#started = true;
     this.#origin = originOf(target);
     this.#handlers.sending(this.#origin);

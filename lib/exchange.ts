@@ -52,6 +52,8 @@ export class ProxyExchange implements Exchange {
   readonly #client: ClientResponse;
   readonly #next: Next | undefined;
   readonly #url: string | undefined;
+  /** Path and query, as the client has asked for them. */
+  readonly #asked: string;
   readonly #account = new Account();
   /** `undefined` where nobody reads them. */
   readonly #diagnostics: Diagnostics | undefined;
@@ -84,7 +86,8 @@ export class ProxyExchange implements Exchange {
     this.#diagnostics = diagnose(req);
     this.#deadlines = new Deadlines(services.config.timeouts, (phase) => this.#onTimeout(phase));
     this.#url = req.url;
-    this.path = originForm(req.url ?? '/');
+    this.#asked = originForm(req.url ?? '/');
+    this.path = this.#asked;
     this.#body = requestBody(req);
     this.#admission = new Admission(services, services.config, this.#diagnostics);
     this.#failover = new Failover(services.config, services.circuits, this, this.#diagnostics);
@@ -128,7 +131,7 @@ export class ProxyExchange implements Exchange {
 
   #send(route: Route, freshConnection = false): boolean {
     // `pathRewrite` changes it, and every attempt starts from what came in.
-    if (this.#url !== undefined) this.req.url = originForm(this.#url);
+    this.req.url = this.#asked;
     this.#noteReach();
     if (this.#attempt !== undefined) {
       // httpxy listens to both once more with each attempt.
@@ -172,7 +175,7 @@ export class ProxyExchange implements Exchange {
 
   /** The request is the proxy's, and about to be sent. Gives the path to send. */
   #prepare(attempt: Attempt, path: string): string | Promise<string> {
-    const waiting = this.#admission.enter(this.req, this.#body);
+    const waiting = this.#admission.enter(this.req, this.#asked, this.#body);
     return waiting === undefined ? this.#admitted(attempt, path) : waiting.then(() => this.#admitted(attempt, path));
   }
 

@@ -10,7 +10,7 @@ import {
 } from 'http-proxy-middleware';
 import { UpstreamAgent } from './agent.js';
 import type { Attempt } from './attempt.js';
-import { checkAllowed, confine, originForm } from './confinement.js';
+import { checkAllowed, checkTarget, confine, originForm } from './confinement.js';
 import { SseProxyError } from './errors.js';
 import { prepareRequestHeaders, prepareUpgradeHeaders, setForwarded } from './headers.js';
 import { isPromiseLike, onRejection, runHook } from './hooks.js';
@@ -74,8 +74,14 @@ export function createUpstream(config: Config): Upstream {
       },
     }),
     ...(typeof router === 'function' && {
-      router: async (req: IncomingMessage, res: ServerResponse | undefined, options: Options) =>
-        hook(() => router(req, realResponse(res), withOwnHeaders(options))),
+      router: async (req: IncomingMessage, res: ServerResponse | undefined, options: Options) => {
+        const routed = hook(() => router(req, realResponse(res), withOwnHeaders(options)));
+        return then(routed, (result) => {
+          // Of no path http-proxy-middleware would ask nobody, and httpxy make this.
+          req.url ||= '/';
+          return result;
+        });
+      },
     }),
     // Runs for every request, after `router`, with the options of this one request.
     pathRewrite: (path, req, res, options) => {
@@ -96,6 +102,7 @@ export function createUpstream(config: Config): Upstream {
   function pathOf(attempt: Attempt, path: string, options: Options): string | Promise<string> {
     const { req, res } = attempt;
     const { pathRewrite: own } = attempt.route;
+    checkTarget(path);
     const rewritten = hook(() =>
       own === undefined ? rewritePath(path, req, res, withOwnHeaders(options)) : own(path, req),
     );
@@ -104,7 +111,8 @@ export function createUpstream(config: Config): Upstream {
         attempt.body = 'stream';
         attempt.ownBody = { stream: options.buffer as Readable, isShared: options.buffer === hpm.buffer };
       }
-      return then(attempt.prepare(typeof result === 'string' ? result : path), (prepared) => {
+      // A hook may have written it there instead.
+      return then(attempt.prepare(typeof result === 'string' ? result : (req.url ?? path)), (prepared) => {
         prepare(attempt, options);
         return prepared;
       });
@@ -116,9 +124,11 @@ export function createUpstream(config: Config): Upstream {
     if (!options?.target) throw new SseProxyError('TARGET_MISSING');
     prepareUpgradeHeaders(req);
     const asked = originForm(path);
+    checkTarget(asked);
     checkAllowed(config.allow, req.method, asked);
+    req.url = asked;
     const rewritten = await hook(() => rewritePath(asked, req, undefined, withOwnHeaders(options)));
-    const result = typeof rewritten === 'string' ? rewritten : asked;
+    const result = typeof rewritten === 'string' ? rewritten : req.url;
     confine(result);
     prepareOptions(options);
     if (takeForwarded(options)) forwarded.add(req);
