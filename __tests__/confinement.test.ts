@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import http from 'node:http';
+import type { Socket } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import express from 'express';
 import supertest from 'supertest';
@@ -8,7 +9,7 @@ import { createSseProxy, type SseProxyOptions } from '../lib/index.js';
 import { openai } from '../lib/providers/index.js';
 import { closing, http2Proxy } from './support/http2.js';
 import { type Received, recorder } from './support/reference.js';
-import { listen, onCleanUp, proxyApp, rawExchange, upstream } from './support/servers.js';
+import { listen, onCleanUp, proxyApp, rawExchange, rawUpstream, upstream } from './support/servers.js';
 import { closeAndWatchEachTest } from './support/watch.js';
 
 closeAndWatchEachTest();
@@ -125,6 +126,198 @@ describe("a client does not leave the target's base path", () => {
       error: { code: 'PATH_OUTSIDE_TARGET' },
     });
     expect([received, usages]).toEqual([[], []]);
+  });
+});
+
+/** The lines with which requests begin, as they are on the wire to an upstream. */
+async function requestLines(): Promise<{ url: string; lines: string[] }> {
+  const lines: string[] = [];
+  const { url } = await rawUpstream((socket, text) => {
+    lines.push(text.slice(0, text.indexOf('\r\n')));
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+  });
+  return { url, lines };
+}
+
+const FRAGMENTS = ['/x#/../../admin', '/#/../admin', '/x#', '/x?a=b#c', '/x?#/..', '/x#?a', '/v1/models#/../../admin'];
+
+describe('a request target with a fragment is refused before anything is sent:', () => {
+  const refused = { outcome: 'refused', statusCode: 400, attempts: [], error: { code: 'PATH_OUTSIDE_TARGET' } };
+
+  it.each(FRAGMENTS)('%s', async (target) => {
+    const { url, lines } = await requestLines();
+    const asked: string[] = [];
+    const proxy = await proxyApp({ target: `${url}/base`, pathRewrite: (path) => void asked.push(path) });
+    for (const form of [target, `http://evil.example${target}`]) {
+      const { text } = await rawExchange(proxy.port, `GET ${form} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+      expect(text).toMatch(/^HTTP\/1\.1 400 /);
+      expect(await proxy.summary()).toMatchObject(refused);
+    }
+    expect([lines, asked]).toEqual([[], []]);
+  });
+
+  it.each(FRAGMENTS)('%s, behind a mount path, whatever `allow` makes of it', async (target) => {
+    const { url, lines } = await requestLines();
+    const app = express().use('/ai', createSseProxy({ target: `${url}/base`, allow: ['GET /x', 'GET /v1/models'] }));
+    const port = await listen(http.createServer(app));
+    const { text } = await rawExchange(port, `GET /ai${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    expect(text).toMatch(/^HTTP\/1\.1 400 /);
+    expect(lines).toEqual([]);
+  });
+
+  it.each(['http', 'other'])('over HTTP/2, with the scheme %s', async (scheme) => {
+    for (const path of [...FRAGMENTS, ...(scheme === 'http' ? [] : ['#/../admin', 'x#', 'http://evil.example#/x'])]) {
+      const { url, lines } = await requestLines();
+      const { session, summary } = await http2Proxy({ target: url });
+      const stream = session.request({ ':path': path, ':scheme': scheme });
+      await closing(stream);
+      expect(await summary).toMatchObject(refused);
+      expect(lines).toEqual([]);
+    }
+  });
+
+  it('of a handshake', async () => {
+    const { url, lines } = await requestLines();
+    const proxy = await proxyApp({
+      target: url,
+      ws: true,
+      on: { error: (_error, _req, socket) => void (socket as Socket).destroy() },
+    });
+    proxy.server.on('upgrade', proxy.proxy.upgrade);
+    for (const target of FRAGMENTS) {
+      const { text } = await rawExchange(
+        proxy.port,
+        `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+      );
+      expect(text).not.toMatch(/^HTTP\/1\.1 [23]/);
+    }
+    expect(lines).toEqual([]);
+  });
+
+  it.each<[string, SseProxyOptions]>([
+    ['a function', { pathRewrite: (path) => `${path}#/../..` }],
+    ['a table', { pathRewrite: { '^/y': '/x#z' } }],
+    ['a router that writes it', { router: (req) => void Object.assign(req, { url: '/x#y' }) as never }],
+    ['a function that writes it', { pathRewrite: (_path, req) => void Object.assign(req, { url: '/x#y' }) }],
+    ['text that is no path', { pathRewrite: () => '/x HTTP/1.1\r\nX: 1' }],
+  ])('made by a rewrite: %s', async (_name, options) => {
+    const { url, lines } = await requestLines();
+    const proxy = await proxyApp({ target: url, retry: {}, ...options });
+    await rawExchange(proxy.port, 'GET /y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    expect(await proxy.summary()).toMatchObject(refused);
+    expect(lines).toEqual([]);
+  });
+
+  it('made by the rewrite of a fallback', async () => {
+    const { url, lines } = await requestLines();
+    const { url: failing } = await recorder((_req, res) => res.writeHead(503).end());
+    const proxy = await proxyApp({
+      target: failing,
+      fallbacks: [{ target: url, pathRewrite: (path) => `${path}#/../admin` }],
+    });
+    await rawExchange(proxy.port, 'GET /y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    expect(await proxy.summary()).toMatchObject({ statusCode: 400, attempts: [{ statusCode: 503 }] });
+    expect(lines).toEqual([]);
+  });
+});
+
+describe('what is sent is what was checked:', () => {
+  it.each<[string, string, string, SseProxyOptions]>([
+    ['/a?b=c', '/base', '/base/a?b=c', {}],
+    ['/a%23b', '/base', '/base/a%23b', {}],
+    ['//evil.example/a', '/base', '/base//evil.example/a', {}],
+    ['//evil.example/a', '/base/', '/base//evil.example/a', {}],
+    ['/a;b=c\\d', '/base', '/base/a;b=c\\d', {}],
+    ['http://evil.example', '/base', '/base', {}],
+    ['http://evil.example?a=b', '/base', '/base/?a=b', {}],
+    ['/?/../..', '/base', '/base/?/../..', {}],
+    ['/a/../b', '/base', '/base/a/../b', {}],
+    ['/a', '/base?key=1', '/base/a?key=1', {}],
+    ['/a?b', '/base?key=1', '/base/a?key=1&b', {}],
+    ['/a', '/base', '/base', { ignorePath: true }],
+    ['/a', '/base', '/base//a', { toProxy: true }],
+    ['/a', '/base', '/base/b', { pathRewrite: () => 'b' }],
+    ['/a', '/base', '/base/?b', { pathRewrite: () => '?b' }],
+    ['/a', '/base', '/base', { pathRewrite: () => '' }],
+    ['/a', '/base', '/base/b', { router: (req) => void Object.assign(req, { url: '/b' }) as never }],
+    ['/a', '/base', '/base', { router: (req) => void Object.assign(req, { url: '' }) as never }],
+    ['/a', '/base', '/base/b', { pathRewrite: (_path, req) => void Object.assign(req, { url: '/b' }) }],
+  ])('%s below %s', async (target, base, expected, options) => {
+    const { url, lines } = await requestLines();
+    const proxy = await proxyApp({ target: url + base, requestHeaders: { set: { 'x-own': '1' } }, ...options });
+    await rawExchange(proxy.port, `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    expect(lines).toEqual([`GET ${expected} HTTP/1.1`]);
+  });
+
+  it.each([
+    ['a', '/base/a'],
+    ['?a', '/base/?a'],
+    ['*', '/base/*'],
+    ['http://evil.example/a', '/base/a'],
+    ['\\a', '/base/\\a'],
+  ])('%s over HTTP/2, where the scheme is none that nghttp2 knows, also by `allow`', async (path, expected) => {
+    const { url, lines } = await requestLines();
+    const target = `${url}/base`;
+    const { session } = await http2Proxy({ target });
+    await closing(session.request({ ':path': path, ':scheme': 'other' }));
+    expect(lines).toEqual([`GET ${expected} HTTP/1.1`]);
+    const allowing = await http2Proxy({ target, allow: ['GET /a'] });
+    await closing(allowing.session.request({ ':path': path, ':scheme': 'other' }));
+    expect(lines.slice(1)).toEqual(expected === '/base/a' ? ['GET /base/a HTTP/1.1'] : []);
+  });
+
+  it.each(['..', '\\..\\admin', 'http://evil.example/../x', 'a/../..'])(
+    'nothing, of %s over HTTP/2, where the scheme is none that nghttp2 knows',
+    async (path) => {
+      const { url, lines } = await requestLines();
+      const { session, summary } = await http2Proxy({ target: `${url}/base` });
+      await closing(session.request({ ':path': path, ':scheme': 'other' }));
+      expect(await summary).toMatchObject({ outcome: 'refused', statusCode: 400 });
+      expect(lines).toEqual([]);
+    },
+  );
+
+  it.each([
+    ['a tab', '/a\tb'],
+    ['bytes that are not ASCII', '/\xc3\xa4'],
+    ['a form feed', '/a\fb'],
+  ])('a lenient parser lets pass what is no target, and the proxy does not: %s', async (_name, target) => {
+    const { url, lines } = await requestLines();
+    const server = http.createServer({ insecureHTTPParser: true }, createSseProxy({ target: `${url}/base` }));
+    const port = await listen(server);
+    const { text } = await rawExchange(port, `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    if (/^HTTP\/1\.1 200 /.test(text)) expect(lines).toEqual([`GET /base${target} HTTP/1.1`]);
+    else expect([text.slice(0, 13), lines]).toEqual(['HTTP/1.1 400 ', []]);
+  });
+
+  it('`allow` sees what the client has asked for, whatever a hook makes of `req.url`', async () => {
+    const { url, lines } = await requestLines();
+    const proxy = await proxyApp({
+      target: url,
+      allow: ['GET /allowed'],
+      router: (req) => void Object.assign(req, { url: '/allowed' }) as never,
+    });
+    const { text } = await rawExchange(proxy.port, 'GET /admin HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    expect(text).toMatch(/^HTTP\/1\.1 404 /);
+    expect(lines).toEqual([]);
+  });
+
+  it('nothing of a path that a hook has taken away, with no policy applied to it', async () => {
+    const { url, received } = await recorder();
+    const proxy = await proxyApp({
+      target: url,
+      provider: openai({ target: url, apiKey: 'sk-servers' }),
+      router: (req) => void Object.assign(req, { url: '' }) as never,
+    });
+    await rawExchange(proxy.port, 'GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    expect(received).toMatchObject([{ url: '/', headers: { authorization: 'Bearer sk-servers' } }]);
+    const filtered = await proxyApp({
+      target: url,
+      pathFilter: (_path, req) => Boolean(Object.assign(req, { url: '' })),
+    });
+    await rawExchange(filtered.port, 'GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    expect((await filtered.summary()).outcome).toBe('failed');
+    expect(received).toHaveLength(1);
   });
 });
 

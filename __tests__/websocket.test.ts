@@ -172,6 +172,26 @@ describe('upgrade', () => {
     expect(handshakes[0]?.headers['x-forwarded-for']).toBe('203.0.113.9, 127.0.0.1');
   });
 
+  it.each([true, false])(
+    'does so where a hook says it for one handshake, whatever the proxy does: %p',
+    async (xfwd) => {
+      const { url, handshakes } = await echoUpstream();
+      const server = await upgradeServer({
+        target: url,
+        xfwd: !xfwd,
+        headers: { 'X-All': '1' },
+        pathRewrite: (path, _req, _res, options) => {
+          expect(options).toMatchObject({ xfwd: !xfwd });
+          Object.assign(options ?? {}, { xfwd, headers: { ...options?.headers, 'X-One': '1' } });
+          return path;
+        },
+      });
+      await opened(server.url);
+      expect(handshakes[0]?.headers['x-forwarded-for']).toBe(xfwd ? '127.0.0.1' : undefined);
+      expect(handshakes[0]?.headers).toMatchObject({ 'x-all': '1', 'x-one': '1' });
+    },
+  );
+
   it('reaches a wss: upstream with secure: false', async () => {
     const { port } = await echoUpstream(https.createServer(await certificate()));
     const server = await upgradeServer({ target: `wss://127.0.0.1:${port}`, secure: false });

@@ -37,14 +37,15 @@ export class Admission {
   /**
    * Asks for a place, where there is none yet. A promise where it is to be waited for.
    *
+   * @param path as the client has asked for it, whatever hooks have made of `req.url`
    * @throws {SseProxyError} `DRAINING`, `NOT_FOUND`, `METHOD_NOT_ALLOWED`, `REQUEST_BODY_TOO_LARGE`; what is waited for may fail
    * with `CONCURRENCY_LIMIT`
    */
-  enter(req: IncomingMessage, body: RequestBody): Promise<void> | undefined {
+  enter(req: IncomingMessage, path: string, body: RequestBody): Promise<void> | undefined {
     if (this.#hasPlace) return undefined;
     const { limiter, isDraining } = this.#doorkeeper;
     if (isDraining()) throw new SseProxyError('DRAINING');
-    checkAllowed(this.#allow, req.method, req.url);
+    checkAllowed(this.#allow, req.method, path);
     if (knownSize(req, body) > this.#maxBody) throw new SseProxyError('REQUEST_BODY_TOO_LARGE');
     if (limiter !== undefined) return this.#wait(limiter);
     this.#hasPlace = true;

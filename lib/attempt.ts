@@ -1,12 +1,13 @@
 import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse } from 'node:http';
 import { PassThrough, type Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
+import type { Options } from 'http-proxy-middleware';
 import { SseProxyError, toSseProxyError } from './errors.js';
 import { isReadable, setForwarded } from './headers.js';
 import { acceptsEventStream } from './media-type.js';
 import type { Config } from './options.js';
 import { override } from './override.js';
-import { BodyCapture, hasBody, limitBody, ReplayedBody, type RequestBody } from './request-body.js';
+import { BodyCapture, hasBody, limitBody, type RequestBody } from './request-body.js';
 import { applyRequestFields, concealFields, removeRequestFields } from './request-fields.js';
 import type { Route } from './routes.js';
 import type { Secrets } from './secrets.js';
@@ -18,6 +19,8 @@ export interface AttemptHandlers {
   prepare(attempt: Attempt, path: string): string | Promise<string>;
   /** An async hook is waited for, by its name; `undefined` when that is over. */
   waiting(hook: string | undefined): void;
+  /** The client's connection may be silent for so long (`timeout`). Milliseconds, 0 for no limit. */
+  limitSilence(timeout: number): void;
   /** The request is about to be sent to this origin. */
   sending(target: string): void;
   /** A 1xx response. */
@@ -29,7 +32,7 @@ export interface AttemptHandlers {
   connected(): void;
   /** The upstream has taken what had waited for it, or the whole request was sent. */
   taken(): void;
-  /** The final response's head; `source` is its body, paused. Not called with `selfHandleResponse`. */
+  /** The final response's head; `source` is its body, paused. Not called where it was handed over. */
   head(response: UpstreamResponse, source: IncomingMessage): void;
   /** There is no response to wait for: the request was only to be forwarded (`forward` without a target). */
   empty(): void;
@@ -54,8 +57,13 @@ export interface AttemptOptions {
   freshConnection: boolean;
   /** How much of the body to keep, so that another attempt can be made; `undefined` where none would be. */
   keptBytes: number | undefined;
-  /** The user answers the client (`selfHandleResponse`). */
-  selfHandled: boolean;
+}
+
+/** A stream of the user's own (`buffer`) that is sent in the place of the request's body. */
+export interface OwnBody {
+  readonly stream: Readable;
+  /** There is but this one, and what was sent of it cannot be sent again: no hook has made it for the attempt. */
+  readonly isShared: boolean;
 }
 
 /** Bodies up to this size can be sent once more when a pooled connection turns out to be dead. */
@@ -66,14 +74,17 @@ export class Attempt {
   /** Express's own, which user callbacks are handed. */
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
-  /** What is sent; a hook may have put a stream of its own in its place before that. */
+  /** What is sent, unless there is an `ownBody`. */
   body: RequestBody;
+  ownBody: OwnBody | undefined;
   readonly route: Route;
   readonly freshConnection: boolean;
   /** How much of the body is kept, so that another attempt can be made; `undefined` where none would be. */
   readonly keptBytes: number | undefined;
-  /** What http-proxy-middleware writes into: Express's own response where the user handles it. */
-  readonly response: UpstreamResponse | ServerResponse;
+  /** What http-proxy-middleware writes into. */
+  readonly response: UpstreamResponse;
+  /** The request tells of the client (`xfwd`). */
+  isForwarded = false;
   /** The target of `forward`, where the request is copied to: what becomes of the copy does not matter. */
   mirror: unknown;
   /** What the upstream is authenticated to with, by a provider. */
@@ -84,6 +95,8 @@ export class Attempt {
   setFields: Readonly<Record<string, string>> = {};
   readonly #handlers: AttemptHandlers;
   #request: ClientRequest | undefined;
+  /** Those of this one request, which hooks may change at any time. */
+  #options: Options | undefined;
   /** Of the target. */
   #origin = '';
   /** A redirect has led to another origin, which has chosen whatever is asked for from there on. */
@@ -93,12 +106,13 @@ export class Attempt {
   #bytesReadBefore = 0;
   #held: PassThrough | undefined;
   #timedOut = false;
+  #isPrepared = false;
   #headReceived = false;
   #connected = false;
   #started = false;
   #over = false;
 
-  constructor({ req, res, handlers, body, route, freshConnection, keptBytes, selfHandled }: AttemptOptions) {
+  constructor({ req, res, handlers, body, route, freshConnection, keptBytes }: AttemptOptions) {
     this.req = req;
     this.res = res;
     this.body = body;
@@ -106,13 +120,12 @@ export class Attempt {
     this.freshConnection = freshConnection;
     this.#handlers = handlers;
     this.keptBytes = keptBytes;
-    this.response = selfHandled
-      ? res
-      : new UpstreamResponse(
-          res,
-          (source) => this.#onBody(source),
-          () => this.#onEmpty(),
-        );
+    this.response = new UpstreamResponse(
+      res,
+      (source) => this.#onBody(source),
+      () => this.#onEmpty(),
+    );
+    this.response.attempt = this;
   }
 
   get isOver(): boolean {
@@ -125,6 +138,7 @@ export class Attempt {
   }
 
   prepare(path: string): string | Promise<string> {
+    this.#isPrepared = true;
     return this.#handlers.prepare(this, path);
   }
 
@@ -133,10 +147,16 @@ export class Attempt {
     if (!this.#over) this.#handlers.waiting(hook);
   }
 
-  /** The request is not sent yet, and it is the client that takes its time. */
-  get waitsForClient(): boolean {
+  limitSilence(timeout: number): void {
+    this.#handlers.limitSilence(timeout);
+  }
+
+  /** The request is not sent yet, and it is the client, or a stream of the user's, that takes its time. */
+  get waitsForBody(): boolean {
     const request = this.#request;
-    return request !== undefined && !request.writableEnded && !request.writableNeedDrain;
+    if (request === undefined || request.writableEnded || request.writableNeedDrain) return false;
+    if (this.ownBody !== undefined) return !this.ownBody.stream.readableEnded && !this.ownBody.stream.destroyed;
+    return this.body === 'stream' && hasBody(this.req) && !this.req.complete;
   }
 
   /** What is sent is the request's own stream: of what has flowed by now, only what was copied can be sent again. */
@@ -145,11 +165,13 @@ export class Attempt {
   }
 
   get isReplayable(): boolean {
+    if (this.ownBody?.isShared) return false;
     return this.#isFlowing ? this.#capture?.isUsable === true : this.body !== 'lost';
   }
 
   /** The body to send in another attempt; `undefined` where it is lost. Nothing more is sent in this one. */
   replay(): RequestBody | undefined {
+    if (this.ownBody?.isShared) return undefined;
     if (!this.#isFlowing) return this.body === 'lost' ? undefined : this.body;
     if (this.#request !== undefined) this.req.unpipe(this.#held ?? this.#request);
     return this.#capture?.take();
@@ -167,13 +189,11 @@ export class Attempt {
   abort(): void {
     this.#over = true;
     this.#capture?.stop();
-    if (this.response instanceof UpstreamResponse) this.response.destroy();
+    this.response.close();
     this.#held?.destroy();
     if (this.#request === undefined) return;
     // By hand, since httpxy's pipe stops the flow when it notices, and the rest of an upload must go on to flow.
     this.req.unpipe(this.#held ?? this.#request);
-    // Of a response that is the user's, httpxy's report of this would be taken for the next attempt's.
-    if (!(this.response instanceof UpstreamResponse)) this.#request.removeAllListeners('error').on('error', () => {});
     // After a redirect this is not the request that httpxy would abort.
     this.#request.destroy();
   }
@@ -181,7 +201,7 @@ export class Attempt {
   /** The client has the whole response. */
   complete(): void {
     this.#over = true;
-    if (this.response instanceof UpstreamResponse) this.response.end();
+    this.response.end();
   }
 
   fail(error: unknown, notify?: Notify): void {
@@ -190,7 +210,7 @@ export class Attempt {
     if (this.#over) return;
     this.secrets?.maskError(error);
     // With `commit` the head may have come, and not have been passed on yet.
-    const isPassedOn = this.res.headersSent || !(this.response instanceof UpstreamResponse);
+    const isPassedOn = this.res.headersSent || this.response.isHandedOver;
     const failure = this.#timedOut
       ? new SseProxyError('UPSTREAM_TIMEOUT', { cause: error })
       : toSseProxyError(error, this.#headReceived && isPassedOn);
@@ -211,7 +231,8 @@ export class Attempt {
   onStart(target: unknown): void {
     // The client may have left, or a hook may have answered it, while `router` and `pathRewrite` were at work.
     if (this.res.destroyed || this.res.writableEnded || this.req.socket.destroyed) this.#over = true;
-    if (this.#over) throw new SseProxyError('PROXY_FAILED');
+    // http-proxy-middleware asks nobody about an empty path, which a hook may have left.
+    if (this.#over || !this.#isPrepared) throw new SseProxyError('PROXY_FAILED');
     this.#started = true;
     this.#origin = originOf(target);
     this.#handlers.sending(this.#origin);
@@ -224,15 +245,12 @@ export class Attempt {
   }
 
   /** httpxy's `proxyReq`: the upstream request has its socket, and its head is still to be written. */
-  onRequest(
-    request: ClientRequest,
-    { hpm, requestHeaders, wantsIdentity, requestBody }: Config,
-    body: unknown = this.req,
-  ): void {
+  onRequest(request: ClientRequest, { requestHeaders, wantsIdentity, requestBody }: Config, options: Options): void {
     const redirectedFrom = this.#request;
     this.#request = request;
-    const { provider, headers = hpm.headers } = this.route;
-    const own = Object.keys(headers ?? {}).map((name) => name.toLowerCase());
+    this.#options = options;
+    const { provider } = this.route;
+    const own = Object.keys(options.headers ?? {});
     // The Host of the first request may be the client's; that of the next is httpxy's.
     const isRedirected = redirectedFrom !== undefined;
     this.#hasLeftOrigin ||= isRedirected && `${request.protocol}//${request.getHeader('host')}` !== this.#origin;
@@ -246,13 +264,13 @@ export class Attempt {
     this.#guard(request);
     if (redirectedFrom === undefined) this.#startBody(request, requestBody);
     // httpxy sends what it has of the body, and that is nothing yet: the next request would be taken for the rest of it.
-    else if (!(body as Readable).readableEnded && isFramed(request))
+    else if (!((options.buffer ?? this.req) as Readable).readableEnded && isFramed(request))
       this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
     // httpxy has put a `Connection: close` there. RFC 9112 9.6: nothing more may be sent behind that.
     if (request.hasHeader('transfer-encoding')) request.shouldKeepAlive = false;
     else request.setHeader('connection', request.shouldKeepAlive ? 'keep-alive' : 'close');
     if (wantsIdentity || acceptsEventStream(this.req.headers.accept)) request.setHeader('accept-encoding', 'identity');
-    if (hpm.xfwd) setForwarded(request, this.req);
+    if (this.isForwarded) setForwarded(request, this.req);
     // A 101 that nobody asked for: without a listener Node drops the connection and tells nobody.
     request.once('upgrade', (_response, socket) => {
       socket.destroy();
@@ -260,9 +278,10 @@ export class Attempt {
     });
   }
 
-  /** After the user's `proxyReq` listeners: if the body is lost, one of them must have written it. */
+  /** After the user's `proxyReq` listeners: if the body is lost, one of them must have written it, or given another. */
   requireBody(request: ClientRequest): void {
-    if (this.body === 'lost' && !request.headersSent) this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
+    if (this.body === 'lost' && !this.#options?.buffer && !request.headersSent)
+      this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
     if (this.#over) request.destroy();
   }
 
@@ -277,22 +296,23 @@ export class Attempt {
   /** httpxy's `proxyRes`. */
   onResponse(response: IncomingMessage): void {
     this.#headReceived = true;
-    if (this.response instanceof UpstreamResponse) {
+    if (this.#options?.selfHandleResponse) {
+      this.response.isHandedOver = true;
+      this.#handlers.handedOver();
+    } else {
       if (!isReadable(response.headers['transfer-encoding'])) {
         this.fail(new SseProxyError('UPSTREAM_INVALID_RESPONSE'));
       }
       // httpxy overwrites it before it copies the head.
       this.response.connection = response.headers.connection;
       this.response.expect(response);
-    } else {
-      this.#handlers.handedOver();
     }
     // With a status that is tried again it is still needed; else the end of the attempt stops it.
     if (!this.keptBytes) this.#capture?.stop();
   }
 
   #onBody(source: IncomingMessage): void {
-    if (!this.#over) this.#handlers.head(this.response as UpstreamResponse, source);
+    if (!this.#over) this.#handlers.head(this.response, source);
   }
 
   #onEmpty(): void {
@@ -313,10 +333,9 @@ export class Attempt {
   }
 
   #startBody(request: ClientRequest, limit: number): void {
-    const { body } = this;
     this.#bodyStarted = true;
-    if (this.#held !== undefined) (body instanceof ReplayedBody ? body.toStream() : this.req).pipe(this.#held);
-    if (body !== 'stream' || !hasBody(this.req)) return;
+    if (this.#held !== undefined) this.req.pipe(this.#held);
+    if (this.body !== 'stream' || !hasBody(this.req)) return;
     const kept = Math.max(this.keptBytes ?? 0, request.reusedSocket ? STALE_LIMIT : 0);
     if (kept > 0) this.#capture = new BodyCapture(this.req, kept);
     if (limit < Number.POSITIVE_INFINITY) {

@@ -43,6 +43,8 @@ export abstract class ClientResponse {
   protected headFlushed = false;
   #app: HeaderFields | undefined;
   #flush: (() => void) | undefined;
+  /** Milliseconds. */
+  #silence = 0;
   #hints = 0;
   /** How many bytes of the body the head has promised that were not written yet; `undefined` until the first are. */
   #owed: number | undefined;
@@ -361,8 +363,10 @@ export abstract class ClientResponse {
     if (typeof next === 'function') override(req, 'next', (error) => isSealed() || next(error));
   }
 
-  /** Destroys it when nothing has moved for so many milliseconds. */
+  /** Destroys it when nothing has moved for so many milliseconds; 0 for no limit. */
   limitSilence(timeout: number): void {
+    if (timeout === this.#silence) return;
+    this.#silence = timeout;
     this.res.setTimeout(timeout, () => this.destroy());
   }
 }

@@ -11,22 +11,32 @@ export interface AllowedRoute {
 const ORIGIN = /^[a-z][a-z\d+.-]*:\/\/[^/?#]*/i;
 
 /**
- * The path and query of a request target. What a client puts in front of them in absolute form (RFC 9112 3.2.2) is a name for
- * this server, and never one for the upstream's.
+ * The path and query of a request target, as httpxy is going to send them: from a slash on. What a client puts in front of them in
+ * absolute form (RFC 9112 3.2.2) is a name for this server, and never one for the upstream's.
  */
 export function originForm(target: string): string {
   if (target.startsWith('/')) return target;
-  const origin = ORIGIN.exec(target)?.[0];
-  if (origin === undefined) return target;
-  const rest = target.slice(origin.length);
+  const rest = target.slice(ORIGIN.exec(target)?.[0].length ?? 0);
   return rest.startsWith('/') ? rest : `/${rest}`;
 }
 
+/** A fragment, and what Node sends in no request target. */
+const NOT_IN_TARGET = /#|[^\x21-\xff]/;
+
 /**
- * @throws {SseProxyError} `PATH_OUTSIDE_TARGET` for a path that leads above where it starts, and for one with a `..` in disguise,
- * since nobody here knows how the upstream reads it
+ * @throws {SseProxyError} `PATH_OUTSIDE_TARGET` for what is no request target (RFC 9112 3.2). Of one with a fragment, everybody on
+ * the way to the upstream's files would make a path of their own.
+ */
+export function checkTarget(target: string): void {
+  if (NOT_IN_TARGET.test(target)) throw new SseProxyError('PATH_OUTSIDE_TARGET');
+}
+
+/**
+ * @throws {SseProxyError} `PATH_OUTSIDE_TARGET` for a path that leads above where it starts, for one with a `..` in disguise, since
+ * nobody here knows how the upstream reads it, and for what is none
  */
 export function confine(path: string): void {
+  checkTarget(path);
   // Most paths have nothing in them that could be one.
   if (!/\.\.|[%\\;]/.test(path)) return;
   let depth = 0;
@@ -49,7 +59,8 @@ function namesIn(segment: string): string[] {
 }
 
 function pathOf(path: string): string {
-  return path.replace(/[?#].*/s, '');
+  const query = path.indexOf('?');
+  return query < 0 ? path : path.slice(0, query);
 }
 
 /** Decoded more often than this, a path means no good. */

@@ -60,6 +60,8 @@ export class ProxyExchange implements Exchange {
   readonly #client: ClientResponse;
   readonly #next: Next | undefined;
   readonly #url: string | undefined;
+  /** Path and query, as the client has asked for them. */
+  readonly #asked: string;
   readonly #account = new Account();
   /** `undefined` where nobody reads them. */
   readonly #diagnostics: Diagnostics | undefined;
@@ -99,8 +101,9 @@ export class ProxyExchange implements Exchange {
     this.#diagnostics = diagnose(req);
     this.#deadlines = new Deadlines(services.config.timeouts, (phase) => this.#onTimeout(phase));
     this.#url = req.url;
-    this.path = originForm(req.url ?? '/');
-    this.#body = services.config.hpm.buffer === undefined ? requestBody(req) : 'stream';
+    this.#asked = originForm(req.url ?? '/');
+    this.path = this.#asked;
+    this.#body = requestBody(req);
     this.#admission = new Admission(services, services.config, this.#diagnostics);
     this.#failover = new Failover(services.config, services.circuits, this, this.#diagnostics);
   }
@@ -155,7 +158,7 @@ export class ProxyExchange implements Exchange {
 
   #send(route: Route, freshConnection = false): boolean {
     // `pathRewrite` changes it, and every attempt starts from what came in.
-    if (this.#url !== undefined) this.req.url = originForm(this.#url);
+    this.req.url = this.#asked;
     this.#noteReach();
     if (this.#attempt !== undefined) {
       // httpxy listens to both once more with each attempt.
@@ -166,6 +169,7 @@ export class ProxyExchange implements Exchange {
     const handlers: AttemptHandlers = {
       prepare: (attempt, path) => this.#prepare(attempt, path),
       waiting: (hook) => this.#onWaiting(hook),
+      limitSilence: (timeout) => this.#client.limitSilence(timeout),
       sending: (target) => {
         this.#account.sending(target);
         this.#diagnostics?.sending(this, route.provider?.name, this.#attempt?.secrets);
@@ -184,7 +188,6 @@ export class ProxyExchange implements Exchange {
       empty: () => this.#respond({ statusCode: 200, statusMessage: '', headers: { 'content-length': '0' } }, ''),
       failed: (error, notify) => this.#onFailure(error, notify),
     };
-    const selfHandled = this.#config.hpm.selfHandleResponse === true;
     const keptBytes = this.#failover.isPossible ? this.#config.retry.maxBodySize : undefined;
     this.#attempt = new Attempt({
       req: this.req,
@@ -194,14 +197,13 @@ export class ProxyExchange implements Exchange {
       route,
       freshConnection,
       keptBytes,
-      selfHandled,
     });
     return this.#services.upstream.send(this.#attempt);
   }
 
   /** The request is the proxy's, and about to be sent. Gives the path to send. */
   #prepare(attempt: Attempt, path: string): string | Promise<string> {
-    const waiting = this.#admission.enter(this.req, this.#body);
+    const waiting = this.#admission.enter(this.req, this.#asked, this.#body);
     return waiting === undefined ? this.#admitted(attempt, path) : waiting.then(() => this.#admitted(attempt, path));
   }
 
@@ -217,7 +219,7 @@ export class ProxyExchange implements Exchange {
     attempt.credentials = await credentialsOf(provider, this, attempt);
     const secrets = new Secrets(attempt.credentials ?? {});
     if (!secrets.isEmpty) attempt.secrets = secrets;
-    if (attempt.body === this.#body) {
+    if (attempt.ownBody === undefined) {
       this.#body = await readEditable(provider, this.req, this.#body, this.#config.requestBody);
       const { body, edit } = editRequest(provider, this, this.#body);
       attempt.body = body;
@@ -357,7 +359,7 @@ export class ProxyExchange implements Exchange {
   }
 
   #onTimeout(phase: Phase): void {
-    if (phase === 'headers' && this.#attempt?.waitsForClient === true) {
+    if (phase === 'headers' && this.#attempt?.waitsForBody === true) {
       this.#deadlines.enter('headers');
       return;
     }

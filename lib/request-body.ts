@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http';
-import { Readable } from 'node:stream';
 import qs from 'qs';
 import { essenceOf, isJsonType, parseMediaType } from './media-type.js';
 
@@ -26,22 +25,57 @@ export class ReplayedBody {
     if (this.contentType !== undefined) headers['content-type'] = this.contentType;
   }
 
-  toStream(): Readable {
-    return Readable.from([this.bytes]);
-  }
-
-  /** In the place of a stream that is only to be piped, and only once: it keeps nothing of what was. */
-  toPipe(): Pick<Readable, 'pipe'> {
-    let bytes: Buffer | undefined = this.bytes;
-    return {
-      pipe<T extends NodeJS.WritableStream>(request: T): T {
-        if (bytes !== undefined) request.end(bytes);
-        bytes = undefined;
-        return request;
-      },
-    };
+  /** What httpxy is given to send, as often as so many requests are made of it. */
+  toSource(requests: number): BodyInMemory {
+    return new BodyInMemory(this.bytes, requests);
   }
 }
+
+/**
+ * A body in memory, in the place of the stream that httpxy would send: it pipes that or, with `followRedirects`, listens to it.
+ * Either way all of it is handed over at once, so that the head leaves with it, and with its length. It keeps nothing of what was.
+ */
+export class BodyInMemory {
+  /** Nothing of it is still to come. */
+  readonly readableEnded = true;
+  #bytes: Buffer | undefined;
+  #requests: number;
+  #onData: ((bytes: Buffer) => void) | undefined;
+
+  constructor(bytes: Buffer | undefined, requests: number) {
+    this.#bytes = bytes;
+    this.#requests = requests;
+  }
+
+  pipe<T extends NodeJS.WritableStream>(request: T): T {
+    const bytes = this.#take();
+    if (bytes === undefined) request.end();
+    else request.end(bytes);
+    return request;
+  }
+
+  /** httpxy listens to `data`, then to `end`, and then to `error`, of which there is none. */
+  on(event: string, listener: (bytes?: Buffer) => void): this {
+    if (event === 'data') this.#onData = listener;
+    if (event !== 'end') return this;
+    const onData = this.#onData;
+    this.#onData = undefined;
+    const bytes = this.#take();
+    if (bytes !== undefined) onData?.(bytes);
+    listener();
+    return this;
+  }
+
+  #take(): Buffer | undefined {
+    const bytes = this.#bytes;
+    this.#requests -= 1;
+    if (this.#requests <= 0) this.#bytes = undefined;
+    return bytes?.length === 0 ? undefined : bytes;
+  }
+}
+
+/** In the place of a request without a body, which httpxy would read for nothing. */
+export const NO_BODY = new BodyInMemory(undefined, 1);
 
 /** What is sent upstream: the request's own stream, bytes in its place, or nothing, since the body is lost. */
 export type RequestBody = 'stream' | ReplayedBody | 'lost';

@@ -5,7 +5,7 @@ import type { Options } from 'http-proxy-middleware';
 import { Account } from './account.js';
 import { Admission } from './admission.js';
 import { type Notify, originOf } from './attempt.js';
-import { confine, originForm } from './confinement.js';
+import { checkTarget, confine, originForm } from './confinement.js';
 import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
 import { type Diagnostics, diagnose } from './diagnostics.js';
 import { type Outcome, outcomeOf, SseProxyError, type SseProxyErrorCode, toSseProxyError } from './errors.js';
@@ -142,13 +142,16 @@ export class ProxyUpgrade implements Exchange {
       socket.setTimeout(0);
       socket.setNoDelay(true);
       socket.setKeepAlive(true);
-      await this.#admission.enter(this.req, 'stream');
+      checkTarget(this.path);
+      await this.#admission.enter(this.req, this.path, 'stream');
       if (this.#isOver || this.#failure !== undefined) return;
       if (this.req.method !== 'GET') throw new SseProxyError('METHOD_NOT_ALLOWED', { headers: { allow: 'GET' } });
       // The credentials of a provider are put on requests only: a WebSocket would have to go with those of the caller.
       if (!offersWebSocket(this.req) || this.#config.provider !== undefined) {
         throw new SseProxyError('UPGRADE_NOT_SUPPORTED');
       }
+      // An async `router` or `pathRewrite` may never settle.
+      this.#deadlines.enter('headers');
       this.#services.upstream.upgrade(this);
     } catch (error) {
       this.fail(error);
@@ -183,7 +186,7 @@ export class ProxyUpgrade implements Exchange {
     this.path = path;
     this.#setFields = this.#config.requestHeaders.fieldsFor(this);
     // Ours appends the peer, httpxy's lets the client hide it.
-    this.#isForwarded = Boolean(options.xfwd || this.#config.hpm.xfwd);
+    this.#isForwarded = Boolean(options.xfwd);
     options.xfwd = false;
     // httpxy would leave the client without an answer.
     this.#upgradeTimeout = options.upgradeTimeout;
@@ -211,6 +214,7 @@ export class ProxyUpgrade implements Exchange {
 
   /** http-proxy-middleware's `upgradeTimeout`, from which 0 is none, takes the place of our deadlines. */
   #limitHandshake(timeout: number): void {
+    this.#deadlines.leave();
     if (timeout > 0) this.#timer = setTimeout(() => this.#giveUp('UPSTREAM_TIMEOUT'), Math.min(timeout, 2 ** 31 - 1));
   }
 

@@ -26,6 +26,8 @@ export class UpstreamResponse extends EventEmitter {
   connection: string | undefined;
   /** Whose response it is. */
   attempt: object | undefined;
+  /** The user answers the client (`selfHandleResponse`): what breaks this off breaks the client's response off. */
+  isHandedOver = false;
 
   /** By lower-case name: the name as it was set, and the value. */
   readonly #fields = new Map<string, [name: string, value: string | string[]]>();
@@ -118,11 +120,17 @@ export class UpstreamResponse extends EventEmitter {
     if (this.destroyed) return this;
     this.writableFinished = true;
     if (!this.#hasBody) process.nextTick(this.#onEmpty);
-    return this.destroy();
+    return this.close();
   }
 
-  /** Why does not matter here: what becomes of the source is told by itself. */
+  /** The upstream broke off. Why does not matter here: what becomes of the source is told by itself. */
   destroy(): this {
+    if (this.isHandedOver && !this.destroyed) this.#client.destroy();
+    return this.close();
+  }
+
+  /** Nobody waits for it any more. */
+  close(): this {
     if (this.destroyed) return this;
     this.destroyed = true;
     process.nextTick(() => this.emit('close'));

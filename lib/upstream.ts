@@ -11,11 +11,12 @@ import {
 } from 'http-proxy-middleware';
 import { UpstreamAgent } from './agent.js';
 import type { Attempt } from './attempt.js';
+import { checkTarget } from './confinement.js';
 import { SseProxyError } from './errors.js';
 import { prepareRequestHeaders, prepareUpgradeHeaders } from './headers.js';
 import { awaitHook, harmless, isPromiseLike, runHook, tryHook } from './hooks.js';
 import type { Config } from './options.js';
-import { hasBody, ReplayedBody, takeWhole } from './request-body.js';
+import { hasBody, NO_BODY, ReplayedBody, takeWhole } from './request-body.js';
 import type { ProxyUpgrade } from './upgrade.js';
 import { UpgradeSocket } from './upgrade-socket.js';
 import { UpstreamResponse } from './upstream-response.js';
@@ -37,11 +38,9 @@ export interface Upstream {
 export function createUpstream(config: Config): Upstream {
   const { hpm } = config;
   const pool = new UpstreamAgent();
-  /** By what http-proxy-middleware was given as the response. */
-  const attempts = new Attempts();
   /** By their requests, where http-proxy-middleware hands over nothing else. */
   const upgrades = new WeakMap<IncomingMessage, ProxyUpgrade>();
-  const { plugins = [], ejectPlugins = false, headers = {}, router, pathFilter, pathRewrite, logger } = hpm;
+  const { plugins = [], ejectPlugins = false, router, pathFilter, pathRewrite, logger } = hpm;
   const rewritePath = typeof pathRewrite === 'function' ? pathRewrite : pathRewriter(pathRewrite ?? {});
   // Hooks that are handed the options find in them what was given.
   const isHandedOut = typeof router === 'function' || typeof pathRewrite === 'function';
@@ -51,6 +50,7 @@ export function createUpstream(config: Config): Upstream {
       ? (pathname: string, req: IncomingMessage) =>
           tryHook('pathFilter', () => pathFilter(pathname, req), Boolean, config.logError) ?? false
       : pathFilter;
+  const headers = isHandedOut ? hpm.headers : hpm.headers && fieldsFor(hpm.headers);
   let server: ProxyServer | undefined;
   /** Listeners for errors that only take notice of them: ours, and those of http-proxy-middleware. */
   const bookkeepers = new Set<unknown>();
@@ -69,14 +69,9 @@ export function createUpstream(config: Config): Upstream {
     agent: pool,
     ...hpm,
     ...(target !== undefined && { target }),
-    // httpxy forgets credentials at a redirect to another host only where their names are in lower case.
-    headers: lowerCased(headers),
-    // Ours appends the peer, httpxy's lets the client hide it.
-    xfwd: false,
+    ...(headers !== undefined && { headers }),
     // The middleware sees to it. http-proxy-middleware does so only when its first request has ended: a stream may be long.
     ws: false,
-    // The exchange sees to it. httpxy adds a listener to the client's connection with each of its requests.
-    timeout: 0,
     // Its error response is not wanted, and it writes into streams; what the others are good for is below.
     ejectPlugins: true,
     plugins: [
@@ -85,7 +80,7 @@ export function createUpstream(config: Config): Upstream {
         // With a listener there, httpxy reports failures at once, by this event.
         httpxy.on('error', ignoreError);
         bookkeepers.add(ignoreError);
-        intercept(httpxy, attempts, config, bookkeepers);
+        intercept(httpxy, config, bookkeepers);
       },
       ...(ejectPlugins ? [] : [proxyEventsPlugin as Plugin]),
       ...(ejectPlugins || logger === undefined
@@ -103,18 +98,24 @@ export function createUpstream(config: Config): Upstream {
       pathFilter: (pathname: string, req: IncomingMessage) => upgrades.has(req) || filter(pathname, req),
     }),
     ...(typeof router === 'function' && {
-      router: async (req: IncomingMessage, res: ServerResponse | undefined, options: Options) =>
-        awaitHook('router', () => router(req, realResponse(res), options), attempts.of(res)),
+      router: async (req: IncomingMessage, res: ServerResponse | undefined, options: Options) => {
+        const attempt = attemptOf(res);
+        const routed = awaitHook('router', () => router(req, realResponse(res), withOwnHeaders(options)), attempt);
+        return then(routed, (result) => {
+          // Of no path http-proxy-middleware would ask nobody, and httpxy make this.
+          req.url ||= '/';
+          return result;
+        });
+      },
     }),
     // Runs for every request, after `router`, with the options of this one request.
     pathRewrite: (path, req, res, options) => {
-      const attempt = attempts.of(res);
+      const attempt = attemptOf(res);
       if (attempt === undefined || options === undefined) return pathOfUpgrade(path, req, options ?? {});
       const { target: ownTarget, headers: ownHeaders } = attempt.route;
       // httpxy makes a URL of a string.
       if (ownTarget !== undefined) options.target = ownTarget;
-      if (options.target !== undefined) options.target = withoutUserInfo(options.target);
-      if (ownHeaders !== undefined) options.headers = lowerCased(ownHeaders);
+      if (ownHeaders !== undefined) options.headers = ownHeaders;
       prepareRequestHeaders(attempt.req);
       // The types know functions that are async and such that are not, but none that is either.
       return pathOf(attempt, path, options) as Promise<string>;
@@ -125,12 +126,16 @@ export function createUpstream(config: Config): Upstream {
   function pathOf(attempt: Attempt, path: string, options: Options): string | Promise<string> {
     const { req, res } = attempt;
     const { pathRewrite: own } = attempt.route;
-    const rewrite = () => (own === undefined ? rewritePath(path, req, res, options) : own(path, req));
+    checkTarget(path);
+    const rewrite = () => (own === undefined ? rewritePath(path, req, res, withOwnHeaders(options)) : own(path, req));
     const rewritten = awaitHook('pathRewrite', rewrite, attempt);
     return then(rewritten, (result) => {
-      // `router` may have set a body of its own, which stays as it is.
-      if (options.buffer !== undefined) attempt.body = 'stream';
-      return then(attempt.prepare(typeof result === 'string' ? result : path), (prepared) => {
+      if (options.buffer) {
+        attempt.body = 'stream';
+        attempt.ownBody = { stream: options.buffer as Readable, isShared: options.buffer === hpm.buffer };
+      }
+      // A hook may have written it there instead.
+      return then(attempt.prepare(typeof result === 'string' ? result : (req.url ?? path)), (prepared) => {
         prepare(attempt, options);
         return prepared;
       });
@@ -143,46 +148,76 @@ export function createUpstream(config: Config): Upstream {
     // As in http-proxy-middleware each has a connection of its own, which cannot be one that is dead.
     if (options.agent === (pool as unknown)) options.agent = false;
     prepareUpgradeHeaders(req);
-    const rewritten = await awaitHook('pathRewrite', () => rewritePath(path, req, undefined, options));
-    const result = typeof rewritten === 'string' ? rewritten : path;
+    const rewrite = () => rewritePath(path, req, undefined, withOwnHeaders(options));
+    const rewritten = await awaitHook('pathRewrite', rewrite);
+    // A hook may have written it there instead.
+    const result = typeof rewritten === 'string' ? rewritten : (req.url ?? path);
+    prepareOptions(options);
     upgrades.get(req)?.prepare(result, options);
     return result;
   }
 
+  /** Hooks may change what is in it for their request: it must not be there for the next one. */
+  function withOwnHeaders(options: Options): Options {
+    if (isHandedOut && headers !== undefined && options.headers === headers) options.headers = { ...headers };
+    return options;
+  }
+
+  function prepareOptions(options: Options): void {
+    // httpxy makes the options of its request of this very object, and would find them there with the next one.
+    if (options.ssl) options.ssl = { ...options.ssl };
+    if (options.headers && options.headers !== headers) options.headers = fieldsFor(options.headers);
+  }
+
+  /** By the options of this one request, of which `router` and `pathRewrite` may have changed any. */
   function prepare(attempt: Attempt, options: Options): void {
-    // A user's agent may be the only way out.
-    if (attempt.freshConnection && hpm.agent === undefined) options.agent = false;
+    if (options.target !== undefined) options.target = withoutUserInfo(options.target);
     // httpxy makes a URL of a string, and names it in its errors.
     if (typeof options.forward === 'string') options.forward = new URL(options.forward);
     attempt.mirror = options.forward;
-    if (options.buffer !== undefined) return;
+    prepareOptions(options);
+    // The exchange sees to it. httpxy adds a listener to the client's connection with each of its requests.
+    attempt.limitSilence(options.timeout ?? 0);
+    options.timeout = 0;
+    attempt.isForwarded = takeForwarded(options);
+    options.agent = options.agent === undefined ? pool : options.agent;
+    // A user's agent may be the only way out.
+    if (attempt.freshConnection && options.agent === pool) options.agent = false;
+    if (!options.buffer) prepareBody(attempt, options);
+  }
+
+  /** What httpxy is to send. It pipes the body of the request itself, where nothing else is said. */
+  function prepareBody(attempt: Attempt, options: Options): void {
+    const { req } = attempt;
     // A hook may read the request as it flows upstream.
     if (attempt.body === 'stream' && server?.listenerCount('proxyReq') === 0) {
-      attempt.body = takeWhole(attempt.req, attempt.keptBytes) ?? 'stream';
+      attempt.body = takeWhole(req, attempt.keptBytes) ?? 'stream';
     }
-    if (attempt.body instanceof ReplayedBody) attempt.body.describeIn(attempt.req);
-    // httpxy lets go of a body when an answer comes early: what is to be sent once more must not be the request itself.
-    const isKept = Boolean(attempt.keptBytes) && attempt.body === 'stream' && hasBody(attempt.req);
-    if ((options.forward && options.target) || isKept) options.buffer = attempt.holdBody();
-    else if (attempt.body instanceof ReplayedBody) {
-      options.buffer = hpm.followRedirects ? attempt.body.toStream() : (attempt.body.toPipe() as Readable);
-    } else if (!hasBody(attempt.req) && !hpm.followRedirects) {
-      options.buffer = NO_BODY;
+    const { body } = attempt;
+    const requests = options.forward && options.target ? 2 : 1;
+    if (body instanceof ReplayedBody) {
+      body.describeIn(req);
+      options.buffer = body.toSource(requests) as unknown as Readable;
+    } else if (!hasBody(req)) {
+      options.buffer = NO_BODY as unknown as Readable;
       // A request that was not read to its end fails when its client leaves.
-      attempt.req.resume();
+      req.resume();
+    } else if (requests > 1 || (body === 'stream' && (attempt.keptBytes || options.followRedirects))) {
+      // httpxy lets go of a body when an answer comes early, and with `followRedirects` listens to it for good: what is to be sent
+      // once more must not be the request itself.
+      options.buffer = attempt.holdBody();
     }
   }
 
   function realResponse(res: ServerResponse | undefined): ServerResponse | undefined {
-    return attempts.of(res)?.res ?? res;
+    return attemptOf(res)?.res ?? res;
   }
 
   return {
     send(attempt) {
       let isOurs = true;
-      attempts.add(attempt);
       // Settles when the response closes; failures come as events, or through this `next`.
-      void middleware(attempt.req, attempt.response as ServerResponse, (error) => {
+      void middleware(attempt.req, attempt.response as unknown as ServerResponse, (error) => {
         if (error === undefined) isOurs = false;
         else attempt.onRejected(error);
       });
@@ -202,13 +237,6 @@ export function createUpstream(config: Config): Upstream {
 
 const ignoreError = (): void => {};
 
-/** In the place of a request without a body, which httpxy would pipe for nothing. */
-const NO_BODY = {
-  pipe(request: ClientRequest): ClientRequest {
-    return request.end();
-  },
-} as unknown as Readable;
-
 /** http-proxy-middleware and httpxy would each parse it with each request. */
 function parsedTarget(target: Options['target']): Options['target'] {
   return typeof target === 'string' && URL.canParse(target) ? new URL(target) : target;
@@ -221,8 +249,22 @@ function withoutUserInfo(target: NonNullable<Options['target']>): NonNullable<Op
   return typeof target === 'string' ? withoutIt(target) : target;
 }
 
-function lowerCased<T>(headers: Readonly<Record<string, T>>): Record<string, T> {
-  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
+/** Whether `xfwd` is on: ours appends the peer, httpxy's lets the client hide it. */
+function takeForwarded(options: Options): boolean {
+  const isForwarded = Boolean(options.xfwd);
+  options.xfwd = false;
+  return isForwarded;
+}
+
+/**
+ * `headers` as httpxy is to have them: it forgets credentials at a redirect to another host only where their names are in lower
+ * case, and tells nobody of a request with `Expect`.
+ */
+function fieldsFor(headers: NonNullable<Options['headers']>): NonNullable<Options['headers']> {
+  const { expect, ...fields } = Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]),
+  );
+  return fields;
 }
 
 /**
@@ -268,9 +310,9 @@ function then<T, U>(value: T | Promise<T>, next: (value: T) => U | Promise<U>): 
  *
  * @param bookkeepers listeners for errors that answer none
  */
-function intercept(server: ProxyServer, attempts: Attempts, config: Config, bookkeepers: ReadonlySet<unknown>): void {
+function intercept(server: ProxyServer, config: Config, bookkeepers: ReadonlySet<unknown>): void {
   const emit = (event: string, ...args: unknown[]): boolean => {
-    const attempt = attempts.of(args[RESPONSE_OF[event] ?? -1]);
+    const attempt = attemptOf(args[RESPONSE_OF[event] ?? -1]);
     if (attempt === undefined) emitUpgradeEvent(event, args);
     else emitAttemptEvent(attempt, event, args);
     return true;
@@ -284,7 +326,7 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config, book
       return;
     }
     if (event === 'start') attempt.onStart(args[2]);
-    if (event === 'proxyReq') prepareRequest(attempt, args[0] as ClientRequest, (args[3] as Options).buffer);
+    if (event === 'proxyReq') prepareRequest(attempt, args[0] as ClientRequest, args[3] as Options);
     if (event === 'proxyRes') attempt.onResponse(args[0] as IncomingMessage);
     if (event === 'econnreset') attempt.fail(args[0]);
     if (server.listenerCount(event as 'error') > 0) {
@@ -301,9 +343,9 @@ function intercept(server: ProxyServer, attempts: Attempts, config: Config, book
   }
 
   /** Called by Node's agent: what is thrown here would end the process. */
-  function prepareRequest(attempt: Attempt, request: ClientRequest, body: unknown): void {
+  function prepareRequest(attempt: Attempt, request: ClientRequest, options: Options): void {
     try {
-      attempt.onRequest(request, config, body);
+      attempt.onRequest(request, config, options);
     } catch (cause) {
       attempt.fail(new SseProxyError('PROXY_FAILED', { cause }));
       request.on('error', () => {}).destroy();
@@ -402,19 +444,7 @@ const RESPONSE_OF: Readonly<Record<string, number>> = {
   econnreset: 2,
 };
 
-/** The attempts by what http-proxy-middleware was given as the response. */
-class Attempts {
-  /** Of Express's own responses. A WeakMap of all would cost more than all else: every minor collection goes through it. */
-  readonly #ofUsers = new WeakMap<object, Attempt>();
-
-  add(attempt: Attempt): void {
-    const { response } = attempt;
-    if (response instanceof UpstreamResponse) response.attempt = attempt;
-    else this.#ofUsers.set(response, attempt);
-  }
-
-  of(response: unknown): Attempt | undefined {
-    if (response instanceof UpstreamResponse) return response.attempt as Attempt | undefined;
-    return typeof response === 'object' && response !== null ? this.#ofUsers.get(response) : undefined;
-  }
+/** By what http-proxy-middleware was given as the response. */
+function attemptOf(response: unknown): Attempt | undefined {
+  return response instanceof UpstreamResponse ? (response.attempt as Attempt | undefined) : undefined;
 }

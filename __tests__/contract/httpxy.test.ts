@@ -13,6 +13,8 @@ import { closeAll, listen, onCleanUp, rawUpstream, readAll, request, upstream } 
 
 afterEach(closeAll);
 
+const LISTENED = ['data', 'end', 'error'];
+
 /** Sends one request through http-proxy-middleware into `response`, and answers its client when the promise has settled. */
 async function into(
   response: PlainResponse,
@@ -60,6 +62,35 @@ function keepAliveAgent(): http.Agent {
   onCleanUp(() => agent.destroy());
   return agent;
 }
+
+describe('a `buffer`', () => {
+  it.each([
+    ['is piped, once for each request that is made', {}, ['pipe']],
+    ['is listened to with followRedirects: to data, then to end, then to error', { followRedirects: true }, LISTENED],
+  ])('%s', async (_name, options, expected) => {
+    const { url, received } = await recorder();
+    const mirror = await recorder();
+    const calls: string[] = [];
+    const source = {
+      pipe(request: ClientRequest): void {
+        calls.push('pipe');
+        request.end('body');
+      },
+      on(event: string, listener: (chunk?: Buffer) => void): void {
+        calls.push(event);
+        if (event === 'data') listener(Buffer.from('body'));
+        if (event === 'end') listener();
+      },
+    } as unknown as Readable;
+    const headers = { 'content-length': '4' };
+    const init = { method: 'POST', headers, body: 'body' };
+    await exchange((await hpmApp({ target: url, buffer: source, ...options })).url, init);
+    expect(calls.splice(0)).toEqual(expected);
+    await exchange((await hpmApp({ target: url, forward: mirror.url, buffer: source, ...options })).url, init);
+    expect(calls).toEqual(['pipe', ...expected]);
+    expect(received.map(({ body }) => body.toString())).toEqual(['body', 'body']);
+  });
+});
 
 describe('the response object', () => {
   it('may be any Writable: gets status, reason, fields and body', async () => {
