@@ -307,7 +307,8 @@ function witness(): Witness {
     onFinish: tell('onFinish'),
     on: {
       start: (_req, _res, target) => tell('start')(target),
-      error: (error, _req, _res, target) => tell('error')(error, target),
+      // By its parameters it does not answer, and is not waited for.
+      error: (...[error, , , target]) => tell('error')(error, target),
       econnreset: (error, _req, _res, target) => tell('econnreset')(error, target),
     },
   };

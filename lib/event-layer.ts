@@ -118,16 +118,14 @@ export class EventLayer {
     const { format, reportsErrors } = this.#plan;
     this.#flush();
     if (!reportsErrors || this.#boundary?.isReached !== true || this.#hasEnded()) return;
-    const provider = this.#provider;
-    const event =
-      provider &&
-      tryHook(
-        'errorEvent',
-        () => provider.errorEvent(error, this.#exchange),
-        (fields) => written(format, fields),
-        this.#config.logError,
-      );
-    this.#insert(Buffer.from(event ?? written(format, { event: 'error', data: JSON.stringify(error) })));
+    const own = { event: 'error', data: JSON.stringify(error) };
+    const block = tryHook(
+      'errorEvent',
+      () => this.#provider?.errorEvent(error, this.#exchange),
+      (fields: EventFields | null | undefined) => written(format, fields ?? own),
+      this.#config.logError,
+    );
+    if (block !== undefined) this.#insert(Buffer.from(block));
   }
 
   /** An answer that was there to its end is not to be called failed. Where nobody reads it, the last chunk tells. */

@@ -140,7 +140,7 @@ export interface Provider {
   errorStatus?(event: StreamEvent): number | undefined;
   /** Takes from an event of a stream, or from a whole JSON answer, what it tells. What it throws is logged. */
   read(event: StreamEvent, reading: Reading): void;
-  /** The event that says in the middle of a stream that it has failed. Synchronous; where it fails, that is logged, and it is ours. */
+  /** The event that says in the middle of a stream that it has failed. Synchronous; where it fails, that is logged, and none is sent. */
   errorEvent(failure: ProviderFailure, exchange: Exchange): EventFields;
   /** The JSON body that says so instead of an answer. Synchronous; where it fails, that is logged, and it is ours. */
   errorBody(failure: ProviderFailure, exchange: Exchange): unknown;
