@@ -1,10 +1,13 @@
 import { once } from 'node:events';
 import http, { type IncomingMessage } from 'node:http';
+import https from 'node:https';
 import net, { type Socket } from 'node:net';
 import { describe, expect, it, jest } from '@jest/globals';
-import type { SseProxyOptions } from '../lib/index.js';
+import { WebSocket } from 'ws';
+import { createSseProxy, type SseProxyOptions } from '../lib/index.js';
 import { stopTheClock } from './support/clock.js';
-import { proxyApp, rawExchange, rawUpstream } from './support/servers.js';
+import { certificate } from './support/reference.js';
+import { listen, onCleanUp, proxyApp, rawExchange, rawUpstream, readAll } from './support/servers.js';
 import {
   closeAndWatchEachTest,
   closedPort,
@@ -22,6 +25,11 @@ import { echo, echoUpstream, failed, handshake, opened, upgradeServer } from './
 closeAndWatchEachTest();
 
 const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
+
+const LEAVING: [string, (socket: Socket) => void][] = [
+  ['FIN', (socket) => void socket.end()],
+  ['RST', (socket) => void socket.resetAndDestroy()],
+];
 
 /** An upstream that leaves handshakes unanswered; and the connections on which they came. */
 async function silentUpstream(): Promise<{ url: string; sockets: Set<Socket>; arrived: Queue<Socket> }> {
@@ -42,11 +50,6 @@ async function rawTunnels(): Promise<{ url: string; sockets: Set<Socket>; arrive
 }
 
 describe('a client that leaves while its WebSocket handshake is pending', () => {
-  const LEAVING: [string, (socket: Socket) => void][] = [
-    ['FIN', (socket) => void socket.end()],
-    ['RST', (socket) => void socket.resetAndDestroy()],
-  ];
-
   it.each(LEAVING)('ends the upstream request at once: %s', async (_name, leave) => {
     const { url, sockets, arrived } = await silentUpstream();
     const errors: unknown[] = [];
@@ -141,6 +144,31 @@ describe('the deadlines of a WebSocket handshake', () => {
     await until(() => sockets.size === 0 && proxy.active === 0);
     // As http-proxy-middleware tells it.
     expect(errors).toEqual(['ERR_UPSTREAM_UPGRADE_TIMEOUT']);
+  });
+
+  it('connect: is a 504 where TLS is not established in time', async () => {
+    const { url, sockets } = await silentUpstream();
+    const { port } = await upgradeServer({ target: url.replace('http', 'https'), timeouts: { connect: 50 } });
+    const { text } = await rawExchange(port, handshake());
+    expect(JSON.parse(text.split('\r\n\r\n')[1] ?? '').error.code).toBe('UPSTREAM_CONNECT_TIMEOUT');
+    await until(() => sockets.size === 0);
+  });
+
+  it('upgradeTimeout: may be set by `router` for one handshake, and 0 is none', async () => {
+    const { url, arrived } = await silentUpstream();
+    const { port, url: address } = await upgradeServer({
+      target: url,
+      timeouts: { headers: 20 },
+      router: (req, _res, options) => {
+        options.upgradeTimeout = req.url === '/none' ? 0 : 50;
+        return url;
+      },
+    });
+    const socket = await rawClient(port);
+    socket.socket.write(handshake('/none'));
+    await arrived.next();
+    expect((await failed(address)).message).toContain('504');
+    expect(socket.text()).toBe('');
   });
 
   it('are over with the handshake: an open WebSocket may be silent', async () => {
@@ -481,7 +509,7 @@ describe('a WebSocket handshake behind other requests of its connection', () => 
     expect(rest).toMatch(second);
   });
 
-  it('is over when its client leaves before that', async () => {
+  it.each(LEAVING)('is over, and they are, when its client leaves before that: %s', async (_name, leave) => {
     const stream = signal<http.ServerResponse>();
     const { url, handshakes } = await echoUpstream(http.createServer((_req, res) => stream.resolve(res)));
     const { port, proxy, server } = await upgradeServer({ target: url });
@@ -489,10 +517,50 @@ describe('a WebSocket handshake behind other requests of its connection', () => 
     client.socket.write(`GET /first HTTP/1.1\r\nHost: a\r\n\r\n${handshake()}`);
     (await stream.promise).write('one');
     await client.until('one');
-    client.socket.resetAndDestroy();
+    leave(client.socket);
     await until(() => proxy.active === 0);
     expect(handshakes).toEqual([]);
     expect(await connections(server)).toBe(0);
+  });
+
+  it('closes the connection, but not in the middle of an answer, when its time is over before that', async () => {
+    const stream = signal<http.ServerResponse>();
+    const { url } = await echoUpstream(http.createServer((_req, res) => stream.resolve(res)));
+    const own = await upgradeServer({ target: url });
+    const late = createSseProxy({ target: url, timeouts: { total: 20 } });
+    own.server.prependListener('upgrade', (req, socket, head) => late.upgrade(req, socket as Socket, head));
+    const client = await rawClient(own.port);
+    client.socket.write(`GET /first HTTP/1.1\r\nHost: a\r\n\r\n${handshake()}`);
+    const res = await stream.promise;
+    res.write('one');
+    await client.until('one');
+    await until(() => late.active === 0);
+    res.end('two');
+    expect((await client.end()).text).toMatch(/one\r\n3\r\ntwo\r\n0\r\n\r\n$/);
+  });
+});
+
+describe('a server with TLS', () => {
+  it('has WebSockets, and refusals that are read to their end', async () => {
+    const { url } = await echoUpstream();
+    const proxy = createSseProxy({ target: url, allow: ['GET /chat'] });
+    const server = https.createServer(await certificate());
+    server.on('upgrade', (req, socket, head) => proxy.upgrade(req, socket as Socket, head));
+    const port = await listen(server);
+    const connected = (path: string): WebSocket => {
+      const socket = new WebSocket(`wss://127.0.0.1:${port}${path}`, { rejectUnauthorized: false });
+      socket.on('error', () => {});
+      onCleanUp(() => socket.terminate());
+      return socket;
+    };
+    const socket = connected('/chat');
+    await once(socket, 'open');
+    expect(await echo(socket, 'hello')).toBe('hello');
+    const [, response] = await once(connected('/other'), 'unexpected-response');
+    expect(response.statusCode).toBe(404);
+    expect(JSON.parse(String(await readAll(response))).error.code).toBe('NOT_FOUND');
+    socket.close();
+    await until(() => proxy.active === 0);
   });
 });
 

@@ -123,6 +123,7 @@ export class ProxyUpgrade implements Exchange {
     // For good: what a listener of the user's writes too late must not end the process.
     socket.on('error', () => {});
     socket.once('close', this.#onClosed);
+    socket.once('end', this.#onLeft);
     // Unread, it would hide that the client leaves.
     socket.on('data', this.#keep);
     // From Node 26 on a handshake can have a body. It is for nobody.
@@ -137,7 +138,6 @@ export class ProxyUpgrade implements Exchange {
       this.#hasTurn = true;
       if (socket.destroyed || socket.readableEnded) this.#end();
       if (this.#isOver) return;
-      socket.once('end', this.#onLeft);
       // As httpxy does.
       socket.setTimeout(0);
       socket.setNoDelay(true);
@@ -166,9 +166,11 @@ export class ProxyUpgrade implements Exchange {
     if (this.#earlySize > EARLY_BYTES) this.socket.pause();
   };
 
-  /** It has closed its side of the connection, before it was answered. */
+  /** It has closed its side of the connection. Before it is answered that is to leave, as it is to Node's server. */
   readonly #onLeft = (): void => {
-    if (!this.#response.headersSent && !this.#isClosing) this.#end();
+    if (this.#response.headersSent || this.#isClosing) return;
+    this.#end();
+    this.socket.destroy();
   };
 
   readonly #onClosed = (): void => this.#end();
@@ -446,6 +448,7 @@ export class ProxyUpgrade implements Exchange {
     socket.removeListener('close', this.#onClosed);
     socket.removeListener('end', this.#onLeft);
     socket.removeListener('data', this.#keep);
+    // It may be in the middle of another answer.
     if (this.#hasTurn) socket.destroy();
     else void turnOn(socket).then(() => socket.destroy());
     // httpxy waits for it.
