@@ -3,15 +3,16 @@ import http, { type IncomingMessage, type RequestListener, type ServerResponse }
 import http2 from 'node:http2';
 import type net from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
-import { describe, expect, it } from '@jest/globals';
+import { describe, it } from '@jest/globals';
 import express from 'express';
 import fc from 'fast-check';
 import { createSseProxy, type SseProxy, type SseProxyOptions } from '../../lib/index.js';
 import { openaiCompatible } from '../../lib/providers/index.js';
-import { runs, TIMEOUT } from '../support/fuzz.js';
+import { RUNS, runs, TIMEOUT } from '../support/fuzz.js';
 import { closeAndWatchEachTest, turns, watchProcess } from '../support/watch.js';
 import { http1Client, http2Client, type WorldClient } from '../support/world-clients.js';
 import {
+  anyStubbornWorld,
   anyWorld,
   COMMENT,
   describeWorld,
@@ -175,8 +176,9 @@ class Watch {
     }, TICK);
   }
 
-  get isStill(): boolean {
-    return this.#still >= REST;
+  /** Nobody waits for another any more, and nothing moves all the same. */
+  get isQuiet(): boolean {
+    return this.#still >= 3 * REST;
   }
 
   /** Whether it came to that, with all that has moved meanwhile. */
@@ -196,36 +198,49 @@ class Watch {
 }
 
 function clientOf(world: World, ids: string[], port: number, moved: () => void): WorldClient | Promise<WorldClient> {
-  const { front, sending, window, leaves, readsSlowly } = world;
+  const { front, sending, window, leaves, reads } = world;
   const requests = ids.map((id, i) => sentOf(world, i, id));
-  if (front === 'http2') return http2Client({ port, requests, window, leaves, readsSlowly, moved });
-  return http1Client({ port, requests, sending, leaves, readsSlowly, moved });
+  if (front === 'http2') return http2Client({ port, requests, window, leaves, reads, moved });
+  return http1Client({ port, requests, sending, leaves, reads, moved });
 }
 
 let count = 0;
 
-/** All that is wrong with it. */
-async function faultsOf(world: World, upstream: WorldUpstream): Promise<string[]> {
+interface Running {
+  events: Events;
+  watch: Watch;
+  front: Front;
+  client: WorldClient;
+  /** What does not come to that is a fault. */
+  expectSoon(what: string, condition: () => boolean): Promise<void>;
+}
+
+async function start(world: World, upstream: WorldUpstream): Promise<Running> {
   count += 1;
   const ids = world.requests.map((_asked, i) => `w${count}r${i}`);
-  const events: Events = upstream.begin(world, ids);
+  const events = upstream.begin(world, ids);
   const watch = new Watch(events);
   const front = await frontOf(world, events, upstream.url);
   // Heartbeats never come to rest.
   const client = await clientOf(world, ids, front.port, world.options.heartbeat ? () => {} : () => events.moved());
-  const expectSoon = async (what: string, condition: () => boolean): Promise<void> => {
-    if (!(await watch.until(condition))) events.faults.push(`never: ${what}`);
+  return {
+    ...{ events, watch, front, client },
+    async expectSoon(what, condition) {
+      if (!(await watch.until(condition))) events.faults.push(`never: ${what}`);
+    },
   };
-  const { proxy, server, sockets } = front;
-  await expectSoon('every response has ended', () => client.isSettled || (watch.isStill && client.mayGiveUp));
-  if (!client.isSettled) client.giveUp();
-  await expectSoon('no exchange is left', () => proxy.active === 0);
-  // For bytes that nobody has asked for.
-  await turns(3);
+}
+
+/** Nothing is left of it, and all that was wrong with it. */
+async function finish(
+  { events, watch, front, client, expectSoon }: Running,
+  upstream: WorldUpstream,
+): Promise<string[]> {
+  const { proxy, server, sockets, drained } = front;
   await client.close();
   await expectSoon('no exchange is left behind its client', () => proxy.active === 0);
   let isDrained = false;
-  void Promise.all([front.drained, proxy.drain({ grace: 1 })]).then(() => {
+  void Promise.all([drained, proxy.drain({ grace: 1 })]).then(() => {
     isDrained = true;
   });
   await expectSoon('drain() has resolved', () => isDrained);
@@ -243,8 +258,56 @@ async function faultsOf(world: World, upstream: WorldUpstream): Promise<string[]
     got: client.got,
     hasLeft: client.hasLeft,
     givenUp: client.givenUp,
-    hasDrained: front.drained !== undefined,
+    isBroken: client.faults.length > 0,
+    hasDrained: drained !== undefined,
   });
+}
+
+/** All that is wrong with a world whose client leaves when it has what it can get. */
+async function faultsOf(world: World, upstream: WorldUpstream): Promise<string[]> {
+  const running = await start(world, upstream);
+  const { watch, front, client, expectSoon } = running;
+  await watch.until(() => client.isSettled || (watch.isQuiet && client.mayGiveUp));
+  client.giveUp();
+  await expectSoon('every response has ended', () => client.isSettled);
+  await expectSoon('no exchange is left', () => front.proxy.active === 0);
+  // For bytes that nobody has asked for.
+  await turns(3);
+  return finish(running, upstream);
+}
+
+/** Behind its grace period, the most that `drain()` may take, whatever clients do. Milliseconds. */
+const DRAIN_MARGIN = 10_000;
+
+/** Of worlds that wait. */
+const BATCH = 40;
+
+/** All that is wrong with a world whose client does not leave, as long as the proxy is not drained. */
+async function faultsOfStubborn(world: World): Promise<string[]> {
+  const upstream = new WorldUpstream();
+  await upstream.listen();
+  const running = await start(world, upstream);
+  const { events, watch, front, client } = running;
+  await watch.until(() => watch.isQuiet);
+  const grace = world.drains?.grace ?? 0;
+  front.drained ??= front.proxy.drain({ grace });
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, grace + DRAIN_MARGIN, 'late');
+  });
+  if ((await Promise.race([front.drained, late])) === 'late') {
+    events.faults.push(`drain() has not resolved in ${DRAIN_MARGIN} ms: ${front.proxy.active} active`);
+  }
+  clearTimeout(timer);
+  client.giveUpAll();
+  const faults = await finish(running, upstream);
+  upstream.server.close();
+  return faults;
+}
+
+function report(world: World, faults: readonly string[], incidents: unknown[]): void {
+  const all = [...faults, ...incidents.splice(0).map((incident) => (incident as Error)?.stack ?? String(incident))];
+  if (all.length > 0) throw new Error(`${describeWorld(world)}\n${all.join('\n')}\n`);
 }
 
 describe('whole connections at random', () => {
@@ -255,14 +318,30 @@ describe('whole connections at random', () => {
       await upstream.listen();
       const incidents = watchProcess();
       await fc.assert(
-        fc.asyncProperty(anyWorld, async (world) => {
-          const faults = await faultsOf(world, upstream);
-          faults.push(...incidents.splice(0).map((incident) => `incident: ${(incident as Error)?.stack ?? incident}`));
-          if (faults.length > 0) throw new Error(`${describeWorld(world)}\n${faults.join('\n')}\n`);
-        }),
+        fc.asyncProperty(anyWorld, async (world) => report(world, await faultsOf(world, upstream), incidents)),
         runs(),
       );
-      expect(incidents).toEqual([]);
+    },
+    TIMEOUT,
+  );
+
+  it(
+    'drain() resolves soon after its grace period, whatever clients do that do not leave',
+    async () => {
+      const incidents = watchProcess();
+      // All at once, since each may have to wait for some seconds; and none is made smaller, which would take minutes.
+      const worlds = fc
+        .noShrink(fc.array(anyStubbornWorld, { minLength: BATCH, maxLength: BATCH }))
+        .map((batch) => Object.assign(batch, { [fc.toStringMethod]: () => 'that of the error' }));
+      await fc.assert(
+        fc.asyncProperty(worlds, async (batch) => {
+          const all = await Promise.all(batch.map(async (world) => ({ world, faults: await faultsOfStubborn(world) })));
+          const [first] = all;
+          const { world, faults } = all.find((each) => each.faults.length > 0) ?? (first as (typeof all)[0]);
+          report(world, faults, incidents);
+        }),
+        { ...runs(), numRuns: Math.ceil(RUNS / 2_000), timeout: 60_000 },
+      );
     },
     TIMEOUT,
   );

@@ -53,10 +53,12 @@ export interface WorldClient {
   givenUp: Set<number>;
   /** Every response has come to its end, or cannot come any more. */
   readonly isSettled: boolean;
-  /** What has not is an upload that never ends, or waits behind one. */
+  /** What has not may wait for an upload that never ends. */
   readonly mayGiveUp: boolean;
-  /** What is left of it is an upload that never ends: gives that up. */
+  /** Gives up the uploads that never end. */
   giveUp(): void;
+  /** Whatever it is that is left. */
+  giveUpAll(): void;
   close(): Promise<void>;
 }
 
@@ -264,18 +266,20 @@ export function requestBytes(sent: Sent): { head: string; body: string } {
   return { head, body: `${chunk}${isEndless ? '' : '0\r\n\r\n'}` };
 }
 
+const BAD_REQUEST = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n';
+
 export interface Http1Plan {
   port: number;
   requests: readonly Sent[];
   /** All at once, each when the one before was answered, or in pieces that begin and end anywhere. */
   sending: 'at once' | 'in turn' | number[];
   leaves: Leaving | undefined;
-  readsSlowly: boolean;
+  reads: 'at once' | 'slowly' | 'never';
   /** Called whenever something has happened. */
   moved(): void;
 }
 
-export function http1Client({ port, requests, sending, leaves, readsSlowly, moved }: Http1Plan): WorldClient {
+export function http1Client({ port, requests, sending, leaves, reads, moved }: Http1Plan): WorldClient {
   const reader = new ResponsesReader(requests.map(({ method }) => method));
   const socket = net.connect({ port, host: '127.0.0.1', noDelay: true });
   const givenUp = new Set<number>();
@@ -295,10 +299,11 @@ export function http1Client({ port, requests, sending, leaves, readsSlowly, move
   };
   socket.on('data', (chunk) => {
     size += chunk.length;
-    reader.push(chunk);
+    // Node's own, to half a request that nothing follows.
+    if (!(hasLeft || socket.writableEnded) || chunk.toString() !== BAD_REQUEST) reader.push(chunk);
     leave();
     happened();
-    if (readsSlowly) {
+    if (reads === 'slowly') {
       socket.pause();
       void turns(3).then(() => socket.resume());
     }
@@ -347,6 +352,7 @@ export function http1Client({ port, requests, sending, leaves, readsSlowly, move
       write(all.slice(places[i - 1] ?? 0, end));
     }
   };
+  if (reads === 'never') socket.pause();
   socket.once('connect', () => {
     leave();
     void send();
@@ -361,8 +367,13 @@ export function http1Client({ port, requests, sending, leaves, readsSlowly, move
     get isSettled() {
       return isClosed || reader.count >= requests.length || reader.faults.length > 0;
     },
-    mayGiveUp: requests.some(({ isEndless }) => isEndless),
+    mayGiveUp: requests.at(-1)?.isEndless === true,
     giveUp() {
+      const last = requests.length - 1;
+      if (reader.got[last]?.isComplete !== true) givenUp.add(last);
+      if (requests[last]?.isEndless === true) socket.destroy();
+    },
+    giveUpAll() {
       hasLeft = true;
       socket.destroy();
     },
@@ -418,19 +429,12 @@ export interface Http2Plan {
   requests: readonly Sent[];
   window: number;
   leaves: Leaving | undefined;
-  readsSlowly: boolean;
+  reads: 'at once' | 'slowly' | 'never';
   moved(): void;
 }
 
 /** With a relay in between, which sees the frames: of an end without END_STREAM Node's client makes the end of a body. */
-export async function http2Client({
-  port,
-  requests,
-  window,
-  leaves,
-  readsSlowly,
-  moved,
-}: Http2Plan): Promise<WorldClient> {
+export async function http2Client({ port, requests, window, leaves, reads, moved }: Http2Plan): Promise<WorldClient> {
   const frames = new FrameReader();
   const sockets: Socket[] = [];
   let size = 0;
@@ -473,9 +477,7 @@ export async function http2Client({
   });
   const got = requests.map((): Got => ({ ...nothing(), early: [], framing: 'frames' }));
   const givenUp = new Set<number>();
-  const streams = requests.map((sent, i) =>
-    ask(session, sent, got[i] as Got, readsSlowly, moved, () => givenUp.add(i)),
-  );
+  const streams = requests.map((sent, i) => ask(session, sent, got[i] as Got, reads, moved, () => givenUp.add(i)));
   const isOver = (i: number): boolean => {
     const stream = streams[i] as ClientHttp2Stream;
     return stream.closed || (stream.id !== undefined && frames.ended.has(stream.id) && stream.readableEnded);
@@ -496,15 +498,17 @@ export async function http2Client({
       finish();
       return isClosed || requests.every((_sent, i) => isOver(i));
     },
-    get mayGiveUp() {
-      return requests.every(({ isEndless }, i) => isEndless || isOver(i));
-    },
+    mayGiveUp: requests.some(({ isEndless }) => isEndless),
     giveUp() {
       for (const [i, stream] of streams.entries()) {
-        if (stream.closed) continue;
-        givenUp.add(i);
+        if (stream.closed || requests[i]?.isEndless !== true) continue;
+        if (stream.id === undefined || !frames.ended.has(stream.id)) givenUp.add(i);
         stream.close(requests[i]?.resets?.code ?? http2.constants.NGHTTP2_CANCEL);
       }
+    },
+    giveUpAll() {
+      hasLeft = true;
+      session.destroy();
     },
     async close() {
       finish();
@@ -522,7 +526,7 @@ function ask(
   session: ClientHttp2Session,
   sent: Sent,
   got: Got,
-  readsSlowly: boolean,
+  reads: Http2Plan['reads'],
   moved: () => void,
   gaveUp: () => void,
 ): ClientHttp2Stream {
@@ -562,11 +566,12 @@ function ask(
     got.body += chunk.toString('latin1');
     moved();
     reset();
-    if (!readsSlowly || stream.closed) return;
+    if (reads !== 'slowly' || stream.closed) return;
     stream.pause();
     void turns(3).then(() => stream.resume());
   });
   stream.on('error', () => {}).once('close', moved);
+  if (reads === 'never') stream.pause();
   if (body !== undefined) {
     if (body !== '') stream.write(body, 'latin1');
     if (!isEndless) stream.end();

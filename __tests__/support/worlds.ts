@@ -18,7 +18,9 @@ export interface World {
   sending: 'at once' | 'in turn' | number[];
   /** Of HTTP/2: what a stream may bring before its client has read of it. Bytes. */
   window: number;
-  readsSlowly: boolean;
+  reads: 'at once' | 'slowly' | 'never';
+  /** Of HTTP/1.1: what the last request says of the connection. */
+  ends: 'keeps' | 'closes' | '1.0';
   leaves: Leaving | undefined;
   /** When so many requests have come. */
   drains: { at: number; grace: number } | undefined;
@@ -57,6 +59,8 @@ interface Asked {
   body: number | undefined;
   framing: 'length' | 'chunked';
   expects: boolean;
+  /** Over HTTP/1.1 only the last one can be. */
+  isEndless: boolean;
   /** What the upstream says to the first attempt (or to the request that a redirect leads to), the second, and so on. */
   answers: Answer[];
   /** A pooled connection turns out to be dead. */
@@ -85,6 +89,9 @@ interface Answer {
 }
 
 // --- what there may be ------------------------------------------------------------------------------------------------
+
+/** Requests of one connection. */
+const MOST = 6;
 
 /** The first of them most of the time, and wherever it does not matter. */
 const seldom = <T>(usual: T, ...others: T[]): fc.Arbitrary<T> => {
@@ -129,107 +136,129 @@ const TRAILERS = ['X-Sum: 1', 'HTTP2-Settings: x', 'Keep-Alive: 1', 'Upgrade: x'
 
 const sizes = fc.oneof({ weight: 7, arbitrary: fc.nat(150) }, fc.nat(25_000));
 
-const anyAnswer = (count: number): fc.Arbitrary<Answer> =>
-  fc.record({
-    status: seldom(200, 204, 304, 404),
-    hints: seldom(0, 1, 2),
-    type: fc.constantFrom('sse', 'sse', 'json', 'text'),
-    framing: fc.constantFrom('chunked', 'chunked', 'length', 'close'),
-    pieces: fc.array(sizes, { maxLength: 5 }),
-    gap: fc.constantFrom(0, 1, 3),
-    fields: fc.oneof({ weight: 4, arbitrary: fc.constant<string[]>([]) }, fc.subarray(FIELDS, { maxLength: 3 })),
-    trailers: fc.oneof({ weight: 4, arbitrary: fc.constant<string[]>([]) }, fc.subarray(TRAILERS, { maxLength: 2 })),
-    isEarly: seldom(false, true, true),
-    closes: seldom(false, true),
-    cut: fc.oneof(
-      { weight: 5, arbitrary: fc.constant(undefined) },
-      fc.record({ at: aShare, by: fc.constantFrom('end' as const, 'reset' as const) }),
-    ),
-    holds: fc.oneof(
-      { weight: 3, arbitrary: fc.constant(undefined) },
-      fc.record({ at: fc.constantFrom('end' as const, 'head' as const), for: fc.nat(count - 1) }),
-    ),
-  });
+const anyAnswer: fc.Arbitrary<Answer> = fc.record({
+  status: seldom(200, 204, 304, 404),
+  hints: seldom(0, 1, 2),
+  type: fc.constantFrom('sse', 'sse', 'json', 'text'),
+  framing: fc.constantFrom('chunked', 'chunked', 'length', 'close'),
+  pieces: fc.array(sizes, { maxLength: 5 }),
+  gap: fc.constantFrom(0, 1, 3),
+  fields: fc.oneof({ weight: 4, arbitrary: fc.constant<string[]>([]) }, fc.subarray(FIELDS, { maxLength: 3 })),
+  trailers: fc.oneof({ weight: 4, arbitrary: fc.constant<string[]>([]) }, fc.subarray(TRAILERS, { maxLength: 2 })),
+  isEarly: seldom(false, true, true),
+  closes: seldom(false, true),
+  cut: fc.oneof(
+    { weight: 5, arbitrary: fc.constant(undefined) },
+    fc.record({ at: aShare, by: fc.constantFrom('end' as const, 'reset' as const) }),
+  ),
+  holds: fc.oneof(
+    { weight: 3, arbitrary: fc.constant(undefined) },
+    fc.record({ at: fc.constantFrom('end' as const, 'head' as const), for: fc.nat(MOST - 1) }),
+  ),
+});
 
 /** In front of an answer: what a retry or a redirect leads away from. */
-const anyPrelude = (count: number): fc.Arbitrary<Answer> =>
-  fc
-    .tuple(anyAnswer(count), fc.constantFrom(302, 503, 302, 307, 303, 500))
-    .map(([answer, status]) => ({ ...answer, status, pieces: answer.pieces.slice(0, 1) }));
+const anyPrelude: fc.Arbitrary<Answer> = fc
+  .tuple(anyAnswer, fc.constantFrom(302, 503, 302, 307, 303, 500))
+  .map(([answer, status]) => ({ ...answer, status, pieces: answer.pieces.slice(0, 1) }));
 
-const anyAsked = (count: number): fc.Arbitrary<Asked> => {
-  const answers = fc.tuple(
-    fc.oneof({ weight: 3, arbitrary: fc.constant([]) }, fc.array(anyPrelude(count), { minLength: 1, maxLength: 2 })),
-    anyAnswer(count),
-  );
-  return fc
-    .record({
-      method: fc.constantFrom('GET', 'HEAD', 'POST', 'GET', 'POST', 'HEAD', 'PUT', 'DELETE', 'OPTIONS'),
-      body: fc.oneof({ weight: 6, arbitrary: fc.nat(300) }, fc.constant(undefined), fc.constant(70_000)),
-      framing: fc.constantFrom('length' as const, 'chunked' as const),
-      expects: seldom(false, true),
-      answers: answers.map(([first, last]) => [...first, last]),
-      drops: seldom(false, true),
-      resets: fc.oneof(
-        { weight: 4, arbitrary: fc.constant(undefined) },
-        fc.record({
-          after: fc.oneof(fc.constantFrom(-1, 0), fc.nat(400), fc.nat(20_000)),
-          code: fc.constantFrom(constants.NGHTTP2_CANCEL, constants.NGHTTP2_NO_ERROR),
-        }),
-      ),
-    })
-    .map((asked) => {
-      const hasBody = asked.method !== 'GET' && asked.method !== 'HEAD' && asked.method !== 'OPTIONS';
-      const body = hasBody ? asked.body : undefined;
-      return { ...asked, body, expects: asked.expects && body !== undefined } as Asked;
-    });
-};
+const someAnswers = fc.tuple(
+  fc.oneof({ weight: 3, arbitrary: fc.constant([]) }, fc.array(anyPrelude, { minLength: 1, maxLength: 2 })),
+  anyAnswer,
+);
+
+const anyAsked: fc.Arbitrary<Asked> = fc
+  .record({
+    method: fc.constantFrom('GET', 'HEAD', 'POST', 'GET', 'POST', 'HEAD', 'PUT', 'DELETE', 'OPTIONS'),
+    body: fc.oneof({ weight: 6, arbitrary: fc.nat(300) }, fc.constant(undefined), fc.constantFrom(250, 70_000)),
+    framing: fc.constantFrom('length' as const, 'chunked' as const),
+    expects: seldom(false, true),
+    isEndless: seldom(false, true),
+    answers: someAnswers.map(([first, last]) => [...first, last]),
+    drops: seldom(false, true),
+    resets: fc.oneof(
+      { weight: 4, arbitrary: fc.constant(undefined) },
+      fc.record({
+        after: fc.oneof(fc.constantFrom(-1, 0), fc.nat(400), fc.nat(20_000)),
+        code: fc.constantFrom(constants.NGHTTP2_CANCEL, constants.NGHTTP2_NO_ERROR),
+      }),
+    ),
+  })
+  .map((asked) => {
+    const hasBody = asked.method !== 'GET' && asked.method !== 'HEAD' && asked.method !== 'OPTIONS';
+    const body = hasBody ? asked.body : undefined;
+    const [expects, isEndless] = [asked.expects && body !== undefined, asked.isEndless && body !== undefined];
+    return { ...asked, body, expects, isEndless } as Asked;
+  });
 
 export const anyWorld: fc.Arbitrary<World> = fc
-  .integer({ min: 1, max: 6 })
-  .chain((count) =>
-    fc.record({
-      front: fc.constantFrom('http' as const, 'http2' as const, 'express' as const, 'http2' as const),
-      options: anyOptions,
-      requests: fc.array(anyAsked(count), { minLength: count, maxLength: count }),
-      sending: fc.oneof(
-        { weight: 2, arbitrary: fc.constantFrom('at once' as const, 'in turn' as const) },
-        fc.array(aShare, { minLength: 1, maxLength: 4 }),
-      ),
-      window: fc.constantFrom(65_535, 16_384, 1_024),
-      readsSlowly: seldom(false, true),
-      leaves: fc.oneof(
-        { weight: 5, arbitrary: fc.constant(undefined) },
-        fc.record({
-          after: fc.oneof(fc.nat(600), fc.nat(30_000)),
-          by: fc.constantFrom('end' as const, 'destroy' as const, 'reset' as const),
-        }),
-      ),
-      drains: fc.oneof(
-        { weight: 9, arbitrary: fc.constant(undefined) },
-        fc.record({ at: fc.integer({ min: 1, max: count }), grace: fc.constantFrom(0, 1, 5) }),
-      ),
-    }),
+  .record({
+    front: fc.constantFrom('http' as const, 'http2' as const, 'express' as const, 'http2' as const),
+    options: anyOptions,
+    requests: fc.array(anyAsked, { minLength: 1, maxLength: MOST, size: 'max' }),
+    sending: fc.oneof(
+      { weight: 2, arbitrary: fc.constantFrom('at once' as const, 'in turn' as const) },
+      fc.array(aShare, { minLength: 1, maxLength: 4 }),
+    ),
+    window: fc.constantFrom(65_535, 16_384, 1_024),
+    reads: seldom<World['reads']>('at once', 'slowly'),
+    ends: seldom<World['ends']>('keeps', 'closes', '1.0'),
+    leaves: fc.oneof(
+      { weight: 5, arbitrary: fc.constant(undefined) },
+      fc.record({
+        after: fc.oneof(fc.nat(600), fc.nat(30_000)),
+        by: fc.constantFrom('end' as const, 'destroy' as const, 'reset' as const),
+      }),
+    ),
+    drains: fc.oneof(
+      { weight: 9, arbitrary: fc.constant(undefined) },
+      fc.record({ at: fc.integer({ min: 1, max: MOST }), grace: fc.constantFrom(0, 1, 5) }),
+    ),
+  })
+  .map(withName);
+
+/** Clients that do not read, or that do not end what they send, and do not leave. */
+export const anyStubbornWorld: fc.Arbitrary<World> = fc
+  .tuple(
+    anyWorld,
+    fc.constantFrom('at once' as const, 'never' as const),
+    fc.boolean(),
+    fc.constantFrom(0, 65_535),
+    fc.record({ at: fc.constantFrom(1, 2, 7), grace: fc.constantFrom(0, 5) }),
   )
-  .map((world) => ({ ...world, [fc.toStringMethod]: () => describeWorld(world) }));
+  .map(([world, reads, isLarge, window, drains]) => {
+    const requests = world.requests.map((asked, i) => {
+      const answers = asked.answers.map((answer) => (isLarge && i === 0 ? { ...answer, pieces: [LARGE] } : answer));
+      return { ...asked, answers, isEndless: asked.body !== undefined, resets: undefined };
+    });
+    const sending = world.sending === 'in turn' ? 'at once' : world.sending;
+    return withName({ ...world, requests, sending, reads, window, drains, leaves: undefined });
+  });
+
+/** More than a connection takes whose client does not read. Bytes. */
+const LARGE = 12_000_000;
+
+function withName(world: World): World {
+  return { ...world, [fc.toStringMethod]: () => describeWorld(world) } as World;
+}
 
 // --- what there is ----------------------------------------------------------------------------------------------------
 
 /** For a failure: what is as usual is left out. */
 export function describeWorld(world: World): string {
-  const { front, options, requests, sending, window, readsSlowly, leaves, drains } = world;
+  const { front, options, requests, sending, window, reads, ends, leaves, drains } = world;
   const isHttp2 = front === 'http2';
   const set = Object.entries(options).filter(
     ([name, value]) =>
       value && !['none', 'same', 'plain'].includes(String(value)) && (name !== 'queue' || options.concurrency),
   );
   const lines = [
-    `${front}, ${isHttp2 ? `window ${window}` : `sent ${JSON.stringify(sending)}`}${readsSlowly ? ', reads slowly' : ''}`,
+    `${front}, ${isHttp2 ? `window ${window}` : `sent ${JSON.stringify(sending)}, ${ends}`}, reads ${reads}`,
     ...(set.length > 0 ? [set.map(([name, value]) => `${name}: ${JSON.stringify(value)}`).join(', ')] : []),
     ...requests.map((asked, i) => {
-      const { method, body, framing, expects, answers, drops, resets } = asked;
+      const { method, body, framing, expects, isEndless, answers, drops, resets } = asked;
       const is = `${i}. ${method}${body === undefined ? '' : ` with ${body} bytes by ${framing}`}${expects ? ', expects 100' : ''}`;
-      const happens = `${drops ? ', dropped once' : ''}${isHttp2 && resets ? `, reset ${JSON.stringify(resets)}` : ''}`;
+      const happens = `${isEndless && (isHttp2 || isLast(world, i)) ? ', without end' : ''}${drops ? ', dropped once' : ''}${isHttp2 && resets ? `, reset ${JSON.stringify(resets)}` : ''}`;
       return `${is}${happens} -> ${answers.map(describeAnswer).join(' -> ')}`;
     }),
     ...(leaves ? [`the client leaves: ${JSON.stringify(leaves)}`] : []),
@@ -258,11 +287,18 @@ const TYPES = { sse: 'text/event-stream', json: 'application/json', text: 'text/
 export const bodyOfRequest = (id: string, size: number): string =>
   `${id},`.repeat(Math.ceil(size / (id.length + 1))).slice(0, size);
 
+const isLast = ({ requests }: World, i: number): boolean => i === requests.length - 1;
+
 /** The request as its client sends it. */
-export function sentOf({ requests }: World, i: number, id: string): Sent {
-  const { method, body, framing, expects, resets } = requests[i] as Asked;
+export function sentOf(world: World, i: number, id: string): Sent {
+  const { method, body, framing, expects, isEndless, resets } = world.requests[i] as Asked;
+  const isEnd = world.front !== 'http2' && isLast(world, i);
+  const isOld = isEnd && world.ends === '1.0';
   return {
-    ...{ method, path: `/${id}`, version: '1.1', framing, expects, closes: false, isEndless: false, resets },
+    ...{ method, path: `/${id}`, version: isOld ? '1.0' : '1.1', framing: isOld ? 'length' : framing, resets },
+    expects: expects && !isOld,
+    closes: isEnd && world.ends === 'closes',
+    isEndless: isEndless && (isEnd || world.front === 'http2'),
     body: body === undefined ? undefined : bodyOfRequest(id, body),
   };
 }
@@ -322,11 +358,10 @@ export class WorldUpstream {
       isAtRest: false,
       faults: [],
       moved() {},
-      lengthOf: (index, { headers }) => {
+      lengthOf: (index, { statusCode, headers }) => {
         const served = events.served[index]?.at(-1);
-        const isOurs = headers['x-id'] !== ids[index];
-        if (served === undefined || isOurs || world.options.heartbeat || isBodiless(served.answer.status))
-          return undefined;
+        const isOther = served === undefined || headers['x-id'] !== ids[index];
+        if (isOther || world.options.heartbeat || isBodiless(statusCode)) return undefined;
         return expectedBody(world, ids[index] as string, served.answer).length;
       },
     };
@@ -447,7 +482,7 @@ async function play(socket: Socket, events: Events, index: number, served: Serve
   };
   const say = async (wire: string): Promise<void> => {
     pending += wire;
-    if (gap > 0) await flush();
+    if (gap !== 0) await flush();
   };
   const write = (wire: string, content: number): Promise<void> => {
     const sent = wire.slice(0, left);
@@ -480,7 +515,8 @@ async function play(socket: Socket, events: Events, index: number, served: Serve
 
 /** Until the answer to that other request has begun, or cannot begin any more. */
 async function hold(events: Events, index: number, other: number): Promise<void> {
-  while (index !== other && !events.begun.has(other) && !events.isAtRest) await turns(1);
+  if (index === other || other >= events.ids.length) return;
+  while (!events.begun.has(other) && !events.isAtRest) await turns(1);
   await turns(2);
 }
 
@@ -524,6 +560,8 @@ export interface Seen extends Events {
   hasLeft: boolean;
   givenUp: ReadonlySet<number>;
   hasDrained: boolean;
+  /** The connection brought what was no response. */
+  isBroken: boolean;
 }
 
 const isBodiless = (status: number | undefined): boolean => status === 204 || status === 304;
@@ -579,6 +617,8 @@ function judgeEarly(seen: Seen, asked: Asked, i: number): string[] {
   const id = seen.ids[i] as string;
   const faults: string[] = [];
   for (const { status, fields } of (seen.got[i] as Got).early) {
+    const isOld = seen.world.front !== 'http2' && seen.world.ends === '1.0' && isLast(seen.world, i);
+    if (isOld) faults.push(`a ${status} for HTTP/1.0`);
     if (status === 100 && asked.expects) continue;
     if (status === 103 && fieldOf(fields, 'link')?.includes(`</${id}/`) === true) continue;
     faults.push(`a ${status} of somebody else: ${JSON.stringify(fields)}`);
@@ -587,11 +627,17 @@ function judgeEarly(seen: Seen, asked: Asked, i: number): string[] {
 }
 
 /** Nobody can expect a whole answer any more. */
-function excuse({ world, got, hasLeft, givenUp }: Seen, i: number): boolean {
+function excuse({ world, got, summaries, hasLeft, givenUp, isBroken }: Seen, i: number): boolean {
   if (hasLeft || givenUp.has(i)) return true;
   if (world.front === 'http2') return false;
-  // The connection has ended with one of those before.
-  return got.slice(0, i).some(({ isComplete, fields }) => !isComplete || fieldOf(fields, 'connection') === 'close');
+  // What came there was not to be read any more.
+  if (isBroken) return true;
+  // The connection has ended with one of those before: which may have been whole to its client, by its length, and not to the proxy.
+  const isCut = (k: number): boolean =>
+    /drained|truncated/.test(summaries[k]?.[0]?.outcome ?? '') && !isOwn(got[k] as Got, summaries[k]?.[0]?.error);
+  return got
+    .slice(0, i)
+    .some(({ isComplete, fields }, k) => !isComplete || isCut(k) || fieldOf(fields, 'connection') === 'close');
 }
 
 function methodOf({ options }: World, { method }: Asked): string {
@@ -608,7 +654,10 @@ function hasReason(seen: Seen, asked: Asked, i: number, code: SseProxyErrorCode)
   switch (code) {
     case 'UPSTREAM_CLOSED':
     case 'UPSTREAM_TRUNCATED':
-      return answer?.cut !== undefined || (answer?.isEarly === true && asked.body !== undefined && answer.closes);
+      return (
+        served.some(({ answer: { cut } }) => cut !== undefined) ||
+        (answer?.isEarly === true && asked.body !== undefined && answer.closes)
+      );
     case 'UPSTREAM_ERROR_EVENT':
       return options.commit && answer?.type === 'sse' && (answer.pieces.length === 0 || answer.cut !== undefined);
     case 'CONCURRENCY_LIMIT':
@@ -643,8 +692,9 @@ function judgePassedOn(seen: Seen, asked: Asked, i: number, last: Served, isExcu
     faults.push(`other bytes: ${JSON.stringify(body.slice(commonLength(full, body) - 20).slice(0, 200))}`);
   // The end of the connection is the end of such a body, wherever it comes.
   const isUnsure = answer.framing === 'close' && answer.cut !== undefined;
+  const isFull = got.framing === 'length' && body.length === full.length;
   if (got.isComplete) {
-    if (!hasNone && !last.isWhole && !isUnsure && !isExcused) faults.push('looks whole');
+    if (!hasNone && !last.isWhole && !isUnsure && !isFull && !isExcused) faults.push('looks whole');
     if (body.length < full.length && !isUnsure) faults.push(`${full.length - body.length} bytes are missing`);
     if (summary.outcome === 'completed' && summary.bytes !== got.body.length)
       faults.push(`reported with ${summary.bytes} bytes`);
