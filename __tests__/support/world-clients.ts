@@ -367,7 +367,9 @@ export function http1Client({ port, requests, sending, leaves, reads, moved }: H
     get isSettled() {
       return isClosed || reader.count >= requests.length || reader.faults.length > 0;
     },
-    mayGiveUp: requests.at(-1)?.isEndless === true,
+    get mayGiveUp() {
+      return requests.at(-1)?.isEndless === true && reader.count >= requests.length - 1;
+    },
     giveUp() {
       const last = requests.length - 1;
       if (reader.got[last]?.isComplete !== true) givenUp.add(last);

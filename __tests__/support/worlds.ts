@@ -591,7 +591,9 @@ function judgeOne(seen: Seen, asked: Asked, i: number): string[] {
   const last = seen.served[i]?.at(-1);
 
   if (error !== undefined && !hasReason(seen, asked, i, error.code)) fault('no reason for this error');
-  if (outcome === 'client-closed' && !isExcused) fault('the client has not left');
+  // Its upload is reset when it has its answer.
+  const mayLeave = isExcused || (asked.isEndless && seen.world.front === 'http2');
+  if (outcome === 'client-closed' && !mayLeave) fault('the client has not left');
   if (outcome === 'completed' && !(isExcused || got.isComplete)) fault('not completed');
   if (got.status !== undefined && statusCode !== got.status) fault(`reported with ${statusCode}`);
   if (bytes < got.body.length && !isOwn(got, error)) fault(`reported with ${bytes} bytes`);
@@ -701,8 +703,19 @@ function judgePassedOn(seen: Seen, asked: Asked, i: number, last: Served, isExcu
   } else if (!isExcused && summary.outcome !== 'drained') {
     if (last.isWhole) faults.push('lost');
     if (summary.outcome !== 'upstream-truncated') faults.push('not reported as truncated');
+    const missing = last.size - body.length;
+    if (!hasNone && missing > 0 && arrives(seen.world, asked, answer))
+      faults.push(`${missing} bytes came, and went no further`);
   }
   return faults;
+}
+
+/** Whether all that an upstream sends before it breaks off must reach the client. */
+function arrives({ front, sending, options, requests }: World, asked: Asked, { cut }: Answer): boolean {
+  // What is reset may be lost on the way, on both sides: a connection that is closed with requests unread is.
+  const isRead = front === 'http2' || (asked.body === undefined && (sending === 'in turn' || requests.length === 1));
+  const isSame = options.events !== 'same' && options.events !== 'edited';
+  return isRead && isSame && cut?.by === 'end';
 }
 
 function commonLength(a: string, b: string): number {
