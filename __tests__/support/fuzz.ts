@@ -7,7 +7,7 @@ import { realProcess } from './watch.js';
  * longer, and others: `FUZZ_RUNS=100000 FUZZ_SEED=$RANDOM npm test -- __tests__/fuzz`; for once more what a failure has printed:
  * `FUZZ_SEED=... FUZZ_PATH=... npm test -- __tests__/fuzz/<file> -t <name>`.
  */
-const RUNS = Number(process.env.FUZZ_RUNS ?? 400);
+export const RUNS = Number(process.env.FUZZ_RUNS ?? 400);
 const SEED = Number(process.env.FUZZ_SEED ?? 1);
 const PATH = process.env.FUZZ_PATH;
 
