@@ -61,7 +61,7 @@ const WITHOUT_BODY = new Set([204, 205, 304]);
 /** What the client has asked for by HEAD; not documented, and not to be changed by middleware, as a request's method is. */
 type Stream = ServerHttp2Stream & { readonly headRequest: boolean };
 
-/** A response over HTTP/2. A stream is never closed from within nghttp2's own callbacks: see {@link Http2Response.#later}. */
+/** A response over HTTP/2. A stream is never closed from within nghttp2's own callbacks: see `#reset`. */
 export class Http2Response extends ClientResponse {
   readonly #stream: Stream;
 
@@ -156,7 +156,7 @@ export class Http2Response extends ClientResponse {
 
   protected endSoon(body: string | undefined): void {
     this.res.end(body);
-    const timer = setTimeout(() => this.#stream.destroy(), LINGER);
+    const timer = setTimeout(() => this.destroy(), LINGER);
     this.#stream.once('close', () => clearTimeout(timer));
     this.#stopUpload();
   }
@@ -169,7 +169,8 @@ export class Http2Response extends ClientResponse {
     const stream = this.#stream;
     if (stream.destroyed || this.hasWholeRequest) return;
     const timer = setInterval(() => {
-      if (stream.state.localClose === 1) stream.destroy();
+      // One that its client has closed stays, too, until what it has sent is read.
+      if (stream.closed || stream.state.localClose === 1) stream.destroy();
     }, UPLOAD_LINGER);
     stream.once('close', () => clearInterval(timer));
   }
@@ -189,29 +190,29 @@ export class Http2Response extends ClientResponse {
   #resetWhenWritten(): void {
     const stream = this.#stream;
     if (stream.closed) return;
-    const reset = (): void => this.#later(() => stream.close(http2.NGHTTP2_INTERNAL_ERROR));
-    this.#lingerUntilStuck(reset);
-    // Called when all that was written before has left.
-    stream.write('', reset);
-  }
-
-  /** Calls back when nothing has moved for a while, or when it has for too long. */
-  #lingerUntilStuck(callback: () => void): void {
-    const stream = this.#stream;
-    stream.setTimeout(LINGER, callback);
-    const timer = setTimeout(callback, MAX_LINGER);
+    const stuck = (): void => this.destroy();
+    stream.setTimeout(LINGER, stuck);
+    const timer = setTimeout(stuck, MAX_LINGER);
     stream.once('close', () => clearTimeout(timer));
+    // Called when all that was written before has left.
+    stream.write('', () => this.#reset());
   }
 
   destroy(): void {
-    this.#later(() => this.res.destroy());
+    // Its connection may be stuck, too, so that nothing of a reset would leave.
+    this.#reset(() => this.#stream.destroy());
   }
 
   /**
    * In a turn of its own. Ticks and promises run within nghttp2's callbacks, and a stream that is closed there may end as if it were
    * whole (Node 24), or end the process (Node 22).
    */
-  #later(action: () => void): void {
-    setImmediate(action);
+  #reset(then?: () => void): void {
+    setImmediate(() => {
+      // The stream's error is emitted here; whoever might have listened may be gone.
+      this.req.on('error', () => {});
+      this.#stream.close(http2.NGHTTP2_INTERNAL_ERROR);
+      then?.();
+    });
   }
 }
