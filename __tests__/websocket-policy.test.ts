@@ -110,6 +110,19 @@ describe('requestHeaders on a WebSocket handshake', () => {
     expect(seen).toEqual([undefined, '1']);
   });
 
+  it('hold where `router` leaves no path', async () => {
+    const { url, handshakes } = await echoUpstream();
+    const router = (req: IncomingMessage): string => {
+      req.url = '';
+      return url;
+    };
+    const server = await upgradeServer({ router, requestHeaders: { set: { authorization: 'Bearer ours' } } });
+    const client = await rawClient(server.port);
+    client.socket.write(handshake('/', { authorization: 'Bearer caller' }));
+    await client.until('HTTP/1.1');
+    for (const { headers } of handshakes) expect(headers.authorization).toBe('Bearer ours');
+  });
+
   it('that throw are a 500, and nothing is sent upstream', async () => {
     const { url, handshakes } = await echoUpstream();
     const fail = (): string => {

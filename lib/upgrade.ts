@@ -200,6 +200,8 @@ export class ProxyUpgrade implements Exchange {
   /** httpxy's `proxyReqWs`: the upstream request is made, and nothing of it was sent yet. */
   onRequest(request: ClientRequest, { headers = {} }: Options): void {
     this.#request = request;
+    // A hook has left no path, of which http-proxy-middleware asks nobody.
+    if (this.target === undefined) this.fail(new SseProxyError('PROXY_FAILED'));
     if (this.#isOver || this.#failure !== undefined) {
       request.destroy();
       return;
