@@ -357,7 +357,8 @@ function intercept(server: ProxyServer, config: Config, bookkeepers: ReadonlySet
     const upgrade = standIn?.upgrade;
     const ownArgs = args.map((arg) => (arg === standIn && upgrade !== undefined ? upgrade.socket : arg));
     if (event === 'error' && upgrade !== undefined) {
-      upgrade.fail(args[0], () => callErrorListeners(ownArgs));
+      // As in http-proxy-middleware, where the connection is closed when they have returned.
+      upgrade.fail(args[0], () => callListeners(event, ownArgs));
       return;
     }
     // The proxy could not let it in.
