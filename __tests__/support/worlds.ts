@@ -26,7 +26,7 @@ export interface World {
   drains: { at: number; grace: number } | undefined;
 }
 
-export interface Options {
+interface Options {
   followRedirects: boolean;
   retry: boolean;
   fallback: boolean;
@@ -285,7 +285,7 @@ function piecesOf(id: string, { type, pieces }: Answer): string[] {
 
 const TYPES = { sse: 'text/event-stream', json: 'application/json', text: 'text/plain' };
 
-export const bodyOfRequest = (id: string, size: number): string =>
+const bodyOfRequest = (id: string, size: number): string =>
   `${id},`.repeat(Math.ceil(size / (id.length + 1))).slice(0, size);
 
 const isLast = ({ requests }: World, i: number): boolean => i === requests.length - 1;
