@@ -75,7 +75,7 @@ const STATUS_LINE = /^HTTP\/1\.1 ([1-9]\d\d) [\t -~\x80-\xff]*$/;
 const FIELD_LINE = /^([\w!#$%&'*+.^`|~-]+):[\t ]*([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?[\t ]*$/;
 
 /** Reads the responses of one connection by RFC 9112, to the letter and byte by byte. */
-export class ResponsesReader {
+class ResponsesReader {
   readonly got: Got[];
   readonly faults: string[] = [];
   readonly #methods: readonly string[];
@@ -248,7 +248,7 @@ function fieldsOf(lines: readonly string[]): Fields | undefined {
 }
 
 /** The bytes of a request, head and body. */
-export function requestBytes(sent: Sent): { head: string; body: string } {
+function requestBytes(sent: Sent): { head: string; body: string } {
   const { method, path, version, body, framing, expects, closes, isEndless } = sent;
   const fields = ['Host: proxy.example'];
   if (body !== undefined) {
