@@ -1,4 +1,5 @@
 import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { PassThrough, type Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
@@ -261,6 +262,8 @@ export class Attempt {
     if (credentials !== undefined) concealFields(request);
     this.#watchConnection(request);
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
+    // That of a redirect gets its connection later.
+    if (request.socket === null) request.once('socket', (socket) => this.#onSocket(socket));
     this.#guard(request);
     if (redirectedFrom === undefined) this.#startBody(request, requestBody);
     // httpxy sends what it has of the body, and that is nothing yet: the next request would be taken for the rest of it.
@@ -319,6 +322,10 @@ export class Attempt {
     if (!this.#over) this.#handlers.empty();
   }
 
+  #onSocket({ bytesRead }: Socket): void {
+    this.#bytesReadBefore = bytesRead;
+  }
+
   #watchConnection({ socket }: ClientRequest): void {
     const onConnect = (): void => {
       this.#connected = true;
@@ -336,7 +343,9 @@ export class Attempt {
     this.#bodyStarted = true;
     if (this.#held !== undefined) this.req.pipe(this.#held);
     if (this.body !== 'stream' || !hasBody(this.req)) return;
-    const kept = Math.max(this.keptBytes ?? 0, request.reusedSocket ? STALE_LIMIT : 0);
+    // A redirect may lead to a connection that is dead, too.
+    const mayBeStale = request.reusedSocket || Boolean(this.#options?.followRedirects);
+    const kept = Math.max(this.keptBytes ?? 0, mayBeStale ? STALE_LIMIT : 0);
     if (kept > 0) this.#capture = new BodyCapture(this.req, kept);
     if (limit < Number.POSITIVE_INFINITY) {
       limitBody(this.req, limit, () => this.fail(new SseProxyError('REQUEST_BODY_TOO_LARGE')));

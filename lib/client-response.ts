@@ -5,6 +5,7 @@ import {
   validateHeaderName,
   validateHeaderValue,
 } from 'node:http';
+import { SseProxyError } from './errors.js';
 import { combined, removeConnectionFields, trailerFields } from './headers.js';
 import { override } from './override.js';
 import type { HeaderFields, ResponseHead } from './types.js';
@@ -46,6 +47,8 @@ export abstract class ClientResponse {
   /** Milliseconds. */
   #silence = 0;
   #hints = 0;
+  /** What the head was to promise. */
+  #committedLength = UNKNOWN_LENGTH;
   /** How many bytes of the body the head has promised that were not written yet; `undefined` until the first are. */
   #owed: number | undefined;
   #onBroken: ((cause: unknown) => void) | undefined;
@@ -120,7 +123,7 @@ export abstract class ClientResponse {
   /** Whether hints can go in front of the final response now. */
   protected abstract get takesHints(): boolean;
 
-  /** How long Node says that the body is, where nobody else changes it; {@link UNKNOWN_LENGTH} where it does not. */
+  /** How long Node has promised the body to be; {@link UNKNOWN_LENGTH} where it has not. */
   protected abstract get promisedLength(): number;
 
   /** A field as this version of HTTP can have it; `undefined` where it cannot. */
@@ -172,6 +175,7 @@ export abstract class ClientResponse {
     const present = res.getHeaders() as HeaderFields;
     this.#app ??= present;
     leaveFramingToNode(headers, statusCode);
+    this.#committedLength = Number(headers['content-length'] ?? UNKNOWN_LENGTH);
     this.#replaceHeaders(present, headers, options.nameOf);
     res.statusCode = statusCode;
     this.writeHead(head);
@@ -230,7 +234,7 @@ export abstract class ClientResponse {
   write(pieces: readonly Buffer[], size: number, isLast = false, chunks: readonly Buffer[] = []): boolean {
     // A hook may have ended the response.
     if (this.#isBroken || this.res.writableEnded || !this.takesBody) return true;
-    this.#owed ??= this.promisedLength;
+    this.#owed ??= this.#promised;
     if (size > this.#owed) {
       // Whoever reads would take the rest for the next response.
       this.#break(new RangeError('The body is longer than the Content-Length of its response says'));
@@ -244,6 +248,12 @@ export abstract class ClientResponse {
       this.#flush?.();
       return more;
     });
+  }
+
+  /** Middleware that writes, and has promised something else, makes another body of this one. */
+  get #promised(): number {
+    const length = this.promisedLength;
+    return this.isWrapped && length !== this.#committedLength ? UNKNOWN_LENGTH : length;
   }
 
   /** Middleware has put a `write` of its own in front. */
@@ -286,10 +296,11 @@ export abstract class ClientResponse {
   /** The whole body was written. */
   end(rawTrailers: readonly string[]): void {
     if (this.#isBroken || this.res.writableEnded) return;
-    if (this.takesBody) this.#owed ??= this.promisedLength;
+    if (this.takesBody) this.#owed ??= this.#promised;
     if (this.#owed !== undefined && this.#owed > 0 && this.#owed !== UNKNOWN_LENGTH) {
       // Whoever reads would take the next response for the rest.
-      this.#break(new RangeError('The body is shorter than the Content-Length of its response says'));
+      const cause = new RangeError('The body is shorter than the Content-Length of its response says');
+      this.#break(new SseProxyError('UPSTREAM_TRUNCATED', { cause }));
       return;
     }
     const trailers = Object.entries(trailerFields(rawTrailers)).filter(([name, value]) => this.#isField(name, value));

@@ -71,7 +71,7 @@ export class Http1Response extends ClientResponse {
 
   protected get promisedLength(): number {
     const { chunkedEncoding, _contentLength: length } = this.res;
-    return this.isWrapped || chunkedEncoding ? UNKNOWN_LENGTH : (length ?? UNKNOWN_LENGTH);
+    return chunkedEncoding ? UNKNOWN_LENGTH : (length ?? UNKNOWN_LENGTH);
   }
 
   protected fieldFor(_name: string, value: string | string[]): string | string[] {

@@ -124,7 +124,7 @@ export class Http2Response extends ClientResponse {
 
   protected get promisedLength(): number {
     const length = this.res.getHeader('content-length');
-    return this.isWrapped || length === undefined ? UNKNOWN_LENGTH : Number(length);
+    return length === undefined ? UNKNOWN_LENGTH : Number(length);
   }
 
   protected fieldFor(name: string, value: string | string[]): string | string[] | undefined {

@@ -660,6 +660,8 @@ function hasReason(seen: Seen, asked: Asked, i: number, code: SseProxyErrorCode)
     case 'UPSTREAM_TRUNCATED':
       return (
         served.some(({ answer: { cut } }) => cut !== undefined) ||
+        // What a client that leaves still owes of its upload cannot be sent again.
+        (asked.drops && asked.body !== undefined && excuse(seen, i)) ||
         (answer?.isEarly === true && asked.body !== undefined && answer.closes)
       );
     case 'UPSTREAM_ERROR_EVENT':
@@ -667,7 +669,7 @@ function hasReason(seen: Seen, asked: Asked, i: number, code: SseProxyErrorCode)
     case 'CONCURRENCY_LIMIT':
       return options.concurrency > 0;
     case 'REQUEST_BODY_TOO_LARGE':
-      return options.limit && (asked.body ?? 0) > LIMIT;
+      return options.limit && (asked.isEndless || (asked.body ?? 0) > LIMIT);
     case 'METHOD_NOT_ALLOWED':
       return options.allow && !['GET', 'HEAD', 'POST'].includes(methodOf(world, asked));
     case 'REQUEST_BODY_CONSUMED':
