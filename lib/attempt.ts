@@ -359,6 +359,8 @@ export class Attempt {
   #guard(request: ClientRequest): void {
     const { emit } = request;
     override(request, 'emit', (...args: Parameters<typeof emit>) => {
+      // A redirect has been followed: what becomes of the connection that it came by does not matter any more.
+      if (args[0] === 'error' && request !== this.#request) return true;
       try {
         this.#notice(args);
         return emit.apply(request, args);
