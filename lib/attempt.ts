@@ -2,6 +2,7 @@ import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse }
 import { PassThrough, type Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
+import { readAsBytes } from './body-readers.js';
 import { SseProxyError, toSseProxyError } from './errors.js';
 import { isReadable, setForwarded } from './headers.js';
 import { acceptsEventStream } from './media-type.js';
@@ -321,7 +322,8 @@ export class Attempt {
 
   #startBody(request: ClientRequest, limit: number): void {
     this.#bodyStarted = true;
-    if (this.#held !== undefined) this.req.pipe(this.#held);
+    const held = this.#held;
+    if (held !== undefined) readAsBytes(this.req, () => this.req.pipe(held));
     if (this.body !== 'stream' || !hasBody(this.req)) return;
     const kept = Math.max(this.keptBytes ?? 0, request.reusedSocket ? STALE_LIMIT : 0);
     if (kept > 0) this.#capture = new BodyCapture(this.req, kept);

@@ -10,6 +10,7 @@ import {
 } from 'http-proxy-middleware';
 import { UpstreamAgent } from './agent.js';
 import type { Attempt } from './attempt.js';
+import { shareBody } from './body-readers.js';
 import { checkAllowed, checkTarget, confine, originForm } from './confinement.js';
 import { SseProxyError } from './errors.js';
 import { prepareRequestHeaders, prepareUpgradeHeaders, setForwarded } from './headers.js';
@@ -75,6 +76,8 @@ export function createUpstream(config: Config): Upstream {
     }),
     ...(typeof router === 'function' && {
       router: async (req: IncomingMessage, res: ServerResponse | undefined, options: Options) => {
+        const attempt = attemptOf(res);
+        if (attempt !== undefined) share(req, attempt, config);
         const routed = hook(() => router(req, realResponse(res), withOwnHeaders(options)));
         return then(routed, (result) => {
           // Of no path http-proxy-middleware would ask nobody, and httpxy make this.
@@ -103,6 +106,8 @@ export function createUpstream(config: Config): Upstream {
     const { req, res } = attempt;
     const { pathRewrite: own } = attempt.route;
     checkTarget(path);
+    // Middleware may have set an encoding when it had handed the request on.
+    if (req.readableEncoding || typeof (own ?? pathRewrite) === 'function') share(req, attempt, config);
     const rewritten = hook(() =>
       own === undefined ? rewritePath(path, req, res, withOwnHeaders(options)) : own(path, req),
     );
@@ -276,6 +281,10 @@ function intercept(server: ProxyServer, forwarded: WeakSet<IncomingMessage>, con
   // With a listener there, httpxy reports failures at once, by this event.
   server.on('error', () => {});
 
+  /** Hooks that have got hold of a request, or of its response, may read it in their own encoding. */
+  const isShared = (): boolean =>
+    server.listenerCount('start') + server.listenerCount('proxyReq') + server.listenerCount('proxyRes') > 0;
+
   const emit = (event: string, ...args: unknown[]): boolean => {
     const attempt = attemptOf(args[RESPONSE_OF[event] ?? -1]);
     if (attempt === undefined) emitUpgradeEvent(event, args);
@@ -290,9 +299,15 @@ function intercept(server: ProxyServer, forwarded: WeakSet<IncomingMessage>, con
       attempt.fail(args[0], async () => void (await callListeners(event, withRealResponse(attempt, args))));
       return;
     }
-    if (event === 'start') attempt.onStart(args[2]);
+    if (event === 'start') {
+      attempt.onStart(args[2]);
+      if (isShared()) share(attempt.req, attempt, config);
+    }
     if (event === 'proxyReq') attempt.onRequest(args[0] as ClientRequest, config, args[3] as Options);
-    if (event === 'proxyRes') attempt.onResponse(args[0] as IncomingMessage);
+    if (event === 'proxyRes') {
+      attempt.onResponse(args[0] as IncomingMessage);
+      if (isShared() && !attempt.response.isHandedOver) share(args[0] as IncomingMessage, attempt, config);
+    }
     if (event === 'econnreset') attempt.fail(args[0]);
     if (server.listenerCount(event as 'error') > 0) {
       void callListeners(event, withRealResponse(attempt, args), (cause) => {
@@ -339,6 +354,15 @@ function intercept(server: ProxyServer, forwarded: WeakSet<IncomingMessage>, con
     }
     return pending.length === 0 ? undefined : Promise.all(pending);
   }
+}
+
+/** A hook gets hold of this message. What its listeners throw ends the exchange instead of the process. */
+function share(message: IncomingMessage, attempt: Attempt, config: Config): void {
+  shareBody(message, (cause) => {
+    // Which masks what it says.
+    attempt.fail(new SseProxyError('HOOK_FAILED', { cause }));
+    config.logError('a listener of a body failed: %o', cause);
+  });
 }
 
 function withRealResponse({ response, res }: Attempt, args: readonly unknown[]): unknown[] {
