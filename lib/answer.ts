@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Transform } from 'node:stream';
 import type { Account } from './account.js';
+import { readAlone } from './body-readers.js';
 import { quote } from './checks.js';
 import type { ClientResponse } from './client-response.js';
 import { codingOf, createDecoder, isDecodable } from './content-coding.js';
@@ -52,6 +53,8 @@ export class Answer {
   #maskers: readonly Transform[] = [];
   #events: EventLayer | undefined;
   #relay: Relay | undefined;
+  /** Hooks may read the body again, which was to be looked at before. */
+  #shareAgain: (() => void) | undefined;
 
   /** What a hook throws comes out of it. */
   constructor(context: AnswerContext, response: UpstreamResponse, source: IncomingMessage) {
@@ -132,6 +135,7 @@ export class Answer {
   async gate(): Promise<GateFailure | undefined> {
     const { config, exchange, provider } = this.#context;
     if (this.plan === undefined) return undefined;
+    this.#shareAgain = readAlone(this.#source);
     const event = await firstEvent(this.#source, this.plan.format, this.#coding, config.eventSize);
     if (event === 'unknown') return undefined;
     if (event === 'none') return { statusCode: 502, event: undefined };
@@ -195,6 +199,7 @@ export class Answer {
       ended,
       failed: (stage, cause) => failed(this.#events?.failureOf(stage, cause) ?? cause),
     });
+    this.#shareAgain?.();
     this.#events?.accompany(this.#relay);
   }
 

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { PassThrough, type Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
+import { readAsBytes } from './body-readers.js';
 import { SseProxyError, toSseProxyError } from './errors.js';
 import { isReadable, setForwarded } from './headers.js';
 import { acceptsEventStream } from './media-type.js';
@@ -341,7 +342,8 @@ export class Attempt {
 
   #startBody(request: ClientRequest, limit: number): void {
     this.#bodyStarted = true;
-    if (this.#held !== undefined) this.req.pipe(this.#held);
+    const held = this.#held;
+    if (held !== undefined) readAsBytes(this.req, () => this.req.pipe(held));
     if (this.body !== 'stream' || !hasBody(this.req)) return;
     // A redirect may lead to a connection that is dead, too.
     const mayBeStale = request.reusedSocket || Boolean(this.#options?.followRedirects);

@@ -3,6 +3,7 @@ import { Account } from './account.js';
 import { Admission, type Doorkeeper } from './admission.js';
 import { Answer, type GateFailure } from './answer.js';
 import { Attempt, type AttemptHandlers, type Notify } from './attempt.js';
+import { shareBody } from './body-readers.js';
 import type { Circuit } from './circuit.js';
 import { type ClientResponse, LINGER } from './client-response.js';
 import { confine, originForm } from './confinement.js';
@@ -130,6 +131,7 @@ export class ProxyExchange implements Exchange {
       return false;
     }
     this.#onEnd = onEnd;
+    if (this.req.readableEncoding) shareBody(this.req, (cause) => this.#onReaderFailure(cause));
     this.#deadlines.begin();
     this.#client.onceClosed(() => this.#onClosed());
     this.#client.onBroken((cause) => this.#fail(hookFailed(cause)));
@@ -356,6 +358,12 @@ export class ProxyExchange implements Exchange {
   #fail(error: SseProxyError): void {
     if (this.#attempt === undefined || this.#attempt.isOver) this.#onFailure(error);
     else this.#attempt.fail(error);
+  }
+
+  /** Middleware that reads the request beside the proxy has thrown. */
+  #onReaderFailure(cause: unknown): void {
+    this.#fail(new SseProxyError('HOOK_FAILED', { cause }));
+    this.#config.logError('a listener of a body failed: %o', cause);
   }
 
   #onTimeout(phase: Phase): void {

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { readBytes } from './body-readers.js';
 import { createDecoder, isDecodable } from './content-coding.js';
 import { EventReader } from './event-reader.js';
 import type { EventFormat, ParsedEvent } from './formats/format.js';
@@ -53,7 +54,7 @@ export function firstEvent(
       const { readableLength } = source;
       if (readableLength > 0) {
         // As much as is there, by number: `read()` would end a source that is complete, and nothing could be put back.
-        const chunk: Buffer = source.read(readableLength);
+        const chunk = readBytes(source, readableLength) as Buffer;
         chunks.push(chunk);
         const readable = chunk.subarray(0, limit - size);
         size += chunk.length;

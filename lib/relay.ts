@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
 import type { Account } from './account.js';
+import { readAsBytes, readBytes } from './body-readers.js';
 import { forEachChunk } from './chunk-scanner.js';
 import type { ClientResponse } from './client-response.js';
 import type { Deadlines } from './deadlines.js';
@@ -56,9 +57,12 @@ export class Relay {
     this.#account = account;
     this.#deadlines = deadlines;
     this.#handlers = handlers;
-    this.#body = stages.reduce<Readable>((from, stage) => from.pipe(stage), source);
     const onData = this.#onData.bind(this);
-    this.#body.on('data', onData);
+    this.#body = readAsBytes(source, () => {
+      return stages.reduce<Readable>((from, stage) => from.pipe(stage), source).on('data', onData);
+    });
+    // As `pipe` would: a hook may have paused it.
+    if (this.#body.isPaused()) this.#body.resume();
     if (stages.length === 0) {
       takePieces(source, onData);
       takeChunks(source, () => this.#wantsChunks, this.#onChunks.bind(this));
@@ -177,7 +181,7 @@ export class Relay {
   /** What came in the same read as a failure is not to be lost. */
   #readRest(): void {
     const source = this.#source;
-    for (let chunk = source.read(); chunk !== null; chunk = source.read()) {
+    for (let chunk = readBytes(source); chunk !== null; chunk = readBytes(source)) {
       // Of a source that has failed, `read` hands out what is buffered, but emits it no more.
       if (source.errored !== null) source.emit('data', chunk);
     }

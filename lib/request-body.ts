@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import qs from 'qs';
+import { readAsBytes, readBytes } from './body-readers.js';
 import { essenceOf, isJsonType, parseMediaType } from './media-type.js';
 
 /** A request body that is sent from memory, since the request's own stream has been read already. */
@@ -80,16 +81,21 @@ export const NO_BODY = new BodyInMemory(undefined, 1);
 /** What is sent upstream: the request's own stream, bytes in its place, or nothing, since the body is lost. */
 export type RequestBody = 'stream' | ReplayedBody | 'lost';
 
+/** A piece of a request whose encoding may have been set where nobody here could know of it. */
+function bytesOf(chunk: Buffer | string, req: IncomingMessage): Buffer {
+  return typeof chunk === 'string' ? Buffer.from(chunk, req.readableEncoding ?? 'utf8') : chunk;
+}
+
 /** Calls back when more than so many bytes of a request body have come. Must be called as {@link BodyCapture}. */
 export function limitBody(req: IncomingMessage, limit: number, callback: () => void): void {
   let size = 0;
-  const onData = (chunk: Buffer): void => {
-    size += chunk.length;
+  const onData = (chunk: Buffer | string): void => {
+    size += bytesOf(chunk, req).length;
     if (size <= limit) return;
     req.removeListener('data', onData);
     callback();
   };
-  req.on('data', onData);
+  readAsBytes(req, () => req.on('data', onData));
 }
 
 /**
@@ -100,7 +106,7 @@ export function takeWhole(req: IncomingMessage, limit = Number.POSITIVE_INFINITY
   const { readableLength: size } = req;
   if (req.readableFlowing !== null || req.readableEncoding !== null || size === 0 || size > limit) return undefined;
   if (String(size) !== req.headers['content-length']) return undefined;
-  const bytes: Buffer = req.read();
+  const bytes = readBytes(req) as Buffer;
   // To its end.
   req.resume();
   return new ReplayedBody(bytes, true);
@@ -113,9 +119,13 @@ type ParsedRequest = IncomingMessage & { body?: unknown; rawBody?: unknown };
 export function requestBody(req: ParsedRequest): RequestBody {
   if (!req.readableDidRead || !hasBody(req)) return 'stream';
   const { rawBody, body } = req;
-  if (typeof rawBody === 'string' || rawBody instanceof Uint8Array) return fromBytes(req, Buffer.from(rawBody));
+  // Of text that was read by hand, the bytes are those of this encoding.
+  const encoding = req.readableEncoding ?? 'utf8';
+  if (typeof rawBody === 'string') return fromBytes(req, Buffer.from(rawBody, encoding));
+  if (rawBody instanceof Uint8Array) return fromBytes(req, Buffer.from(rawBody));
   if (body instanceof Uint8Array) return fromBytes(req, Buffer.from(body));
   if (body === undefined || !req.readableEnded) return 'lost';
+  if (typeof body === 'string' && encoding !== 'utf8') return fromBytes(req, Buffer.from(body, encoding));
   try {
     const text = serialize(req, body);
     return text === undefined ? 'lost' : fromText(req, text);
@@ -215,9 +225,10 @@ export async function readBody(req: IncomingMessage, maxSize: number): Promise<R
       req.removeListener('close', onClose);
       resolve(body);
     };
-    const onData = (chunk: Buffer): void => {
-      size += chunk.length;
-      chunks.push(chunk);
+    const onData = (chunk: Buffer | string): void => {
+      const bytes = bytesOf(chunk, req);
+      size += bytes.length;
+      chunks.push(bytes);
       if (size <= limit) return;
       req.pause();
       req.unshift(Buffer.concat(chunks));
@@ -225,7 +236,7 @@ export async function readBody(req: IncomingMessage, maxSize: number): Promise<R
     };
     const onEnd = (): void => settle(new ReplayedBody(Buffer.concat(chunks), true));
     const onClose = (): void => reject(new Error('The request broke off'));
-    req.on('data', onData);
+    readAsBytes(req, () => req.on('data', onData));
     req.once('end', onEnd);
     req.once('close', onClose);
     if (req.destroyed && !req.readableEnded) onClose();
@@ -238,9 +249,10 @@ export class BodyCapture {
   readonly #limit: number;
   #chunks: Buffer[] | undefined = [];
   #size = 0;
-  readonly #onData = (chunk: Buffer): void => {
-    this.#size += chunk.length;
-    this.#chunks?.push(chunk);
+  readonly #onData = (chunk: Buffer | string): void => {
+    const bytes = bytesOf(chunk, this.#req);
+    this.#size += bytes.length;
+    this.#chunks?.push(bytes);
     if (this.#size > this.#limit) this.stop();
   };
 
@@ -248,7 +260,7 @@ export class BodyCapture {
   constructor(req: IncomingMessage, limit: number) {
     this.#req = req;
     this.#limit = limit;
-    req.on('data', this.#onData);
+    readAsBytes(req, () => req.on('data', this.#onData));
   }
 
   /** Not too much has come. */

@@ -11,6 +11,7 @@ import {
 } from 'http-proxy-middleware';
 import { UpstreamAgent } from './agent.js';
 import type { Attempt } from './attempt.js';
+import { shareBody } from './body-readers.js';
 import { checkTarget } from './confinement.js';
 import { SseProxyError } from './errors.js';
 import { prepareRequestHeaders, prepareUpgradeHeaders } from './headers.js';
@@ -100,6 +101,7 @@ export function createUpstream(config: Config): Upstream {
     ...(typeof router === 'function' && {
       router: async (req: IncomingMessage, res: ServerResponse | undefined, options: Options) => {
         const attempt = attemptOf(res);
+        if (attempt !== undefined) share(req, attempt, config);
         const routed = awaitHook('router', () => router(req, realResponse(res), withOwnHeaders(options)), attempt);
         return then(routed, (result) => {
           // Of no path http-proxy-middleware would ask nobody, and httpxy make this.
@@ -127,6 +129,8 @@ export function createUpstream(config: Config): Upstream {
     const { req, res } = attempt;
     const { pathRewrite: own } = attempt.route;
     checkTarget(path);
+    // Middleware may have set an encoding when it had handed the request on.
+    if (req.readableEncoding || typeof (own ?? pathRewrite) === 'function') share(req, attempt, config);
     const rewrite = () => (own === undefined ? rewritePath(path, req, res, withOwnHeaders(options)) : own(path, req));
     const rewritten = awaitHook('pathRewrite', rewrite, attempt);
     return then(rewritten, (result) => {
@@ -311,6 +315,10 @@ function then<T, U>(value: T | Promise<T>, next: (value: T) => U | Promise<U>): 
  * @param bookkeepers listeners for errors that answer none
  */
 function intercept(server: ProxyServer, config: Config, bookkeepers: ReadonlySet<unknown>): void {
+  /** Hooks that have got hold of a request, or of its response, may read it in their own encoding. */
+  const isShared = (): boolean =>
+    server.listenerCount('start') + server.listenerCount('proxyReq') + server.listenerCount('proxyRes') > 0;
+
   const emit = (event: string, ...args: unknown[]): boolean => {
     const attempt = attemptOf(args[RESPONSE_OF[event] ?? -1]);
     if (attempt === undefined) emitUpgradeEvent(event, args);
@@ -325,9 +333,15 @@ function intercept(server: ProxyServer, config: Config, bookkeepers: ReadonlySet
       attempt.fail(args[0], () => callErrorListeners(withRealResponse(attempt, args)));
       return;
     }
-    if (event === 'start') attempt.onStart(args[2]);
+    if (event === 'start') {
+      attempt.onStart(args[2]);
+      if (isShared()) share(attempt.req, attempt, config);
+    }
     if (event === 'proxyReq') prepareRequest(attempt, args[0] as ClientRequest, args[3] as Options);
-    if (event === 'proxyRes') attempt.onResponse(args[0] as IncomingMessage);
+    if (event === 'proxyRes') {
+      attempt.onResponse(args[0] as IncomingMessage);
+      if (isShared() && !attempt.response.isHandedOver) share(args[0] as IncomingMessage, attempt, config);
+    }
     if (event === 'econnreset') attempt.fail(args[0]);
     if (server.listenerCount(event as 'error') > 0) {
       void callListeners(event, withRealResponse(attempt, args), (cause) => {
@@ -430,6 +444,15 @@ type Listener = (...args: unknown[]) => unknown;
 
 /** A new one each time: one for all would keep whoever waits for it. */
 const never = (): Promise<never> => new Promise(() => {});
+
+/** A hook gets hold of this message. What its listeners throw ends the exchange instead of the process. */
+function share(message: IncomingMessage, attempt: Attempt, config: Config): void {
+  shareBody(message, (cause) => {
+    // Which masks what it says.
+    attempt.fail(new SseProxyError('HOOK_FAILED', { cause }));
+    config.logError('a listener of a body failed: %o', cause);
+  });
+}
 
 function withRealResponse({ response, res }: Attempt, args: readonly unknown[]): unknown[] {
   return args.map((arg) => (arg === response ? res : arg));

@@ -10,7 +10,7 @@ import { Readable, Writable } from 'node:stream';
 import zlib from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import express from 'express';
-import { certificate, exchange, recorder, recording, secureUpstream } from '../support/reference.js';
+import { certificate, exchange, recorder, recording, secureUpstream, until } from '../support/reference.js';
 import { closeAll, listen, onCleanUp, rawUpstream, readAll, upstream } from '../support/servers.js';
 
 afterEach(closeAll);
@@ -287,6 +287,43 @@ describe('an incoming message', () => {
     const [response] = (await once(req, 'response')) as [IncomingMessage];
     await readAll(response);
     expect(response.rawTrailers).toEqual(['X-Sum', '1']);
+  });
+});
+
+describe('an incoming message with an encoding', () => {
+  /** What `setEncoding` leaves on it. */
+  type Decoding = IncomingMessage & { _readableState?: { decoder?: { lastNeed?: number } } };
+
+  it('has in its decoder what has come of a character', async () => {
+    const lastNeed = (req: Decoding): number | undefined => req._readableState?.decoder?.lastNeed;
+    const emoji = Buffer.from('🙂');
+    const before: unknown[] = [];
+    const server = http.createServer((req, res) => {
+      req.setEncoding('utf8');
+      before.push(lastNeed(req));
+      void until(() => lastNeed(req) === 3).then(() => {
+        before.push(req.readableLength);
+        client.end(emoji.subarray(1));
+        req.resume().once('end', () => res.end());
+      });
+    });
+    const client = http.request({ port: await listen(server), method: 'POST', agent: false });
+    client.write(emoji.subarray(0, 1));
+    const [response] = await once(client, 'response');
+    await readAll(response);
+    expect(before).toEqual([0, 0]);
+  });
+
+  it('gives the bytes as latin1 where that is set before any has come', async () => {
+    const bytes = Buffer.from([0, 0xff, 0xc3, 0x28, 0x80]);
+    const chunks: string[] = [];
+    const server = http.createServer((req, res) => {
+      req.setEncoding('utf8').setEncoding('latin1');
+      req.on('data', (chunk: string) => chunks.push(chunk)).on('end', () => res.end());
+    });
+    const port = await listen(server);
+    await exchange(`http://127.0.0.1:${port}`, { method: 'POST', body: bytes });
+    expect(Buffer.from(chunks.join(''), 'latin1').equals(bytes)).toBe(true);
   });
 });
 
