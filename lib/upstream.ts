@@ -131,8 +131,7 @@ export function createUpstream(config: Config): Upstream {
     const rewritten = awaitHook('pathRewrite', rewrite, attempt);
     return then(rewritten, (result) => {
       if (options.buffer) {
-        attempt.body = 'stream';
-        attempt.ownBody = { stream: options.buffer as Readable, isShared: options.buffer === hpm.buffer };
+        attempt.takeOwnBody({ stream: options.buffer as Readable, isShared: options.buffer === hpm.buffer });
       }
       // A hook may have written it there instead.
       return then(attempt.prepare(typeof result === 'string' ? result : (req.url ?? path)), (prepared) => {
