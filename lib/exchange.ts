@@ -478,17 +478,19 @@ export class ProxyExchange implements Exchange {
     { hasListeners = false, said }: { hasListeners?: boolean; said?: string | undefined } = {},
   ): void {
     if (this.#isClosed || this.#client.headersSent || this.#client.gone) return;
+    // So may those who were to answer the client by themselves.
+    const mayBeWritten = hasListeners || this.#attempt?.response.isHandedOver === true;
     this.#client.reset();
     if (this.#config.onError === 'next' && this.#next !== undefined) {
       this.req.url = this.#url;
-      if (hasListeners) this.#client.sealWhenEnded();
+      if (mayBeWritten) this.#client.sealWhenEnded();
       this.#next(error);
       return;
     }
     const { provider } = (this.#attempt ?? this.#failover).route;
     const { head, body } = errorAnswer(error, provider, this, this.#config.logError);
     this.#respond(head, said ?? body);
-    if (hasListeners) this.#client.seal();
+    if (mayBeWritten) this.#client.seal();
   }
 
   /** A response of the proxy's own. */
