@@ -244,6 +244,37 @@ describe('an error listener that answers later', () => {
     }
   });
 
+  it.each<[string, SseProxyOptions]>([
+    ['on.error', {}],
+    ["error middleware (onError: 'next')", { onError: 'next' }],
+  ])('may have a second proxy send all of an upload that comes in the meantime: %s', async (_, options) => {
+    const { url } = await upstream((req, res) => void req.pipe(res));
+    const routed = signal<string>();
+    const fallback = createSseProxy({ router: () => routed.promise });
+    const called = signal();
+    const fallBack = (req: unknown, res: unknown): void => {
+      called.resolve();
+      void fallback(req as Request, res as Response, () => {});
+    };
+    const proxy = await proxyApp({
+      target: await nowhere(),
+      ...options,
+      ...(options.onError === undefined && { on: on(fallBack) }),
+    });
+    const onError: ErrorRequestHandler = (_error, req, res, _next) => fallBack(req, res);
+    proxy.app.use(onError);
+    const client = openRequest(proxy.url, { method: 'POST', headers: { 'transfer-encoding': 'chunked' } });
+    client.flushHeaders();
+    await called.promise;
+    await turns(20);
+    client.write('one,');
+    await turns(20);
+    routed.resolve(url);
+    client.end('two');
+    expect(await text(await responseTo(client))).toBe('one,two');
+    await expectOneFailure(proxy, { statusCode: 200 });
+  });
+
   it('leaves the exchange as it is where the client leaves in the meantime', async () => {
     stopTheClock();
     const called = signal<Response>();
