@@ -289,6 +289,38 @@ describe('an error listener that answers later', () => {
   });
 });
 
+describe('an error listener that fails in the middle of its answer', () => {
+  const begin = (res: unknown): void => void (res as ServerResponse).writeHead(503).write('half');
+
+  it.each<[string, On]>([
+    [
+      'throws',
+      {
+        error: (_error, _req, res) => {
+          begin(res);
+          throw new Error('no');
+        },
+      },
+    ],
+    [
+      'rejects',
+      {
+        error: async (_error, _req, res) => {
+          begin(res);
+          await turns();
+          throw new Error('no');
+        },
+      },
+    ],
+  ])('leaves no client waiting for the rest, nor with what looks whole: it %s', async (_, on) => {
+    const proxy = await proxyApp({ target: await nowhere(), on });
+    const response = await request(proxy.url);
+    expect(response.statusCode).toBe(503);
+    expect(await readUntilCut(response)).toEqual({ body: Buffer.from('half'), cut: true });
+    await expectOneFailure(proxy, { statusCode: 503 });
+  });
+});
+
 describe('an error listener that does not answer', () => {
   const silent = (): { on: On; called: Promise<Response> } => {
     const { promise, resolve } = signal<Response>();
@@ -530,6 +562,60 @@ describe('what a listener writes after our answer', () => {
     await expectOneFailure(proxy, { statusCode: 502 });
   });
 
+  it.each<[string, (res: Response, end: (body?: unknown) => void, body: unknown) => void]>([
+    ['by end', (res, end, body) => void end.call(res, body)],
+    [
+      'by write and end',
+      (res, end, body) => {
+        res.write(body);
+        end.call(res);
+      },
+    ],
+    [
+      'all but the last byte at first',
+      (res, end, body) => {
+        res.write(String(body).slice(0, -1));
+        end.call(res, String(body).slice(-1));
+      },
+    ],
+  ])('is not mixed up with ours, which middleware passes on in its own time: %s', async (_, passOn) => {
+    const failing: On = {
+      error: (_error, _req, res) => {
+        setImmediate(() => (res as ServerResponse).end('late'));
+        throw new Error('no');
+      },
+    };
+    const delay = (res: Response): void => {
+      const end = res.end as unknown as (body?: unknown) => void;
+      res.end = ((body: unknown) => {
+        void turns(5).then(() => passOn(res, end, body));
+        return res;
+      }) as typeof res.end;
+    };
+    const target = await nowhere();
+    const proxy = await proxyApp({ target, on: failing }, (express) =>
+      express.use((_req, res, next) => {
+        delay(res);
+        next();
+      }),
+    );
+    const { text: wire } = await rawExchange(
+      proxy.port,
+      'GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
+    );
+    const ours = { status: 502, body: expect.stringMatching(/^{.*"UPSTREAM_UNREACHABLE"}}$/) };
+    expect(answersIn(wire)).toMatchObject([ours, ours]);
+
+    const listener = createSseProxy({ target, on: failing });
+    const port = await listenHttp2((req, res) => {
+      delay(res as Response);
+      listener(req as Request, res as Response);
+    });
+    const session = http2.connect(`https://localhost:${port}`, { ca: (await certificate()).cert });
+    onCleanUp(() => session.destroy());
+    expect(await closing(session.request({ ':path': '/' }))).toEqual({ ...{ body: ours.body }, code: 0 });
+  });
+
   it('goes nowhere after a response that was cut', async () => {
     const late = signal<Response>();
     const { url, requests } = await manualUpstream();
@@ -593,60 +679,6 @@ describe('over HTTP/2, an error listener', () => {
     jest.advanceTimersByTime(ANSWER_TIME);
     const writeAll = (): void => {
       for (const [, write] of LATE) {
-  it.each<[string, (res: Response, end: (body?: unknown) => void, body: unknown) => void]>([
-    ['by end', (res, end, body) => void end.call(res, body)],
-    [
-      'by write and end',
-      (res, end, body) => {
-        res.write(body);
-        end.call(res);
-      },
-    ],
-    [
-      'all but the last byte at first',
-      (res, end, body) => {
-        res.write(String(body).slice(0, -1));
-        end.call(res, String(body).slice(-1));
-      },
-    ],
-  ])('is not mixed up with ours, which middleware passes on in its own time: %s', async (_, passOn) => {
-    const failing: On = {
-      error: (_error, _req, res) => {
-        setImmediate(() => (res as ServerResponse).end('late'));
-        throw new Error('no');
-      },
-    };
-    const delay = (res: Response): void => {
-      const end = res.end as unknown as (body?: unknown) => void;
-      res.end = ((body: unknown) => {
-        void turns(5).then(() => passOn(res, end, body));
-        return res;
-      }) as typeof res.end;
-    };
-    const target = await nowhere();
-    const proxy = await proxyApp({ target, on: failing }, (express) =>
-      express.use((_req, res, next) => {
-        delay(res);
-        next();
-      }),
-    );
-    const { text: wire } = await rawExchange(
-      proxy.port,
-      'GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
-    );
-    const ours = { status: 502, body: expect.stringMatching(/^{.*"UPSTREAM_UNREACHABLE"}}$/) };
-    expect(answersIn(wire)).toMatchObject([ours, ours]);
-
-    const listener = createSseProxy({ target, on: failing });
-    const port = await listenHttp2((req, res) => {
-      delay(res as Response);
-      listener(req as Request, res as Response);
-    });
-    const session = http2.connect(`https://localhost:${port}`, { ca: (await certificate()).cert });
-    onCleanUp(() => session.destroy());
-    expect(await closing(session.request({ ':path': '/' }))).toEqual({ ...{ body: ours.body }, code: 0 });
-  });
-
         const express = res as unknown as Response;
         write(express.req, express);
       }

@@ -42,9 +42,9 @@ export interface AttemptHandlers {
 
 /**
  * Calls the `error` listeners. `undefined` where none of them is the user's; else a promise that resolves when no answer of theirs
- * is to be waited for: never, where one of them may still have it in the making.
+ * is to be waited for: never, where one of them may still have it in the making. It tells whether one of them has failed.
  */
-export type Notify = () => Promise<unknown> | undefined;
+export type Notify = () => Promise<boolean> | undefined;
 
 export interface AttemptOptions {
   req: IncomingMessage;

@@ -466,17 +466,23 @@ export class ProxyExchange implements Exchange {
       queueMicrotask(() => this.#answerFailure(error));
       return;
     }
-    const goOn = (): void => {
+    const goOn = (hasFailed = false): void => {
       if (this.#stopWaiting === undefined) return;
       this.#stopWaiting = undefined;
       clearTimeout(timer);
       this.#isListeners = this.#client.headersSent;
-      if (this.#isListeners) this.#leaveUpload(error);
+      if (this.#isListeners) this.#leaveToListeners(error, hasFailed);
       else this.#answerFailure(error, { hasListeners: true });
     };
     const timer = setTimeout(goOn, LISTENER_ANSWER_TIME);
     this.#stopWaiting = goOn;
     void settled.then(goOn);
+  }
+
+  #leaveToListeners(error: SseProxyError, hasFailed: boolean): void {
+    this.#leaveUpload(error);
+    // What it has begun nobody is going to end.
+    if (hasFailed && !this.#client.gone) this.#client.truncate();
   }
 
   /**

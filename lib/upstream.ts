@@ -408,8 +408,8 @@ function intercept(server: ProxyServer, config: Config, bookkeepers: ReadonlySet
   }
 
   /** See {@link Notify}. */
-  function callErrorListeners(args: unknown[]): Promise<unknown> | undefined {
-    const ofUser: Promise<unknown>[] = [];
+  function callErrorListeners(args: unknown[]): Promise<boolean> | undefined {
+    const ofUser: Promise<boolean>[] = [];
     for (const listener of listenersOf('error')) {
       let hasFailed = false;
       const settled = callListener('error', listener, args, () => {
@@ -419,9 +419,9 @@ function intercept(server: ProxyServer, config: Config, bookkeepers: ReadonlySet
       if (bookkeepers.has(own)) continue;
       // With one parameter it has no response to answer by.
       const mayAnswer = own.length >= 2;
-      ofUser.push(Promise.resolve(settled).then(() => (mayAnswer && !hasFailed ? never() : undefined)));
+      ofUser.push(Promise.resolve(settled).then(() => (mayAnswer && !hasFailed ? never() : hasFailed)));
     }
-    return ofUser.length === 0 ? undefined : Promise.all(ofUser);
+    return ofUser.length === 0 ? undefined : Promise.all(ofUser).then((failed) => failed.includes(true));
   }
 }
 
