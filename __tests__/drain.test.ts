@@ -1,8 +1,10 @@
 import { once } from 'node:events';
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { describe, expect, it, jest } from '@jest/globals';
+import { responseInterceptor } from 'http-proxy-middleware';
 import type { SseProxyOptions } from '../lib/index.js';
 import { openai } from '../lib/providers/index.js';
+import { answersIn } from './support/answers.js';
 import { stopTheClock } from './support/clock.js';
 import { bytesOf, openaiChat, toldBy, usageFrom } from './support/dialects.js';
 import { runModule } from './support/reference.js';
@@ -23,6 +25,7 @@ import {
   openRequest,
   rawClient,
   responseTo,
+  signal,
   turns,
   until,
 } from './support/watch.js';
@@ -383,6 +386,51 @@ describe('an exchange that waits while the proxy is drained', () => {
     expect((await responseTo(client)).statusCode).toBe(503);
     await drained;
     expect(proxy.summaries).toMatchObject([{ outcome: 'drained', statusCode: 503 }]);
+  });
+
+  it.each<[string, (late: () => void) => NonNullable<SseProxyOptions['on']>['proxyRes']]>([
+    [
+      'by hand',
+      (late) => (_proxyRes, _req, res) =>
+        void setTimeout(() => {
+          (res as ServerResponse).writeHead(200).end('late');
+          late();
+        }, SHORT),
+    ],
+    [
+      'by responseInterceptor',
+      (late) =>
+        responseInterceptor(async () => {
+          await new Promise((resolve) => setTimeout(resolve, SHORT));
+          setImmediate(late);
+          return 'late';
+        }) as NonNullable<SseProxyOptions['on']>['proxyRes'],
+    ],
+  ])('is the answer where selfHandleResponse is not done, which may go on: %s', async (_name, create) => {
+    const { promise: late, resolve } = signal();
+    const handedOver = signal();
+    const { url } = await upstream((_req, res) => res.end('whole'));
+    const listener = create(resolve);
+    const { port, proxy } = await proxyApp({
+      target: url,
+      selfHandleResponse: true,
+      on: {
+        proxyRes(...args) {
+          handedOver.resolve();
+          return listener?.(...args);
+        },
+      },
+    });
+    const client = await rawClient(port);
+    client.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await handedOver.promise;
+    await turns();
+    await proxy.drain({ grace: 0 });
+    await late;
+    await turns();
+    expect(answersIn((await client.end()).text)).toMatchObject([
+      { status: 503, body: expect.stringContaining('DRAINED') },
+    ]);
   });
 
   it('for the rest of an answer whose client has left is ended after it', async () => {

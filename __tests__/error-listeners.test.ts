@@ -13,11 +13,22 @@ import {
   type Plugin,
 } from 'http-proxy-middleware';
 import { createSseProxy, type SseProxyOptions, type StreamSummary } from '../lib/index.js';
+import { answersIn } from './support/answers.js';
 import { stopTheClock } from './support/clock.js';
 import { logbook, answer as upstreamAnswering } from './support/events.js';
 import { closing, listenHttp2 } from './support/http2.js';
 import { certificate } from './support/reference.js';
-import { listen, onCleanUp, type ProxyUnderTest, proxyApp, readAll, request, upstream } from './support/servers.js';
+import {
+  listen,
+  onCleanUp,
+  type ProxyUnderTest,
+  proxyApp,
+  rawExchange,
+  readAll,
+  readUntilCut,
+  request,
+  upstream,
+} from './support/servers.js';
 import {
   closeAndWatchEachTest,
   closedPort,
@@ -233,6 +244,37 @@ describe('an error listener that answers later', () => {
     }
   });
 
+  it.each<[string, SseProxyOptions]>([
+    ['on.error', {}],
+    ["error middleware (onError: 'next')", { onError: 'next' }],
+  ])('may have a second proxy send all of an upload that comes in the meantime: %s', async (_, options) => {
+    const { url } = await upstream((req, res) => void req.pipe(res));
+    const routed = signal<string>();
+    const fallback = createSseProxy({ router: () => routed.promise });
+    const called = signal();
+    const fallBack = (req: unknown, res: unknown): void => {
+      called.resolve();
+      void fallback(req as Request, res as Response, () => {});
+    };
+    const proxy = await proxyApp({
+      target: await nowhere(),
+      ...options,
+      ...(options.onError === undefined && { on: on(fallBack) }),
+    });
+    const onError: ErrorRequestHandler = (_error, req, res, _next) => fallBack(req, res);
+    proxy.app.use(onError);
+    const client = openRequest(proxy.url, { method: 'POST', headers: { 'transfer-encoding': 'chunked' } });
+    client.flushHeaders();
+    await called.promise;
+    await turns(20);
+    client.write('one,');
+    await turns(20);
+    routed.resolve(url);
+    client.end('two');
+    expect(await text(await responseTo(client))).toBe('one,two');
+    await expectOneFailure(proxy, { statusCode: 200 });
+  });
+
   it('leaves the exchange as it is where the client leaves in the meantime', async () => {
     stopTheClock();
     const called = signal<Response>();
@@ -244,6 +286,38 @@ describe('an error listener that answers later', () => {
     expect(jest.getTimerCount()).toBe(0);
     res.status(503).send('too late');
     await turns();
+  });
+});
+
+describe('an error listener that fails in the middle of its answer', () => {
+  const begin = (res: unknown): void => void (res as ServerResponse).writeHead(503).write('half');
+
+  it.each<[string, On]>([
+    [
+      'throws',
+      {
+        error: (_error, _req, res) => {
+          begin(res);
+          throw new Error('no');
+        },
+      },
+    ],
+    [
+      'rejects',
+      {
+        error: async (_error, _req, res) => {
+          begin(res);
+          await turns();
+          throw new Error('no');
+        },
+      },
+    ],
+  ])('leaves no client waiting for the rest, nor with what looks whole: it %s', async (_, on) => {
+    const proxy = await proxyApp({ target: await nowhere(), on });
+    const response = await request(proxy.url);
+    expect(response.statusCode).toBe(503);
+    expect(await readUntilCut(response)).toEqual({ body: Buffer.from('half'), cut: true });
+    await expectOneFailure(proxy, { statusCode: 503 });
   });
 });
 
@@ -486,6 +560,60 @@ describe('what a listener writes after our answer', () => {
     client.end('the rest');
     expect(JSON.parse(await text(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
     await expectOneFailure(proxy, { statusCode: 502 });
+  });
+
+  it.each<[string, (res: Response, end: (body?: unknown) => void, body: unknown) => void]>([
+    ['by end', (res, end, body) => void end.call(res, body)],
+    [
+      'by write and end',
+      (res, end, body) => {
+        res.write(body);
+        end.call(res);
+      },
+    ],
+    [
+      'all but the last byte at first',
+      (res, end, body) => {
+        res.write(String(body).slice(0, -1));
+        end.call(res, String(body).slice(-1));
+      },
+    ],
+  ])('is not mixed up with ours, which middleware passes on in its own time: %s', async (_, passOn) => {
+    const failing: On = {
+      error: (_error, _req, res) => {
+        setImmediate(() => (res as ServerResponse).end('late'));
+        throw new Error('no');
+      },
+    };
+    const delay = (res: Response): void => {
+      const end = res.end as unknown as (body?: unknown) => void;
+      res.end = ((body: unknown) => {
+        void turns(5).then(() => passOn(res, end, body));
+        return res;
+      }) as typeof res.end;
+    };
+    const target = await nowhere();
+    const proxy = await proxyApp({ target, on: failing }, (express) =>
+      express.use((_req, res, next) => {
+        delay(res);
+        next();
+      }),
+    );
+    const { text: wire } = await rawExchange(
+      proxy.port,
+      'GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
+    );
+    const ours = { status: 502, body: expect.stringMatching(/^{.*"UPSTREAM_UNREACHABLE"}}$/) };
+    expect(answersIn(wire)).toMatchObject([ours, ours]);
+
+    const listener = createSseProxy({ target, on: failing });
+    const port = await listenHttp2((req, res) => {
+      delay(res as Response);
+      listener(req as Request, res as Response);
+    });
+    const session = http2.connect(`https://localhost:${port}`, { ca: (await certificate()).cert });
+    onCleanUp(() => session.destroy());
+    expect(await closing(session.request({ ':path': '/' }))).toEqual({ ...{ body: ours.body }, code: 0 });
   });
 
   it('goes nowhere after a response that was cut', async () => {

@@ -1,4 +1,5 @@
 /** `router` and `pathRewrite` are handed the options of their one request, and may change any of them for it, as in HPM. */
+import fs from 'node:fs';
 import http, { type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { describe, expect, it } from '@jest/globals';
@@ -33,6 +34,10 @@ const redirecting: RequestListener = (req, res) => {
 const summaryOf = ({ method, url, headers, body }: Received): object => {
   const { host: _host, connection: _connection, ...rest } = headers;
   return { method, url, headers: rest, body: body.toString() };
+};
+
+const setFailing: Change = (options) => {
+  options.buffer = fs.createReadStream('/there/is/none');
 };
 
 interface Case {
@@ -178,6 +183,18 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     });
     expect((await exchange(proxy.url, { method: 'POST', body: 'x' })).status).toBe(307);
     expect(received).toHaveLength(1);
+  });
+
+  it.each([{}, { followRedirects: true }])('a buffer that fails, which ends one exchange only: %j', async (options) => {
+    const { url } = await upstream((req, res) => void req.pipe(res));
+    const proxy = await proxyApp({ target: url, ...options, ...hook(setFailing) });
+    const response = await request(proxy.url, { method: 'POST', body: 'x' });
+    expect(response.statusCode).toBe(500);
+    await readAll(response);
+    expect(await proxy.summary()).toMatchObject({
+      outcome: 'failed',
+      error: { code: 'PROXY_FAILED', cause: { code: 'ENOENT' } },
+    });
   });
 
   it('a buffer in the place of a body, which a provider does not edit', async () => {
@@ -421,6 +438,18 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
 });
 
 describe('on.proxyReq may still set', () => {
+  it('a buffer that fails, which ends one exchange only', async () => {
+    const { url } = await upstream((req, res) => void req.pipe(res));
+    const proxy = await proxyApp({
+      target: url,
+      on: { proxyReq: (_proxyReq, _req, _res, options) => setFailing(options as Options) },
+    });
+    const response = await request(proxy.url, { method: 'POST', body: 'x' });
+    expect(response.statusCode).toBe(500);
+    await readAll(response);
+    expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { cause: { code: 'ENOENT' } } });
+  });
+
   it('selfHandleResponse', async () => {
     const { url } = await recorder((_req, res) => res.end('theirs'));
     const proxy = await proxyApp({

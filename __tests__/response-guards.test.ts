@@ -140,6 +140,10 @@ const MISFRAMED: { name: string; path: string; headers: Record<string, string | 
     path: '/sized',
     headers: { 'transfer-encoding': 'chunked', 'content-length': '5' },
   },
+  // Names in the case in which hooks write them.
+  { name: 'a Content-Length that is too small', path: '/sized', headers: { 'Content-Length': '5' } },
+  { name: 'a Content-Length that is none', path: '/chunked', headers: { 'Content-Length': 'many' } },
+  { name: 'a Transfer-Encoding that is none', path: '/chunked', headers: { 'Transfer-Encoding': 'identity' } },
 ];
 
 const asSaid = (headers: Record<string, string | string[]>): SseProxyOptions => ({
@@ -189,10 +193,13 @@ describe('an answer ends where its head says, or its connection does', () => {
     if (code === 0) expect(body).toBe(FORGED.repeat(3));
   });
 
-  it("an error of the proxy's own has the length of its body, whatever rewriteHeaders says", async () => {
+  it.each([
+    { 'content-length': '3', 'transfer-encoding': 'gzip' },
+    { 'Content-Length': '3', 'Transfer-Encoding': 'gzip' },
+  ])("an error of the proxy's own has the length of its body, whatever rewriteHeaders says: %j", async (said) => {
     const proxy = await proxyApp({
       target: 'http://127.0.0.1:1',
-      rewriteHeaders: ({ headers }) => Object.assign(headers, { 'content-length': '3', 'transfer-encoding': 'gzip' }),
+      rewriteHeaders: ({ headers }) => Object.assign(headers, said),
     });
     const client = await rawClient(proxy.port);
     client.socket.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');

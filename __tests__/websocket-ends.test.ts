@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import http, { type IncomingMessage } from 'node:http';
+import http, { type IncomingMessage, ServerResponse } from 'node:http';
 import https from 'node:https';
 import net, { type Socket } from 'node:net';
 import { describe, expect, it, jest } from '@jest/globals';
@@ -374,6 +374,24 @@ describe('on.error and a WebSocket handshake that fails', () => {
       on: { error: fail },
     });
     expect((await rawExchange(port, handshake())).text).toMatch(/^HTTP\/1\.1 502/);
+  });
+
+  it.each<[string, (res: ServerResponse) => void | Promise<void>]>([
+    ['its listener answers too late', (res) => void setTimeout(() => res.end('late'), 20)],
+    ['its promise settles without an answer', () => turns()],
+  ])('may give the connection to a response of its own: ours goes out where %s', async (_name, answer) => {
+    const { port, proxy } = await upgradeServer({
+      target: `http://127.0.0.1:${await closedPort()}`,
+      on: {
+        error: (_error, req, socket) => {
+          const res = new ServerResponse(req);
+          res.assignSocket(socket as Socket);
+          return answer(res);
+        },
+      },
+    });
+    expect((await rawExchange(port, handshake())).text).toMatch(/^HTTP\/1\.1 502 [\s\S]*"UPSTREAM_UNREACHABLE"}}$/);
+    await until(() => proxy.active === 0);
   });
 
   it('may write too late, which ends nothing', async () => {

@@ -1,6 +1,6 @@
 import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { PassThrough, type Readable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
 import { readAsBytes } from './body-readers.js';
@@ -44,9 +44,9 @@ export interface AttemptHandlers {
 
 /**
  * Calls the `error` listeners. `undefined` where none of them is the user's; else a promise that resolves when no answer of theirs
- * is to be waited for: never, where one of them may still have it in the making.
+ * is to be waited for: never, where one of them may still have it in the making. It tells whether one of them has failed.
  */
-export type Notify = () => Promise<unknown> | undefined;
+export type Notify = () => Promise<boolean> | undefined;
 
 export interface AttemptOptions {
   req: IncomingMessage;
@@ -137,6 +137,22 @@ export class Attempt {
   /** The upstream may have seen the request, and may charge for it. */
   get reachedUpstream(): boolean {
     return this.#connected || this.#headReceived;
+  }
+
+  /** Has a stream of the user's own sent in the place of the request's body. */
+  takeOwnBody(ownBody: OwnBody): void {
+    this.body = 'stream';
+    this.ownBody = ownBody;
+    this.#guardBody(ownBody);
+  }
+
+  /** httpxy only pipes it: what it fails with would end the process, also when nobody wants it any more. */
+  #guardBody({ stream, isShared }: OwnBody): void {
+    const onError = (cause: unknown): void => this.fail(new SseProxyError('PROXY_FAILED', { cause }));
+    stream.on('error', onError);
+    if (!isShared) return;
+    if (stream.listenerCount('error') === 1) stream.on('error', () => {});
+    this.response.once('close', () => stream.removeListener('error', onError));
   }
 
   prepare(path: string): string | Promise<string> {
@@ -284,8 +300,10 @@ export class Attempt {
 
   /** After the user's `proxyReq` listeners: if the body is lost, one of them must have written it, or given another. */
   requireBody(request: ClientRequest): void {
-    if (this.body === 'lost' && !this.#options?.buffer && !request.headersSent)
-      this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
+    const { buffer } = this.#options ?? {};
+    if (this.body === 'lost' && !buffer && !request.headersSent) this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
+    const isOurs = buffer === this.#held || buffer === this.ownBody?.stream;
+    if (buffer instanceof Readable && !isOurs) this.#guardBody({ stream: buffer, isShared: false });
     if (this.#over) request.destroy();
   }
 

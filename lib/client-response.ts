@@ -34,6 +34,8 @@ const WRITING_METHODS = [
   ...['writeContinue', 'writeProcessing', 'writeEarlyHints', 'writeInformation', 'write', 'end'],
 ];
 
+const NO_BYTES = Buffer.alloc(0);
+
 /** Nothing was promised of how long a body is. */
 export const UNKNOWN_LENGTH = Number.POSITIVE_INFINITY;
 
@@ -57,6 +59,9 @@ export abstract class ClientResponse {
   #sealedStatus: number | undefined;
   /** It is the proxy itself that writes to a sealed response. */
   #isUnsealed = false;
+  /** A whole response of the proxy's own, which middleware may still hold back, and how much of it was written late. */
+  #ownBody = NO_BYTES;
+  #lateBytes = 0;
 
   constructor(req: IncomingMessage, res: ServerResponse) {
     this.req = req;
@@ -326,6 +331,7 @@ export abstract class ClientResponse {
       this.commit(head, { eventStream: false, nameOf: (key) => key });
       this.headFlushed = true;
       this.#sealedStatus = this.res.statusCode;
+      this.#ownBody = Buffer.from(body);
       this.endSoon(this.takesBody ? body : undefined, head.headers.connection === 'close');
     });
   }
@@ -337,7 +343,19 @@ export abstract class ClientResponse {
    */
   seal(): void {
     this.#sealedStatus ??= this.res.statusCode;
-    this.#makeInert(() => !this.#isUnsealed);
+    this.#makeInert((name, args) => !this.#isUnsealed && !(name === 'write' && this.#isOwn(args)));
+  }
+
+  /**
+   * Whether it is the proxy's own body that is written: middleware whose \`end\` is async (sessions that are saved first) may pass it
+   * on only now. Without it, whoever reads would take the next response for it.
+   */
+  #isOwn([chunk, encoding]: readonly unknown[]): boolean {
+    if (this.res.writableEnded) return false;
+    const bytes = bytesOf(chunk, encoding);
+    if (!this.#ownBody.includes(bytes) || this.#lateBytes + bytes.length > this.#ownBody.length) return false;
+    this.#lateBytes += bytes.length;
+    return true;
   }
 
   /** For what the proxy itself has to write to a response that may be sealed. */
@@ -355,13 +373,13 @@ export abstract class ClientResponse {
     this.#makeInert(() => this.res.writableEnded);
   }
 
-  #makeInert(isSealed: () => boolean): void {
+  #makeInert(isSealed: (name: string, args: readonly unknown[]) => boolean): void {
     const res = this.res as unknown as Record<string, unknown>;
     for (const name of WRITING_METHODS) {
       const method = res[name];
       if (typeof method !== 'function') continue;
       override(res, name, (...args: unknown[]) => {
-        if (!isSealed()) return Reflect.apply(method, res, args);
+        if (!isSealed(name, args)) return Reflect.apply(method, res, args);
         // Of `write` and `end`: somebody may wait for it.
         const callback = args.findLast((arg) => typeof arg === 'function');
         if (callback !== undefined) process.nextTick(callback as () => void);
@@ -371,7 +389,7 @@ export abstract class ClientResponse {
     // Express's own last resort would close the connection, whoever's answer it carries.
     const req = this.req as { next?: (error?: unknown) => void };
     const { next } = req;
-    if (typeof next === 'function') override(req, 'next', (error) => isSealed() || next(error));
+    if (typeof next === 'function') override(req, 'next', (error) => isSealed('next', []) || next(error));
   }
 
   /** Destroys it when nothing has moved for so many milliseconds; 0 for no limit. */
@@ -392,4 +410,10 @@ function leaveFramingToNode(headers: HeaderFields, statusCode: number): void {
   if (length === undefined) return;
   // RFC 9110 8.6: a 204 has none.
   if (statusCode === 204 || !/^\d+$/.test(String(length))) delete headers['content-length'];
+}
+
+/** What is handed to \`write\`; for anything else Node throws. */
+function bytesOf(chunk: unknown, encoding: unknown): Buffer {
+  if (typeof chunk !== 'string') return chunk instanceof Uint8Array ? Buffer.from(chunk) : NO_BYTES;
+  return Buffer.from(chunk, typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8');
 }

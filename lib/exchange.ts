@@ -393,7 +393,8 @@ export class ProxyExchange implements Exchange {
     this.#failure = error;
     this.#deadlines.stop();
     clearTimeout(this.#retryTimer);
-    if (this.#client.headersSent) {
+    const { headersSent } = this.#client;
+    if (headersSent) {
       if (this.#answer === undefined) this.#client.truncate();
       else this.#answer.breakOff(error, error.code === 'DRAINED' ? RECONNECT_AFTER : undefined);
       // Not before the end: a listener that ends the response would make it look whole.
@@ -402,8 +403,18 @@ export class ProxyExchange implements Exchange {
       this.#notifyAndAnswer(error, notify);
     }
     this.#attempt?.abort();
-    // The rest of an upload that nobody wants any more must not block the connection.
+    if (headersSent) this.#dropUpload(error);
+  }
+
+  /** The rest of an upload that nobody wants any more must not block the connection. */
+  #dropUpload(error: SseProxyError): void {
     if (error.code !== 'REQUEST_BODY_TOO_LARGE') this.req.resume();
+  }
+
+  /** Whoever answers in the place of the proxy may want to send it elsewhere first. */
+  #leaveUpload(error: SseProxyError): void {
+    if (this.res.writableFinished) this.#dropUpload(error);
+    else this.res.once('finish', () => this.#dropUpload(error));
   }
 
   #tryAgain(error: SseProxyError): boolean {
@@ -463,16 +474,23 @@ export class ProxyExchange implements Exchange {
       queueMicrotask(() => this.#answerFailure(error));
       return;
     }
-    const goOn = (): void => {
+    const goOn = (hasFailed = false): void => {
       if (this.#stopWaiting === undefined) return;
       this.#stopWaiting = undefined;
       clearTimeout(timer);
       this.#isListeners = this.#client.headersSent;
-      this.#answerFailure(error, { hasListeners: true });
+      if (this.#isListeners) this.#leaveToListeners(error, hasFailed);
+      else this.#answerFailure(error, { hasListeners: true });
     };
     const timer = setTimeout(goOn, LISTENER_ANSWER_TIME);
     this.#stopWaiting = goOn;
     void settled.then(goOn);
+  }
+
+  #leaveToListeners(error: SseProxyError, hasFailed: boolean): void {
+    this.#leaveUpload(error);
+    // What it has begun nobody is going to end.
+    if (hasFailed && !this.#client.gone) this.#client.truncate();
   }
 
   /**
@@ -485,18 +503,25 @@ export class ProxyExchange implements Exchange {
     error: SseProxyError,
     { hasListeners = false, said }: { hasListeners?: boolean; said?: string | undefined } = {},
   ): void {
-    if (this.#isClosed || this.#client.headersSent || this.#client.gone) return;
+    if (this.#isClosed || this.#client.headersSent || this.#client.gone) {
+      this.#leaveUpload(error);
+      return;
+    }
+    // So may those who were to answer the client by themselves.
+    const mayBeWritten = hasListeners || this.#attempt?.response.isHandedOver === true;
     this.#client.reset();
     if (this.#config.onError === 'next' && this.#next !== undefined) {
       this.req.url = this.#url;
-      if (hasListeners) this.#client.sealWhenEnded();
+      if (mayBeWritten) this.#client.sealWhenEnded();
+      this.#leaveUpload(error);
       this.#next(error);
       return;
     }
+    this.#dropUpload(error);
     const { provider } = (this.#attempt ?? this.#failover).route;
     const { head, body } = errorAnswer(error, provider, this, this.#config.logError);
     this.#respond(head, said ?? body);
-    if (hasListeners) this.#client.seal();
+    if (mayBeWritten) this.#client.seal();
   }
 
   /** A response of the proxy's own. */

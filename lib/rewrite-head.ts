@@ -1,6 +1,6 @@
 import { callHook, kindOf } from './hooks.js';
 import type { Config } from './options.js';
-import type { Exchange, ResponseHead } from './types.js';
+import type { Exchange, HeaderFields, ResponseHead } from './types.js';
 
 /**
  * Has `rewriteHeaders` change a head, in place.
@@ -13,9 +13,21 @@ export function rewriteHead(rewriteHeaders: Config['rewriteHeaders'], head: Resp
   callHook(
     'rewriteHeaders',
     () => rewriteHeaders(head, exchange),
-    () => checkHeaders(head.headers),
+    () => {
+      checkHeaders(head.headers);
+      lowerNames(head);
+    },
     502,
   );
+}
+
+/** A hook may write a name in any case; to all that look at a head from here on, framing above all, a field has one name. */
+function lowerNames(head: ResponseHead): void {
+  const { headers } = head;
+  if (!Object.keys(headers).some((name) => name !== name.toLowerCase())) return;
+  const lowered: HeaderFields = Object.create(null);
+  for (const [name, value] of Object.entries(headers)) lowered[name.toLowerCase()] = value;
+  head.headers = lowered;
 }
 
 function checkHeaders(headers: Record<string, unknown>): void {

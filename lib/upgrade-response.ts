@@ -74,9 +74,17 @@ export class UpgradeResponse {
         // Characters that HTTP forbids: the field is left out, the response is not lost for it.
       }
     }
-    if (res.socket === null) res.assignSocket(this.#socket);
+    if (res.socket === null) this.#takeConnection();
     res.statusMessage = isValue(statusMessage) ? statusMessage : '';
     res.writeHead(statusCode);
+  }
+
+  /** A listener of the user's may have given it to a response of its own, and written nothing. Node tells of it here only. */
+  #takeConnection(): void {
+    const socket = this.#socket;
+    const { _httpMessage: other } = socket as { _httpMessage?: ServerResponse | null };
+    other?.detachSocket(socket);
+    this.res.assignSocket(socket);
   }
 
   /** Ends a response that is not complete, so that nobody can take it for a whole one. */

@@ -4,7 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
 import { Account } from './account.js';
 import { Admission } from './admission.js';
-import { type Notify, originOf } from './attempt.js';
+import { originOf } from './attempt.js';
 import { checkTarget, confine, originForm } from './confinement.js';
 import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
 import { type Diagnostics, diagnose } from './diagnostics.js';
@@ -26,6 +26,9 @@ const EARLY_BYTES = 64 * 1024;
 
 /** How long a client may take to read its answer, or the end of its tunnel, and to close its side. Milliseconds. */
 const LINGER = 5_000;
+
+/** Calls the `error` listeners. A promise where they are to be waited for. */
+type Notify = () => Promise<unknown> | undefined;
 
 /** The handshakes that some proxy has taken. A server may have several, and an app may hand over what `ws` takes as well. */
 const taken = new WeakSet<IncomingMessage>();
@@ -414,10 +417,15 @@ export class ProxyUpgrade implements Exchange {
   #respond(error: SseProxyError): void {
     const { provider, responseHeaders, rewriteHeaders, logError } = this.#config;
     const { head, body } = errorAnswer(error, provider, this, logError);
-    respond(this.#response, head, body, (own) => {
-      Object.assign(own.headers, responseHeaders.fieldsFor(this));
-      rewriteHead(rewriteHeaders, own, this);
-    });
+    try {
+      respond(this.#response, head, body, (own) => {
+        Object.assign(own.headers, responseHeaders.fieldsFor(this));
+        rewriteHead(rewriteHeaders, own, this);
+      });
+    } catch {
+      // Whatever it is, nobody may be left waiting.
+      this.socket.destroy();
+    }
   }
 
   // --- the one ending -----------------------------------------------------------------------------------------------

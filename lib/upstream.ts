@@ -135,8 +135,7 @@ export function createUpstream(config: Config): Upstream {
     const rewritten = awaitHook('pathRewrite', rewrite, attempt);
     return then(rewritten, (result) => {
       if (options.buffer) {
-        attempt.body = 'stream';
-        attempt.ownBody = { stream: options.buffer as Readable, isShared: options.buffer === hpm.buffer };
+        attempt.takeOwnBody({ stream: options.buffer as Readable, isShared: options.buffer === hpm.buffer });
       }
       // A hook may have written it there instead.
       return then(attempt.prepare(typeof result === 'string' ? result : (req.url ?? path)), (prepared) => {
@@ -423,8 +422,8 @@ function intercept(server: ProxyServer, config: Config, bookkeepers: ReadonlySet
   }
 
   /** See {@link Notify}. */
-  function callErrorListeners(args: unknown[]): Promise<unknown> | undefined {
-    const ofUser: Promise<unknown>[] = [];
+  function callErrorListeners(args: unknown[]): Promise<boolean> | undefined {
+    const ofUser: Promise<boolean>[] = [];
     for (const listener of listenersOf('error')) {
       let hasFailed = false;
       const settled = callListener('error', listener, args, () => {
@@ -434,9 +433,9 @@ function intercept(server: ProxyServer, config: Config, bookkeepers: ReadonlySet
       if (bookkeepers.has(own)) continue;
       // With one parameter it has no response to answer by.
       const mayAnswer = own.length >= 2;
-      ofUser.push(Promise.resolve(settled).then(() => (mayAnswer && !hasFailed ? never() : undefined)));
+      ofUser.push(Promise.resolve(settled).then(() => (mayAnswer && !hasFailed ? never() : hasFailed)));
     }
-    return ofUser.length === 0 ? undefined : Promise.all(ofUser);
+    return ofUser.length === 0 ? undefined : Promise.all(ofUser).then((failed) => failed.includes(true));
   }
 }
 
