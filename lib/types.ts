@@ -248,9 +248,10 @@ export interface SseProxyOptions<
   isEventStream?: (head: Readonly<ResponseHead>) => boolean;
 
   /**
-   * Changes the head of every response, the proxy's own error responses and the 101 of a WebSocket included: status, reason phrase, and all header
-   * fields, those that the app has set included. Synchronous; runs once, after everything else, right before the status
-   * line is sent. What it throws becomes a 502.
+   * Changes the head of every response, the proxy's own error responses and the 101 of a WebSocket included: status, reason
+   * phrase, and all header fields, those that the app has set included. Synchronous; runs once, after everything else, right
+   * before the status line is sent. What it throws becomes a 502. It is Node that frames the body: a `Transfer-Encoding` is left out, and a body that
+   * is not as long as a `Content-Length` says is cut.
    */
   rewriteHeaders?: (head: ResponseHead, exchange: Exchange<TReq, TRes>) => void;
 

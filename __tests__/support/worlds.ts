@@ -663,8 +663,8 @@ function hasReason(seen: Seen, asked: Asked, i: number, code: SseProxyErrorCode)
     case 'UPSTREAM_TRUNCATED':
       return (
         served.some(({ answer: { cut } }) => cut !== undefined) ||
-        // What a client that leaves still owes of its upload cannot be sent again.
-        (asked.drops && asked.body !== undefined && excuse(seen, i)) ||
+        // For a client that has left it is not sent again.
+        (asked.drops && excuse(seen, i)) ||
         (answer?.isEarly === true && asked.body !== undefined && answer.closes)
       );
     case 'UPSTREAM_ERROR_EVENT':
