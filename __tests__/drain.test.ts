@@ -95,6 +95,17 @@ describe('drain()', () => {
     expect(requests()).toBe(1);
   });
 
+  it.each([Number.POSITIVE_INFINITY, 2 ** 40])('waits for as long as it takes with a grace of %d', async (grace) => {
+    const { proxy, res, client } = await running();
+    const drained = proxy.proxy.drain({ grace });
+    // A timer that Node has cut to a millisecond would have fired.
+    await new Promise((resolve) => setTimeout(resolve, SHORT));
+    res.end('fine');
+    expect((await readAll(await responseTo(client))).toString()).toBe('fine');
+    await drained;
+    expect(proxy.summaries).toMatchObject([{ outcome: 'completed' }]);
+  });
+
   it('lets running exchanges complete within the grace period, and resolves when the last was accounted for', async () => {
     const finished: string[] = [];
     const { url, requests } = await manualUpstream();

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { describe, expect, it } from '@jest/globals';
-import type { AttemptFailed, Fallback, SseProxyOptions, Usage } from '../lib/index.js';
+import { type AttemptFailed, type Fallback, SseProxyError, type SseProxyOptions, type Usage } from '../lib/index.js';
 import { anthropic, openai, openaiCompatible } from '../lib/providers/index.js';
 import {
   type Answer,
@@ -71,6 +71,26 @@ describe('the next target', () => {
         { target: second.url, statusCode: 200 },
       ],
     });
+  });
+
+  it('is asked whatever the cause of the failure does when it is looked at', async () => {
+    const { url } = await good();
+    let calls = 0;
+    const cause = Object.defineProperty(new Error('mine'), 'code', {
+      get() {
+        throw new Error('no');
+      },
+    });
+    const proxy = await proxyApp({
+      target: url,
+      router() {
+        calls += 1;
+        if (calls === 1) throw new SseProxyError('UPSTREAM_CLOSED', { cause });
+        return url;
+      },
+      fallbacks: [url],
+    });
+    expect(await textOf(await request(proxy.url))).toBe('good');
   });
 
   it('is asked when the retries of the one before are spent, and has as many of its own', async () => {

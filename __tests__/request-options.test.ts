@@ -197,6 +197,14 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     });
   });
 
+  it('a buffer that has nothing but a pipe', async () => {
+    const { url } = await upstream((req, res) => void req.pipe(res));
+    const buffer = { pipe: (request: http.ClientRequest) => request.end('own') };
+    const proxy = await proxyApp({ target: url, ...hook((options) => void Object.assign(options, { buffer })) });
+    const response = await request(proxy.url, { method: 'POST', headers: { 'content-length': 3 }, body: 'x.y' });
+    expect(String(await readAll(response))).toBe('own');
+  });
+
   it('a buffer in the place of a body, which a provider does not edit', async () => {
     const { url, received } = await recorder();
     const own = '{"model":"own","stream":true}';

@@ -148,6 +148,8 @@ export class Attempt {
 
   /** httpxy only pipes it: what it fails with would end the process, also when nobody wants it any more. */
   #guardBody({ stream, isShared }: OwnBody): void {
+    // All that httpxy needs of it is `pipe`.
+    if (typeof stream.on !== 'function') return;
     const onError = (cause: unknown): void => this.fail(new SseProxyError('PROXY_FAILED', { cause }));
     stream.on('error', onError);
     if (!isShared) return;

@@ -5,6 +5,7 @@ import { tryHook } from './hooks.js';
 import type { Config } from './options.js';
 import { type AttemptFailure, isRetryable, retryDelay, shouldRetry } from './retry.js';
 import { type Route, resolveFallback } from './routes.js';
+import { memberOf } from './secrets.js';
 import type { Exchange, Fallback, HeaderFields } from './types.js';
 
 /** The most targets that one exchange turns to, whatever `fallbacks` says as a function. */
@@ -117,6 +118,6 @@ function failureOf({ statusCode, headers, error, reached }: Failed): AttemptFail
   if (error === undefined) {
     return { ...(statusCode !== undefined && { statusCode }), ...(headers !== undefined && { headers }), reached };
   }
-  const { code } = (error.cause ?? {}) as NodeJS.ErrnoException;
-  return { errorCodes: [error.code, code], reached };
+  const code = memberOf(error.cause, 'code');
+  return { errorCodes: [error.code, typeof code === 'string' ? code : undefined], reached };
 }

@@ -9,6 +9,9 @@ import type { SseProxy, SseProxyOptions } from './types.js';
 import { ProxyUpgrade } from './upgrade.js';
 import { createUpstream } from './upstream.js';
 
+/** Node takes a longer one for none. Milliseconds. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
 /** What `drain()` waits for, and ends. */
 type Draining = ProxyExchange | ProxyUpgrade;
 
@@ -94,10 +97,13 @@ export function createSseProxy<
     return new Promise((resolve) => {
       /** What there was when the grace period was over. New requests are refused, but may come without end. */
       let last: Set<Draining> | undefined;
-      const timer = setTimeout(() => {
-        last = new Set(exchanges.items());
-        for (const exchange of last) exchange.drain();
-      }, grace);
+      const timer = setTimeout(
+        () => {
+          last = new Set(exchanges.items());
+          for (const exchange of last) exchange.drain();
+        },
+        Math.min(grace, LONGEST_TIMER),
+      );
       const check = (ended?: Draining): void => {
         if (ended !== undefined) last?.delete(ended);
         if (exchanges.size > 0 && last?.size !== 0) return;

@@ -70,11 +70,12 @@ export class Secrets {
   }
 }
 
-function memberOf(error: Error, name: string): unknown {
+/** A member of what was thrown, whatever that is. */
+export function memberOf(error: unknown, name: string): unknown {
   try {
-    return Reflect.get(error, name);
+    return Reflect.get(error as object, name);
   } catch {
-    // A getter that throws says nothing.
+    // A getter that throws says nothing, nor does what is no object.
     return undefined;
   }
 }
