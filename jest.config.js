@@ -5,6 +5,8 @@ export default {
   testMatch: ['<rootDir>/__tests__/**/*.test.ts'],
   // These need Debian's chromium, nginx, haproxy, caddy and redis-server, or minutes: see jest.system.config.js.
   testPathIgnorePatterns: ['<rootDir>/__tests__/system/'],
+  // Where the cores are busy otherwise, Jest's five seconds are too short for tests that ask hundreds of times.
+  testTimeout: 30_000,
   // Jest would leave one core idle, which on two is half of them.
   maxWorkers: '100%',
   // ES modules in TypeScript: swc strips the types, and `.js` in an import means the `.ts` file.

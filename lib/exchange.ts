@@ -294,6 +294,8 @@ export class ProxyExchange implements Exchange {
       answer.commit();
       this.#forgetBody();
       answer.relay();
+      // Its client has all of it with the head.
+      if (!this.#client.takesBody) this.#client.end([]);
     } catch (cause) {
       attempt.fail(hookFailed(cause));
     }

@@ -595,8 +595,8 @@ function judgeOne(seen: Seen, asked: Asked, i: number): string[] {
   const last = seen.served[i]?.at(-1);
 
   if (error !== undefined && !hasReason(seen, asked, i, error.code)) fault('no reason for this error');
-  // Its upload is reset when it has its answer.
-  const mayLeave = isExcused || (asked.isEndless && seen.world.front === 'http2');
+  // Its upload is reset, or its connection closed, when it has its answer.
+  const mayLeave = isExcused || (asked.isEndless && (seen.world.front === 'http2' || got.isComplete));
   if (outcome === 'client-closed' && !mayLeave) fault('the client has not left');
   if (outcome === 'completed' && !(isExcused || got.isComplete)) fault('not completed');
   if (got.status !== undefined && statusCode !== got.status) fault(`reported with ${statusCode}`);
