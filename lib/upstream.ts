@@ -11,7 +11,7 @@ import {
 import { UpstreamAgent } from './agent.js';
 import type { Attempt } from './attempt.js';
 import { shareBody } from './body-readers.js';
-import { checkAllowed, checkTarget, confine, originForm } from './confinement.js';
+import { askedPath, checkAllowed, checkTarget, confine } from './confinement.js';
 import { SseProxyError } from './errors.js';
 import { prepareRequestHeaders, prepareUpgradeHeaders, setForwarded } from './headers.js';
 import { isPromiseLike, onRejection, runHook } from './hooks.js';
@@ -128,7 +128,7 @@ export function createUpstream(config: Config): Upstream {
   async function pathOfUpgrade(path: string, req: IncomingMessage, options: Options | undefined): Promise<string> {
     if (!options?.target) throw new SseProxyError('TARGET_MISSING');
     prepareUpgradeHeaders(req);
-    const asked = originForm(path);
+    const asked = askedPath(path);
     checkTarget(asked);
     checkAllowed(config.allow, req.method, asked);
     req.url = asked;
