@@ -11,13 +11,22 @@ export interface AllowedRoute {
 const ORIGIN = /^[a-z][a-z\d+.-]*:\/\/[^/?#]*/i;
 
 /**
- * The path and query of a request target, as httpxy is going to send them: from a slash on. What a client puts in front of them in
- * absolute form (RFC 9112 3.2.2) is a name for this server, and never one for the upstream's.
+ * The path and query of a request target. What a client puts in front of them in absolute form (RFC 9112 3.2.2) is a name for
+ * this server, and never one for the upstream's.
  */
 export function originForm(target: string): string {
   if (target.startsWith('/')) return target;
-  const rest = target.slice(ORIGIN.exec(target)?.[0].length ?? 0);
-  return rest.startsWith('/') ? rest : `/${rest}`;
+  const origin = ORIGIN.exec(target)?.[0];
+  return origin === undefined ? target : fromSlash(target.slice(origin.length));
+}
+
+/** The same, in the form in which httpxy is going to send it, whatever it is. */
+export function askedPath(target: string): string {
+  return fromSlash(originForm(target));
+}
+
+function fromSlash(path: string): string {
+  return path.startsWith('/') ? path : `/${path}`;
 }
 
 /** A fragment, and what Node sends in no request target. */

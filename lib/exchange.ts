@@ -6,7 +6,7 @@ import { Attempt, type AttemptHandlers, type Notify } from './attempt.js';
 import { shareBody } from './body-readers.js';
 import type { Circuit } from './circuit.js';
 import { type ClientResponse, LINGER } from './client-response.js';
-import { confine, originForm } from './confinement.js';
+import { askedPath, confine } from './confinement.js';
 import { createClientResponse } from './create-client-response.js';
 import { credentialsOf, withoutKey } from './credentials.js';
 import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
@@ -102,7 +102,7 @@ export class ProxyExchange implements Exchange {
     this.#diagnostics = diagnose(req);
     this.#deadlines = new Deadlines(services.config.timeouts, (phase) => this.#onTimeout(phase));
     this.#url = req.url;
-    this.#asked = originForm(req.url ?? '/');
+    this.#asked = askedPath(req.url ?? '/');
     this.path = this.#asked;
     this.#body = requestBody(req);
     this.#admission = new Admission(services, services.config, this.#diagnostics);

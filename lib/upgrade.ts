@@ -5,7 +5,7 @@ import type { Options } from 'http-proxy-middleware';
 import { Account } from './account.js';
 import { Admission } from './admission.js';
 import { originOf } from './attempt.js';
-import { checkTarget, confine, originForm } from './confinement.js';
+import { askedPath, checkTarget, confine } from './confinement.js';
 import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
 import { type Diagnostics, diagnose } from './diagnostics.js';
 import { type Outcome, outcomeOf, SseProxyError, type SseProxyErrorCode, toSseProxyError } from './errors.js';
@@ -93,7 +93,7 @@ export class ProxyUpgrade implements Exchange {
   static take(services: Services, req: IncomingMessage, socket: Socket, head: Buffer): ProxyUpgrade | undefined {
     if (taken.has(req)) return undefined;
     const { url } = req;
-    if (url !== undefined) req.url = originForm(url);
+    if (url !== undefined) req.url = askedPath(url);
     if (services.upstream.takes(req)) {
       taken.add(req);
       return new ProxyUpgrade(services, req, socket, head);

@@ -203,7 +203,7 @@ describe('what comes from elsewhere', () => {
     ['/?\nsecret', '/'],
     ['http://user:secret@api.example/v1?key=secret', '/v1'],
     ['http://user:secret@api.example', '/'],
-    ['', '/'],
+    ['', ''],
     [undefined, '/'],
   ])('is without queries and credentials: %j', (url, expected) => {
     const { req } = exchangeFor('/');

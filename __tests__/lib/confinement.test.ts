@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { checkAllowed, confine, originForm, parseRoutes } from '../../lib/confinement.js';
+import { askedPath, checkAllowed, confine, originForm, parseRoutes } from '../../lib/confinement.js';
 import { SseProxyError } from '../../lib/errors.js';
 
 /** The error that is thrown. */
@@ -23,11 +23,8 @@ describe('the origin form of a request target', () => {
     ['ws+unix://evil.example/x', '/x'],
     ['//evil.example/v1', '//evil.example/v1'],
     ['/http://evil.example/', '/http://evil.example/'],
-    ['a/b', '/a/b'],
-    ['?a=b', '/?a=b'],
-    ['http:/a', '/http:/a'],
-    ['*', '/*'],
-    ['', '/'],
+    ['*', '*'],
+    ['', ''],
   ])('of %s is %s', (target, expected) => {
     expect(originForm(target)).toBe(expected);
   });
@@ -48,6 +45,22 @@ const PARENTS = [
   '%2e%2e%253b',
 ];
 const SLASHES = ['%2f', '%2F', '%252f', '\\', '%5c', '%255C'];
+
+describe('the path that a request target asks for', () => {
+  it.each([
+    ['/v1/models?a=b', '/v1/models?a=b'],
+    ['http://evil.example?a=b', '/?a=b'],
+    ['//evil.example/v1', '//evil.example/v1'],
+    ['a/b', '/a/b'],
+    ['?a=b', '/?a=b'],
+    ['http:/a', '/http:/a'],
+    ['\\a', '/\\a'],
+    ['*', '/*'],
+    ['', '/'],
+  ])('of %s is %s', (target, expected) => {
+    expect(askedPath(target)).toBe(expected);
+  });
+});
 
 describe('a path', () => {
   it.each([
