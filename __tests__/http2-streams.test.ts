@@ -14,10 +14,11 @@ closeAndWatchEachTest();
 async function front(
   options: SseProxyOptions,
   settings: http2.Settings = {},
+  next: (req: unknown, res: unknown) => void = () => {},
 ): Promise<{ session: ClientHttp2Session; port: number; proxy: SseProxy; summaries: StreamSummary[] }> {
   const summaries: StreamSummary[] = [];
   const proxy = createSseProxy({ ...options, onFinish: (summary) => void summaries.push(summary) });
-  const server = http2.createServer((req, res) => void proxy(req as never, res as never));
+  const server = http2.createServer((req, res) => void proxy(req as never, res as never, () => next(req, res)));
   server.on('session', (session) => onCleanUp(() => session.destroy()));
   const port = await listen(server);
   const session = http2.connect(`http://127.0.0.1:${port}`, { settings });
@@ -229,6 +230,33 @@ describe('every exchange over HTTP/2 ends', () => {
     await until(() => proxy.active === 0);
     expect(summaries).toHaveLength(1);
     await proxy.drain();
+  });
+
+  const answer = (_req: unknown, res: unknown): void => void (res as ServerResponse).writeHead(202).end('mine');
+
+  it.each<[string, SseProxyOptions]>([
+    ['a listener of on.error', { target: 'http://127.0.0.1:1', on: { error: (_error, req, res) => answer(req, res) } }],
+    ["error middleware (onError: 'next')", { target: 'http://127.0.0.1:1', onError: 'next' }],
+    ['on.proxyReq', { on: { proxyReq: (_proxyReq, req, res) => answer(req, res) } }],
+    [
+      'selfHandleResponse',
+      { selfHandleResponse: true, on: { proxyRes: (proxyRes, req, res) => answer(req, proxyRes.resume() && res) } },
+    ],
+  ])('%s that answers an upload, ended or not', async (_name, options) => {
+    const { url } = await upstream((req, res) => {
+      req.resume();
+      if (req.url === '/ended') req.once('end', () => res.end('enough'));
+      else res.end('enough');
+    });
+    const { session, proxy } = await front({ target: url, ...options }, {}, answer);
+    const [open, ended] = [upload(session), upload(session, '/ended')];
+    // More than a window has room for: it must be read, or thrown away.
+    ended.end(Buffer.alloc(200_000));
+    expect(await Promise.all([closing(open), closing(ended)])).toMatchObject([
+      { body: 'mine', code: 0 },
+      { body: 'mine', code: 0 },
+    ]);
+    await until(() => proxy.active === 0);
   });
 
   it('the answer of an upstream to an upload that is never ended', async () => {

@@ -107,6 +107,9 @@ export abstract class ClientResponse {
   /** Calls back once: when the response was sent and its connection is done with it, or when the client is gone. */
   abstract onceClosed(callback: () => void): void;
 
+  /** Calls back when the response has been ended, by whomever, and all of it is on its way. */
+  abstract onceFinished(callback: () => void): void;
+
   /** Nothing else is to be written in front of this response. */
   abstract get isItsTurn(): boolean;
 

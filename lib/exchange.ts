@@ -405,8 +405,7 @@ export class ProxyExchange implements Exchange {
 
   /** Whoever answers in the place of the proxy may want to send it elsewhere first. */
   #leaveUpload(error: SseProxyError): void {
-    if (this.res.writableFinished) this.#dropUpload(error);
-    else this.res.once('finish', () => this.#dropUpload(error));
+    this.#client.onceFinished(() => this.#dropUpload(error));
   }
 
   #tryAgain(error: SseProxyError): boolean {

@@ -54,6 +54,11 @@ export class Http1Response extends ClientResponse {
     else if (res.socket === null) forget = CloseNotifier.of(req.socket).once(closed);
   }
 
+  onceFinished(callback: () => void): void {
+    if (this.res.writableFinished) callback();
+    else this.res.once('finish', callback);
+  }
+
   /** RFC 9112 9.3.2: pipelined requests are answered in their order. */
   get isItsTurn(): boolean {
     return this.res.socket !== null || this.res.writableEnded;

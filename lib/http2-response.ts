@@ -107,6 +107,13 @@ export class Http2Response extends ClientResponse {
     stream.once('aborted', closed);
     stream.once('close', closed);
     if (stream.destroyed || stream.aborted) process.nextTick(closed);
+    else if (!this.hasWholeRequest) this.onceFinished(() => this.#stopUpload());
+  }
+
+  onceFinished(callback: () => void): void {
+    // Not the response's own `finish`, which is emitted when its stream closes.
+    if (this.#stream.writableFinished) callback();
+    else this.#stream.once('finish', callback);
   }
 
   /** Streams do not wait for each other. */
@@ -149,16 +156,10 @@ export class Http2Response extends ClientResponse {
     return size === 0 || this.res.write(joined(pieces, size)) !== false;
   }
 
-  override end(rawTrailers: readonly string[]): void {
-    super.end(rawTrailers);
-    this.#stopUpload();
-  }
-
   protected endSoon(body: string | undefined): void {
     this.res.end(body);
     const timer = setTimeout(() => this.destroy(), LINGER);
     this.#stream.once('close', () => clearTimeout(timer));
-    this.#stopUpload();
   }
 
   /**
