@@ -197,6 +197,20 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     });
   });
 
+  it.each([
+    ['own', {}],
+    [Buffer.from('own'), {}],
+    [{ pipe() {} }, { followRedirects: true }],
+  ])('a buffer that is no stream, which ends one exchange only: %p %j', async (buffer, options) => {
+    const { url } = await upstream((req, res) => void req.pipe(res));
+    const set = hook((own) => void Object.assign(own, { buffer }));
+    const proxy = await proxyApp({ target: url, ...options, ...set });
+    const response = await request(proxy.url, { method: 'POST', body: 'x' });
+    expect(response.statusCode).toBe(500);
+    await readAll(response);
+    expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { code: 'PROXY_FAILED' } });
+  });
+
   it('a buffer that has nothing but a pipe', async () => {
     const { url } = await upstream((req, res) => void req.pipe(res));
     const buffer = { pipe: (request: http.ClientRequest) => request.end('own') };
