@@ -24,6 +24,7 @@ const HELLO = '5\r\nhello\r\n0\r\n\r\n';
 const MANY = 'a: b\r\n'.repeat(2_500);
 
 const isAnswered = (text: string): boolean => text.includes('\r\n\r\nok');
+const isAnsweredWithoutBody = (text: string): boolean => text.includes('\r\n\r\n');
 
 /** A whole request for `/plain`, after which all that came before has been seen to. */
 async function askPlainly({ connect }: Front): Promise<void> {
@@ -36,7 +37,7 @@ async function ask(kind: FrontKind, bytes: string, options: SseProxyOptions = {}
   const upstream = await readingUpstream();
   const proxy = await front(kind, { target: upstream.url, ...options });
   await askPlainly(proxy);
-  const { text } = await speak(proxy.connect(), bytes, isAnswered);
+  const { text } = await speak(proxy.connect(), bytes, bytes.startsWith('HEAD ') ? isAnsweredWithoutBody : isAnswered);
   await askPlainly(proxy);
   return { status: Number(/HTTP\/1\.1 ([2-5]\d\d)/.exec(text)?.[1]), seen: await requestsBetween(upstream), upstream };
 }
