@@ -259,6 +259,16 @@ describe('every exchange over HTTP/2 ends', () => {
     await until(() => proxy.active === 0);
   });
 
+  it('a 413 to an upload that nobody reads, and that its client resets when it has that', async () => {
+    const { url } = await upstream(() => {});
+    const { session, proxy, summaries } = await front({ target: url, limits: { requestBody: 4 } });
+    const stream = upload(session);
+    stream.end(Buffer.alloc(70_000));
+    expect(await closing(stream)).toMatchObject({ code: 0 });
+    await until(() => proxy.active === 0);
+    expect(summaries).toMatchObject([{ outcome: 'refused', statusCode: 413 }]);
+  });
+
   it('the answer of an upstream to an upload that is never ended', async () => {
     const { url } = await upstream((_req, res) => void res.end('enough'));
     const { session, proxy, summaries } = await front({ target: url });

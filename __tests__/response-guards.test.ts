@@ -125,6 +125,25 @@ describe('nothing is written behind the head of an answer without content (RFC 9
   );
 });
 
+it('nothing is read on of an answer without content whose client has left (onClientClose: continue)', async () => {
+  const { url } = await upstream(async (_req, res) => {
+    res.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: 1\n\n');
+  });
+  const proxy = await proxyApp({
+    target: url,
+    onClientClose: 'continue',
+    rewriteHeaders: (head) => {
+      head.statusCode = 204;
+    },
+  });
+  const client = await rawClient(proxy.port);
+  client.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+  await client.until('\r\n\r\n');
+  client.socket.destroy();
+  await until(() => proxy.proxy.active === 0);
+  expect(proxy.summaries).toHaveLength(1);
+});
+
 /** What hooks may say of a length, or of a transfer coding, that is not the body's. */
 const MISFRAMED: { name: string; path: string; headers: Record<string, string | string[]> }[] = [
   { name: 'a length that is too small', path: '/chunked', headers: { 'content-length': '5' } },

@@ -557,7 +557,8 @@ export class ProxyExchange implements Exchange {
 
   /** Whether the upstream's answer is still of use to the account. */
   #mayContinue(): boolean {
-    if (this.#client.finished || this.#failure !== undefined || this.#attempt?.isOver !== false) return false;
+    // What was ended has no more to come, whether it has arrived or not.
+    if (this.res.writableEnded || this.#failure !== undefined || this.#attempt?.isOver !== false) return false;
     // An upload that broke off will not be answered.
     if (!this.#reachedBy(this.#attempt) || !this.#client.hasWholeRequest) return false;
     const { onClientClose, logError } = this.#config;

@@ -107,7 +107,7 @@ export class Http2Response extends ClientResponse {
     stream.once('aborted', closed);
     stream.once('close', closed);
     if (stream.destroyed || stream.aborted) process.nextTick(closed);
-    else if (!this.hasWholeRequest) this.onceFinished(() => this.#stopUpload());
+    else if (!this.hasWholeRequest) this.#watchUpload();
   }
 
   onceFinished(callback: () => void): void {
@@ -164,14 +164,13 @@ export class Http2Response extends ClientResponse {
 
   /**
    * A client that goes on to send, with the whole response there, is told to stop (RFC 9113 8.1): else the stream would stay for as
-   * long as it likes.
+   * long as it likes. One that its client has closed would stay, too, until what it has sent is read, and no event tells of it.
    */
-  #stopUpload(): void {
+  #watchUpload(): void {
     const stream = this.#stream;
-    if (stream.destroyed || this.hasWholeRequest) return;
     const timer = setInterval(() => {
-      // One that its client has closed stays, too, until what it has sent is read.
-      if (stream.closed || stream.state.localClose === 1) stream.destroy();
+      if (stream.closed || (stream.writableEnded && stream.state.localClose === 1)) stream.destroy();
+      else if (this.hasWholeRequest) clearInterval(timer);
     }, UPLOAD_LINGER);
     stream.once('close', () => clearInterval(timer));
   }

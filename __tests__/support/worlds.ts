@@ -586,8 +586,8 @@ function judgeOne(seen: Seen, asked: Asked, i: number): string[] {
   const [summary] = summaries;
   // To half a request Node itself answers.
   const isNodes = got.status === 400 && excuse(seen, i);
-  if (summary === undefined)
-    return got.status === undefined || isNodes ? faults : [...faults, `answered ${got.status}, by whom?`];
+  if (isNodes && (summary === undefined || summary.outcome === 'client-closed')) return faults;
+  if (summary === undefined) return got.status === undefined ? faults : [...faults, `answered ${got.status}, by whom?`];
   const { outcome, error, statusCode, bytes } = summary;
   const why = `${outcome}${error === undefined ? '' : ` ${error.code}`}, got ${got.status} with ${got.body.length} bytes${got.isComplete ? '' : ', not whole'}`;
   const fault = (what: string): void => void faults.push(`${what}: ${why}`);
@@ -639,6 +639,8 @@ function excuse({ world, got, summaries, hasLeft, givenUp, isBroken }: Seen, i: 
   if (world.front === 'http2') return false;
   // What came there was not to be read any more.
   if (isBroken) return true;
+  // It ends with this one, and is reset for those behind it, which are unread: that may take its answer with it.
+  if (world.ends === '1.0' && world.sending !== 'in turn' && i + 1 < world.requests.length) return true;
   // The connection has ended with one of those before: which may have been whole to its client, by its length, and not to the proxy.
   const isCut = (k: number): boolean =>
     /drained|truncated/.test(summaries[k]?.[0]?.outcome ?? '') && !isOwn(got[k] as Got, summaries[k]?.[0]?.error);
