@@ -412,8 +412,9 @@ it.each([
 ])('a WebSocket handshake has no body for the upstream to wait for: %s', async (_name, framing, body) => {
   const handshake = `Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${framing}`;
   const { status, seen } = await ask('an HTTP/1.1 server', message(handshake, body, 'GET /x HTTP/1.1'), { ws: true });
-  // From Node 26 on a handshake whose body is still to come is not one that can be proxied: its connection is closed.
-  expect(seen.map((request) => request.body)).toEqual(Number.isNaN(status) ? [] : ['']);
+  // From Node 26 on a handshake whose body is still to come is not one that can be proxied: it fails, and nothing is sent of it.
+  expect(seen.map((request) => request.body)).toEqual(status === 200 ? [''] : []);
+  expect([200, 500]).toContain(status);
   if (body !== '') expect(status).toBe(200);
 });
 

@@ -181,6 +181,12 @@ export class Http1Response extends ClientResponse {
     for (const chunk of chunks) socket.write(chunk);
   }
 
+  override end(rawTrailers: readonly string[]): void {
+    // Up to version 22 Node writes what a corked response has gathered behind its end.
+    while (this.res.writableCorked > 0 && !this.res.writableEnded) this.res.uncork();
+    super.end(rawTrailers);
+  }
+
   protected endSoon(body: string | undefined, endsConnection: boolean): void {
     const { req, res } = this;
     // A connection that is closed with bytes of the client's unread is reset, and the response may be lost with it.

@@ -53,6 +53,13 @@ describe('a body that nobody has read is streamed', () => {
 });
 
 describe('takeWhole', () => {
+  it('takes a body that has come in several reads', async () => {
+    const req = await requestWith(['Content-Length: 8'], 'POST');
+    req.push('two ');
+    req.push('bits');
+    expect(String(takeWhole(req)?.bytes)).toBe('two bits');
+  });
+
   /** A request whose body has come as far as this. */
   async function arrived(lines: readonly string[], body: string): Promise<IncomingMessage> {
     const { req } = await receive(`POST / HTTP/1.1\r\nHost: x\r\n${lines.join('\r\n')}\r\n\r\n${body}`);
