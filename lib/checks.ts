@@ -61,7 +61,7 @@ export const oneOf = (...words: string[]): Check =>
     (value) => words.includes(String(value)) && typeof value === 'string',
   );
 /** The longest that a timer of Node's takes. */
-const MAX_DELAY = 2 ** 31 - 1;
+export const MAX_DELAY = 2 ** 31 - 1;
 export const aDelay = check('a number of milliseconds, 1 or more', (value) => {
   return typeof value === 'number' && value >= 1 && value <= MAX_DELAY;
 });

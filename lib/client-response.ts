@@ -350,7 +350,7 @@ export abstract class ClientResponse {
   }
 
   /**
-   * Whether it is the proxy's own body that is written: middleware whose \`end\` is async (sessions that are saved first) may pass it
+   * Whether it is the proxy's own body that is written: middleware whose `end` is async (sessions that are saved first) may pass it
    * on only now. Without it, whoever reads would take the next response for it.
    */
   #isOwn([chunk, encoding]: readonly unknown[]): boolean {
@@ -415,7 +415,7 @@ function leaveFramingToNode(headers: HeaderFields, statusCode: number): void {
   if (statusCode === 204 || !/^\d+$/.test(String(length))) delete headers['content-length'];
 }
 
-/** What is handed to \`write\`; for anything else Node throws. */
+/** What is handed to `write`; for anything else Node throws. */
 function bytesOf(chunk: unknown, encoding: unknown): Buffer {
   if (typeof chunk !== 'string') return chunk instanceof Uint8Array ? Buffer.from(chunk) : NO_BYTES;
   return Buffer.from(chunk, typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8');

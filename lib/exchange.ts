@@ -15,7 +15,7 @@ import { outcomeOf, SseProxyError, type SseProxyErrorOptions } from './errors.js
 import { type Failed, Failover } from './failover.js';
 import { WITHHELD_FROM_CLIENT } from './header-policy.js';
 import { withhold } from './headers.js';
-import { runHook, tryHook } from './hooks.js';
+import { responseHookFailed, runHook, tryHook } from './hooks.js';
 import { makeRoomForListeners } from './listeners.js';
 import type { Config } from './options.js';
 import { errorAnswer, respond } from './own-response.js';
@@ -134,7 +134,7 @@ export class ProxyExchange implements Exchange {
     if (this.req.readableEncoding) shareBody(this.req, (cause) => this.#onReaderFailure(cause));
     this.#deadlines.begin();
     this.#client.onceClosed(() => this.#onClosed());
-    this.#client.onBroken((cause) => this.#fail(hookFailed(cause)));
+    this.#client.onBroken((cause) => this.#fail(responseHookFailed(cause)));
     if (timeout) this.#client.limitSilence(timeout);
     return true;
   }
@@ -260,7 +260,7 @@ export class ProxyExchange implements Exchange {
       else if (answer.isGated) void this.#gate(attempt, answer);
       else this.#accept(attempt, answer);
     } catch (cause) {
-      attempt.fail(hookFailed(cause));
+      attempt.fail(responseHookFailed(cause));
     }
   }
 
@@ -273,7 +273,7 @@ export class ProxyExchange implements Exchange {
       else if (failure === undefined) this.#accept(attempt, answer);
       else this.#onGateFailure(failure);
     } catch (cause) {
-      attempt.fail(hookFailed(cause));
+      attempt.fail(responseHookFailed(cause));
     }
   }
 
@@ -297,7 +297,7 @@ export class ProxyExchange implements Exchange {
       // Its client has all of it with the head.
       if (!this.#client.takesBody) this.#client.end([]);
     } catch (cause) {
-      attempt.fail(hookFailed(cause));
+      attempt.fail(responseHookFailed(cause));
     }
   }
 
@@ -625,9 +625,4 @@ export class ProxyExchange implements Exchange {
   #reachedBy(attempt: Attempt | undefined): boolean {
     return attempt?.reachedUpstream === true;
   }
-}
-
-/** A hook that looks at the response failed, so it is the response that cannot be given: 502. */
-function hookFailed(cause: unknown): SseProxyError {
-  return cause instanceof SseProxyError ? cause : new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 });
 }

@@ -113,6 +113,11 @@ function hookFailed(hook: string, cause: unknown, statusCode: number): SseProxyE
   return cause instanceof SseProxyError ? cause : new SseProxyError('HOOK_FAILED', { cause, statusCode, hook });
 }
 
+/** A hook that looks at the response failed, so it is the response that cannot be given: 502. */
+export function responseHookFailed(cause: unknown): SseProxyError {
+  return cause instanceof SseProxyError ? cause : new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 });
+}
+
 /** Calls back where a promise rejects; resolves when it has settled. */
 async function onRejection(promise: PromiseLike<unknown>, callback: (cause: unknown) => void): Promise<void> {
   try {

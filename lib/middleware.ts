@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Bag } from './bag.js';
+import { MAX_DELAY } from './checks.js';
 import { Circuit } from './circuit.js';
 import { ProxyExchange, type Services } from './exchange.js';
 import { Limiter } from './limiter.js';
@@ -8,9 +9,6 @@ import { type Config, resolveOptions } from './options.js';
 import type { SseProxy, SseProxyOptions } from './types.js';
 import { ProxyUpgrade } from './upgrade.js';
 import { createUpstream } from './upstream.js';
-
-/** Node takes a longer one for none. Milliseconds. */
-const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** What `drain()` waits for, and ends. */
 type Draining = ProxyExchange | ProxyUpgrade;
@@ -102,7 +100,7 @@ export function createSseProxy<
           last = new Set(exchanges.items());
           for (const exchange of last) exchange.drain();
         },
-        Math.min(grace, LONGEST_TIMER),
+        Math.min(grace, MAX_DELAY),
       );
       const check = (ended?: Draining): void => {
         if (ended !== undefined) last?.delete(ended);

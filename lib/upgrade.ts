@@ -5,13 +5,15 @@ import type { Options } from 'http-proxy-middleware';
 import { Account } from './account.js';
 import { Admission } from './admission.js';
 import { originOf } from './attempt.js';
+import { MAX_DELAY } from './checks.js';
+import { LINGER } from './client-response.js';
 import { askedPath, checkTarget, confine } from './confinement.js';
 import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
 import { type Diagnostics, diagnose } from './diagnostics.js';
 import { type Outcome, outcomeOf, SseProxyError, type SseProxyErrorCode, toSseProxyError } from './errors.js';
 import { LISTENER_ANSWER_TIME, type Services } from './exchange.js';
 import { applyResponsePasses, isReadable, offersWebSocket, setForwarded } from './headers.js';
-import { runHook } from './hooks.js';
+import { responseHookFailed, runHook } from './hooks.js';
 import type { Config } from './options.js';
 import { override } from './override.js';
 import { errorAnswer, respond } from './own-response.js';
@@ -23,9 +25,6 @@ import { UpgradeSocket } from './upgrade-socket.js';
 
 /** How much is kept of what a client sends before it is answered. By RFC 6455 4.1 it sends nothing. */
 const EARLY_BYTES = 64 * 1024;
-
-/** How long a client may take to read its answer, or the end of its tunnel, and to close its side. Milliseconds. */
-const LINGER = 5_000;
 
 /** Calls the `error` listeners. A promise where they are to be waited for. */
 type Notify = () => Promise<unknown> | undefined;
@@ -222,7 +221,7 @@ export class ProxyUpgrade implements Exchange {
   /** http-proxy-middleware's `upgradeTimeout`, from which 0 is none, takes the place of our deadlines. */
   #limitHandshake(timeout: number): void {
     this.#deadlines.leave();
-    if (timeout > 0) this.#timer = setTimeout(() => this.#giveUp('UPSTREAM_TIMEOUT'), Math.min(timeout, 2 ** 31 - 1));
+    if (timeout > 0) this.#timer = setTimeout(() => this.#giveUp('UPSTREAM_TIMEOUT'), Math.min(timeout, MAX_DELAY));
   }
 
   #watchConnection(request: ClientRequest): void {
@@ -247,7 +246,7 @@ export class ProxyUpgrade implements Exchange {
       if (!isReadable(response.headers['transfer-encoding'])) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
       this.#response.relay(this.#headOf(response), response);
     } catch (cause) {
-      this.fail(hookFailed(cause));
+      this.fail(responseHookFailed(cause));
       return;
     }
     this.#deadlines.enter('idle');
@@ -282,7 +281,7 @@ export class ProxyUpgrade implements Exchange {
       this.#response.switchProtocols({ ...head, headers: { ...headers, connection: 'Upgrade', upgrade: 'websocket' } });
       this.#diagnostics?.switched();
     } catch (cause) {
-      this.fail(hookFailed(cause));
+      this.fail(responseHookFailed(cause));
     }
   }
 
@@ -495,9 +494,4 @@ async function turnOn(socket: Socket): Promise<void> {
     if (!earlier || socket.destroyed) return;
     await new Promise<void>((resolve) => earlier.once('close', () => resolve()));
   }
-}
-
-/** A hook that looks at the response failed, so it is the response that cannot be given: 502. */
-function hookFailed(cause: unknown): SseProxyError {
-  return cause instanceof SseProxyError ? cause : new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 });
 }
