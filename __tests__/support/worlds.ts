@@ -634,13 +634,16 @@ function judgeEarly(seen: Seen, asked: Asked, i: number): string[] {
 }
 
 /** Nobody can expect a whole answer any more. */
-function excuse({ world, got, summaries, hasLeft, givenUp, isBroken }: Seen, i: number): boolean {
+function excuse({ world, got, summaries, hasLeft, givenUp, isBroken, hasDrained }: Seen, i: number): boolean {
   if (hasLeft || givenUp.has(i)) return true;
   if (world.front === 'http2') return false;
   // What came there was not to be read any more.
   if (isBroken) return true;
   // It ends with this one, and is reset for those behind it, which are unread: that may take its answer with it.
   if (world.ends === '1.0' && world.sending !== 'in turn' && i + 1 < world.requests.length) return true;
+  // A proxy that is drained closes the connection behind one of the next, with requests unread: that is a reset as well.
+  const isDrained = (k: number): boolean => /^DRAIN/.test(summaries[k]?.[0]?.error?.code ?? '');
+  if (hasDrained && world.sending !== 'in turn' && summaries.some((_own, k) => k > i && isDrained(k))) return true;
   // The connection has ended with one of those before: which may have been whole to its client, by its length, and not to the proxy.
   const isCut = (k: number): boolean =>
     /drained|truncated/.test(summaries[k]?.[0]?.outcome ?? '') && !isOwn(got[k] as Got, summaries[k]?.[0]?.error);
@@ -682,6 +685,8 @@ function hasReason(seen: Seen, asked: Asked, i: number, code: SseProxyErrorCode)
     case 'DRAINING':
     case 'DRAINED':
       return hasDrained;
+    case 'EVENT_TOO_LARGE':
+      return ['same', 'edited'].includes(options.events) && answer?.pieces.includes(LARGE) === true;
     default:
       return false;
   }
