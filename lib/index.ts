@@ -10,9 +10,9 @@
 // What http-proxy-middleware's users need beside the middleware, from the version that runs underneath.
 export type { Filter, OnProxyEvent, Options, Plugin, RequestHandler } from 'http-proxy-middleware';
 export { definePlugin, fixRequestBody, responseInterceptor } from 'http-proxy-middleware';
-export { type AccessLogOptions, accessLog } from './access-log.js';
+export { createSseProxy } from './create-sse-proxy.js';
 export { type Outcome, SseProxyError, type SseProxyErrorCode } from './errors.js';
-export { createSseProxy } from './middleware.js';
+export { type AccessLogOptions, accessLog } from './observe/access-log.js';
 export type {
   AttemptFailed,
   AttemptSummary,
@@ -33,4 +33,4 @@ export type {
   StreamSummary,
   TransformResult,
   Usage,
-} from './types.js';
+} from './types/types.js';

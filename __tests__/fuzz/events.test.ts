@@ -1,14 +1,14 @@
 import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
-import { createDecoder } from '../../lib/content-coding.js';
-import { type Block, EventReader, EventTooLarge } from '../../lib/event-reader.js';
-import { EventTap } from '../../lib/event-tap.js';
-import { EventTransformer } from '../../lib/event-transformer.js';
+import { type Block, EventReader, EventTooLarge } from '../../lib/events/event-reader.js';
+import { EventTap } from '../../lib/events/event-tap.js';
+import { EventTransformer } from '../../lib/events/event-transformer.js';
 import type { ParsedEvent } from '../../lib/formats/format.js';
 import { json, jsonArray } from '../../lib/formats/json.js';
 import { ndjson } from '../../lib/formats/ndjson.js';
 import { sse } from '../../lib/formats/sse.js';
+import { createDecoder } from '../../lib/headers/content-coding.js';
 import { fieldsOf, formatOf, STREAMS } from '../support/event-streams.js';
 import { anyCuts, bytewise, cutAt, damaged, referenceReading, runs, someDamage, TIMEOUT } from '../support/fuzz.js';
 

@@ -1,9 +1,9 @@
 import net from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { codingOf, createDecoder, isDecodable } from '../../lib/content-coding.js';
+import { codingOf, createDecoder, isDecodable } from '../../lib/headers/content-coding.js';
+import { isEventStreamType, parseMediaType } from '../../lib/headers/media-type.js';
 import type { Outcome, SseProxyOptions, StreamSummary } from '../../lib/index.js';
-import { isEventStreamType, parseMediaType } from '../../lib/media-type.js';
 import { openaiCompatible } from '../../lib/providers/index.js';
 import {
   type Answer,

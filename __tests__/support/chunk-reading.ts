@@ -1,7 +1,7 @@
 import http, { type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { Connection } from '../../lib/connection.js';
-import { takeChunks, takePieces } from '../../lib/pieces.js';
+import { takeChunks, takePieces } from '../../lib/fast-path/body-push.js';
+import { Connection } from '../../lib/fast-path/connection.js';
 import { looseWire } from './received.js';
 import { turns } from './watch.js';
 

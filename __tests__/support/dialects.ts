@@ -1,11 +1,11 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
-import { EventReader } from '../../lib/event-reader.js';
+import { EventReader } from '../../lib/events/event-reader.js';
 import type { EventFormat } from '../../lib/formats/format.js';
 import { json, jsonArray } from '../../lib/formats/json.js';
 import { ndjson } from '../../lib/formats/ndjson.js';
 import { sse } from '../../lib/formats/sse.js';
-import type { Exchange, Provider, Reading, Usage } from '../../lib/types.js';
+import type { Exchange, Provider, Reading, Usage } from '../../lib/types/types.js';
 
 /** A part of an answer, and what it tells of the answer that the parts before it did not. */
 export interface Part {

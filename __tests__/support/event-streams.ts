@@ -1,5 +1,5 @@
 import { createParser } from 'eventsource-parser';
-import type { Block, EventReader } from '../../lib/event-reader.js';
+import type { Block, EventReader } from '../../lib/events/event-reader.js';
 import type { EventFormat, ParsedEvent } from '../../lib/formats/format.js';
 import { jsonArray } from '../../lib/formats/json.js';
 import { ndjson } from '../../lib/formats/ndjson.js';

@@ -1,6 +1,6 @@
-import type { Provider, ProviderFailure, Reading, StreamEvent } from '../types.js';
-import { keyIn, type ProviderOptions } from './api-key.js';
-import { counts, member } from './chat.js';
+import type { Provider, ProviderFailure, Reading, StreamEvent } from '../types/types.js';
+import { keyIn, type ProviderOptions } from './auth/api-key.js';
+import { counts, member } from './dialects/chat.js';
 
 /** Options of {@link anthropic}. */
 export interface AnthropicOptions extends ProviderOptions {

@@ -1,7 +1,7 @@
 import { isErrorStatus } from '../errors.js';
-import type { Provider, ProviderFailure, Reading, StreamEvent } from '../types.js';
-import { keyIn, type ProviderOptions } from './api-key.js';
-import { counts, member } from './chat.js';
+import type { Provider, ProviderFailure, Reading, StreamEvent } from '../types/types.js';
+import { keyIn, type ProviderOptions } from './auth/api-key.js';
+import { counts, member } from './dialects/chat.js';
 
 /**
  * Google's Gemini API: `generateContent`, and `streamGenerateContent` with and without `alt=sse`. The key is sent as

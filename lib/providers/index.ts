@@ -5,9 +5,9 @@
  * @module express-sse-proxy/providers
  */
 
-export type { Provider, ProviderFailure, Reading, RequestEdit, Usage } from '../types.js';
+export type { Provider, ProviderFailure, Reading, RequestEdit, Usage } from '../types/types.js';
 export { type AnthropicOptions, anthropic } from './anthropic.js';
-export type { ApiKey, ProviderOptions } from './api-key.js';
+export type { ApiKey, ProviderOptions } from './auth/api-key.js';
 export { gemini } from './gemini.js';
 export { mistral } from './mistral.js';
 export { type OllamaOptions, ollama } from './ollama.js';

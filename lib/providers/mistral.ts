@@ -1,6 +1,6 @@
-import type { Provider } from '../types.js';
-import { bearer, keyIn, type ProviderOptions } from './api-key.js';
-import { readChat } from './chat.js';
+import type { Provider } from '../types/types.js';
+import { bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
+import { readChat } from './dialects/chat.js';
 import { errorBody, errorEvent, errorStatus } from './openai.js';
 
 /**

@@ -1,6 +1,6 @@
-import type { Exchange, Provider, ProviderFailure, Reading, StreamEvent } from '../types.js';
-import { type ApiKey, bearer, keyIn } from './api-key.js';
-import { counts, isMoreOfTheSame, member, readChat } from './chat.js';
+import type { Exchange, Provider, ProviderFailure, Reading, StreamEvent } from '../types/types.js';
+import { type ApiKey, bearer, keyIn } from './auth/api-key.js';
+import { counts, isMoreOfTheSame, member, readChat } from './dialects/chat.js';
 import * as openai from './openai.js';
 
 /** Options of {@link ollama}. */

@@ -1,7 +1,15 @@
 import { isErrorStatus } from '../errors.js';
-import type { EventFields, Exchange, Provider, ProviderFailure, Reading, RequestEdit, StreamEvent } from '../types.js';
-import { type ApiKey, bearer, keyIn, type ProviderOptions } from './api-key.js';
-import { isMoreOfTheSame, member, readChat, readUsage } from './chat.js';
+import type {
+  EventFields,
+  Exchange,
+  Provider,
+  ProviderFailure,
+  Reading,
+  RequestEdit,
+  StreamEvent,
+} from '../types/types.js';
+import { type ApiKey, bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
+import { isMoreOfTheSame, member, readChat, readUsage } from './dialects/chat.js';
 
 /** Options of {@link openaiCompatible}. */
 export interface OpenAICompatibleOptions {

@@ -1,0 +1,464 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { describe, expect, it } from '@jest/globals';
+import {
+  type AttemptFailed,
+  type Fallback,
+  SseProxyError,
+  type SseProxyOptions,
+  type Usage,
+} from '../../../lib/index.js';
+import { anthropic, openai, openaiCompatible } from '../../../lib/providers/index.js';
+import {
+  type Answer,
+  anthropicText,
+  anthropicWhole,
+  bytesOf,
+  openaiChat,
+  openaiChatUnasked,
+  toldBy,
+  usageChunk,
+  usageFrom,
+} from '../../support/dialects.js';
+import { logbook } from '../../support/events.js';
+import { type ProxyUnderTest, proxyApp, rawUpstream, readAll, request, upstream } from '../../support/servers.js';
+import { post } from '../../support/stand-in.js';
+import {
+  closeAndWatchEachTest,
+  closedPort,
+  manualUpstream,
+  openRequest,
+  responseTo,
+  turns,
+} from '../../support/watch.js';
+
+closeAndWatchEachTest();
+
+interface Seen {
+  url: string | undefined;
+  headers: IncomingMessage['headers'];
+  body: string;
+}
+
+interface Target {
+  url: string;
+  seen: Seen[];
+}
+
+/** A target that answers every request like this, once it has all of it. */
+async function target(reply: (res: ServerResponse, req: IncomingMessage) => void): Promise<Target> {
+  const seen: Seen[] = [];
+  const { url } = await upstream(async (req, res) => {
+    seen.push({ url: req.url, headers: req.headers, body: (await readAll(req)).toString() });
+    reply(res, req);
+  });
+  return { url, seen };
+}
+
+const good = (text = 'good'): Promise<Target> => target((res) => res.end(text));
+const bad = (statusCode = 503): Promise<Target> => target((res) => res.writeHead(statusCode).end(`bad ${statusCode}`));
+const answering = (answer: Answer): Promise<Target> =>
+  target((res) => res.writeHead(200, { 'content-type': answer.contentType }).end(bytesOf(answer.parts)));
+const refusing = async (): Promise<string> => `http://127.0.0.1:${await closedPort()}`;
+
+const textOf = async (response: IncomingMessage): Promise<string> => (await readAll(response)).toString();
+
+async function expectOneSummary(proxy: ProxyUnderTest, summary: object): Promise<void> {
+  expect(await proxy.summary()).toMatchObject(summary);
+  expect(proxy.proxy.active).toBe(0);
+  await turns();
+  expect(proxy.summaries).toHaveLength(1);
+}
+
+describe('the next target', () => {
+  it('is asked when the first has failed, and its answer is the answer', async () => {
+    const [first, second] = [await bad(), await good()];
+    const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
+    expect(await textOf(await request(`${proxy.url}/path?a=b`))).toBe('good');
+    expect([first.seen.length, second.seen.length]).toEqual([1, 1]);
+    expect(second.seen[0]?.url).toBe('/path?a=b');
+    await expectOneSummary(proxy, {
+      outcome: 'completed',
+      target: second.url,
+      attempts: [
+        { target: first.url, statusCode: 503 },
+        { target: second.url, statusCode: 200 },
+      ],
+    });
+  });
+
+  it('is asked whatever the cause of the failure does when it is looked at', async () => {
+    const { url } = await good();
+    let calls = 0;
+    const cause = Object.defineProperty(new Error('mine'), 'code', {
+      get() {
+        throw new Error('no');
+      },
+    });
+    const proxy = await proxyApp({
+      target: url,
+      router() {
+        calls += 1;
+        if (calls === 1) throw new SseProxyError('UPSTREAM_CLOSED', { cause });
+        return url;
+      },
+      fallbacks: [url],
+    });
+    expect(await textOf(await request(proxy.url))).toBe('good');
+  });
+
+  it('is asked when the retries of the one before are spent, and has as many of its own', async () => {
+    const [first, second, third] = [await bad(), await bad(500), await good()];
+    const proxy = await proxyApp({
+      target: first.url,
+      fallbacks: [second.url, third.url],
+      retry: { maxRetries: 2, minTimeout: 1 },
+    });
+    expect(await textOf(await request(proxy.url))).toBe('good');
+    expect([first.seen.length, second.seen.length, third.seen.length]).toEqual([3, 3, 1]);
+  });
+
+  it('gets a POST with its whole body, although POST is not retried', async () => {
+    const [first, second] = [await bad(), await good()];
+    const proxy = await proxyApp({ target: first.url, fallbacks: [second.url], retry: { minTimeout: 1 } });
+    const body = 'x'.repeat(100_000);
+    expect(await textOf(await post(proxy.url, body))).toBe('good');
+    expect([first.seen.length, second.seen.length]).toEqual([1, 1]);
+    expect(second.seen[0]?.body).toBe(body);
+  });
+
+  it.each([
+    ['refuses the connection', refusing],
+    ['does not speak HTTP', async () => (await rawUpstream((socket) => socket.end('SSH-2.0\r\n\r\n'))).url],
+    ['closes the connection', async () => (await rawUpstream((socket) => socket.end())).url],
+    ['is not connected in time', async () => (await rawUpstream(() => {})).url.replace('http:', 'https:')],
+    ['does not speak TLS', async () => (await good()).url.replace('http:', 'https:')],
+    ['does not answer in time', async () => (await manualUpstream()).url],
+  ])('is asked where the first %s', async (_, makeTarget) => {
+    const second = await good();
+    const proxy = await proxyApp({
+      target: await makeTarget(),
+      fallbacks: [second.url],
+      timeouts: { connect: 50, headers: 50 },
+    });
+    expect(await textOf(await post(proxy.url))).toBe('good');
+    expect(second.seen.map(({ body }) => body)).toEqual(['{}']);
+    await expectOneSummary(proxy, {
+      outcome: 'completed',
+      attempts: [{ error: expect.stringMatching(/^UPSTREAM_/) }, { statusCode: 200 }],
+    });
+  });
+
+  it('is asked where the user handles the response, and the first failure is no failure of the second', async () => {
+    const { url } = await rawUpstream(() => {});
+    const { url: second, requests } = await manualUpstream();
+    const proxy = await proxyApp({
+      target: url.replace('http:', 'https:'),
+      fallbacks: [second],
+      timeouts: { connect: 20 },
+      selfHandleResponse: true,
+      on: { proxyRes: (proxyRes, _req, res) => void proxyRes.pipe(res) },
+    });
+    const client = openRequest(proxy.url).end();
+    const { res } = await requests.next();
+    await turns();
+    res.end('good');
+    expect(await textOf(await responseTo(client))).toBe('good');
+    await expectOneSummary(proxy, {
+      outcome: 'completed',
+      attempts: [{ error: 'UPSTREAM_CONNECT_TIMEOUT' }, { target: second }],
+    });
+  });
+
+  it('is not asked about an answer that is none of its kind', async () => {
+    const [first, second] = [await bad(400), await good()];
+    const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
+    expect((await request(proxy.url)).statusCode).toBe(400);
+    expect(second.seen).toEqual([]);
+  });
+
+  it('is not asked when the client has left', async () => {
+    const { url, requests } = await manualUpstream();
+    const second = await good();
+    const proxy = await proxyApp({ target: url, fallbacks: [second.url] });
+    const client = openRequest(proxy.url).end();
+    const received = await requests.next();
+    client.destroy();
+    await received.closed;
+    await expectOneSummary(proxy, { outcome: 'client-closed', attempts: [{ target: url }] });
+    expect(second.seen).toEqual([]);
+  });
+
+  it('is not asked where the failure is on this side', async () => {
+    const second = await good();
+    const proxy = await proxyApp({
+      provider: openai({
+        target: second.url,
+        apiKey: () => {
+          throw new Error('the vault is closed');
+        },
+      }),
+      fallbacks: [second.url],
+    });
+    expect((await post(proxy.url)).statusCode).toBe(500);
+    expect(second.seen).toEqual([]);
+  });
+});
+
+describe('a fallback', () => {
+  it('has credentials of its own: the first one’s, and the `headers` of the options, never reach it', async () => {
+    const [first, second] = [await bad(), await good()];
+    const proxy = await proxyApp({
+      provider: openai({ target: first.url, apiKey: 'sk-first', organization: 'org-first' }),
+      headers: { 'x-internal': 'for the first' },
+      fallbacks: [{ provider: anthropic({ target: second.url, apiKey: 'sk-second' }) }],
+    });
+    const response = await post(proxy.url, '{}', { authorization: 'Bearer sk-callers', cookie: 'session=1' });
+    expect(await textOf(response)).toBe('good');
+    expect(first.seen[0]?.headers).toMatchObject({
+      authorization: 'Bearer sk-first',
+      'openai-organization': 'org-first',
+      'x-internal': 'for the first',
+    });
+    const { headers } = second.seen[0] ?? {};
+    expect(headers).toMatchObject({ 'x-api-key': 'sk-second', 'anthropic-version': '2023-06-01' });
+    expect(JSON.stringify(headers)).not.toMatch(/first|callers|session/);
+  });
+
+  it('without credentials gets none of the first one’s', async () => {
+    const [first, second] = [await bad(), await good()];
+    const proxy = await proxyApp({
+      provider: openai({ target: first.url, apiKey: 'sk-first' }),
+      fallbacks: [{ provider: openaiCompatible({ name: 'vllm', target: second.url, apiKey: false }) }],
+    });
+    expect(await textOf(await post(proxy.url))).toBe('good');
+    expect(second.seen[0]?.headers).not.toHaveProperty('authorization');
+  });
+
+  it('that is a target alone is spoken to as the proxy’s own provider', async () => {
+    const [first, second] = [await bad(), await good()];
+    const proxy = await proxyApp({
+      provider: openai({ target: first.url, apiKey: 'sk-ours' }),
+      fallbacks: [second.url],
+    });
+    expect(await textOf(await post(proxy.url))).toBe('good');
+    expect(second.seen[0]?.headers.authorization).toBe('Bearer sk-ours');
+  });
+
+  it('has its own target, `pathRewrite` and `headers`', async () => {
+    const [first, second] = [await bad(), await good()];
+    const proxy = await proxyApp({
+      target: first.url,
+      pathRewrite: { '^/v1': '/first' },
+      fallbacks: [
+        {
+          target: second.url,
+          pathRewrite: (path) => path.replace('/v1', '/api/v1'),
+          headers: { 'X-Internal': 'for the second' },
+        },
+      ],
+    });
+    expect(await textOf(await request(`${proxy.url}/v1/chat?x=1`))).toBe('good');
+    expect(first.seen[0]?.url).toBe('/first/chat?x=1');
+    expect(second.seen[0]).toMatchObject({ url: '/api/v1/chat?x=1', headers: { 'x-internal': 'for the second' } });
+  });
+
+  it('without a `pathRewrite` has that of the options', async () => {
+    const [first, second] = [await bad(), await good()];
+    const proxy = await proxyApp({
+      target: first.url,
+      pathRewrite: { '^/v1': '/v2' },
+      fallbacks: [{ target: second.url }],
+    });
+    await textOf(await request(`${proxy.url}/v1/chat`));
+    expect(second.seen[0]?.url).toBe('/v2/chat');
+  });
+
+  it('has its requests edited, and its answers read, in its own dialect', async () => {
+    const usages: Usage[] = [];
+    const [first, second] = [await bad(529), await answering(openaiChat)];
+    const proxy = await proxyApp({
+      provider: anthropic({ target: first.url, apiKey: 'a' }),
+      fallbacks: [{ provider: openai({ target: second.url, apiKey: 'b', includeUsage: true }) }],
+      onUsage: (usage) => usages.push(usage),
+    });
+    const response = await post(`${proxy.url}${openaiChat.path}`, '{"messages":[],"stream":true}');
+    expect(await textOf(response)).toBe(bytesOf(openaiChat.parts.filter((part) => part !== usageChunk)).toString());
+    expect(first.seen[0]?.body).toBe('{"messages":[],"stream":true}');
+    expect(second.seen[0]?.body).toBe('{"stream_options":{"include_usage":true},"messages":[],"stream":true}');
+    expect(usages).toEqual([usageFrom(toldBy(openaiChat.parts))]);
+  });
+
+  it('that edits nothing gets the bytes of the client, and nothing is taken out of its answer', async () => {
+    const [first, second] = [await bad(), await answering(openaiChat)];
+    const proxy = await proxyApp({
+      provider: openai({ target: first.url, apiKey: 'a', includeUsage: true }),
+      fallbacks: [{ provider: openai({ target: second.url, apiKey: 'b' }) }],
+    });
+    const body = '{"messages":[],"stream":true}';
+    const response = await post(`${proxy.url}${openaiChat.path}`, body);
+    expect(await readAll(response)).toEqual(bytesOf(openaiChat.parts));
+    expect(second.seen[0]).toMatchObject({ body, headers: { 'content-length': String(body.length) } });
+  });
+
+  it.each([
+    ['a stream', anthropicText],
+    ['a whole answer', anthropicWhole],
+  ])('is read in its own dialect: %s', async (_, answer) => {
+    const usages: Usage[] = [];
+    const [first, second] = [await bad(), await answering(answer)];
+    const proxy = await proxyApp({
+      provider: openai({ target: first.url, apiKey: 'a' }),
+      fallbacks: [{ provider: anthropic({ target: second.url, apiKey: 'b' }) }],
+      onUsage: (usage) => usages.push(usage),
+    });
+    expect(await readAll(await post(`${proxy.url}${answer.path}`))).toEqual(bytesOf(answer.parts));
+    expect(usages).toEqual([usageFrom(toldBy(answer.parts))]);
+  });
+});
+
+describe('when all have failed', () => {
+  it('the last answer is the answer', async () => {
+    const [first, second] = [await bad(503), await bad(500)];
+    const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
+    const response = await request(proxy.url);
+    expect([response.statusCode, await textOf(response)]).toEqual([500, 'bad 500']);
+    await expectOneSummary(proxy, {
+      outcome: 'completed',
+      statusCode: 500,
+      attempts: [{ statusCode: 503 }, { statusCode: 500 }],
+    });
+  });
+
+  it('the last error is the answer, in the shape of the last provider', async () => {
+    const first = await bad();
+    const second = await refusing();
+    const proxy = await proxyApp({
+      provider: openai({ target: first.url, apiKey: 'a' }),
+      fallbacks: [{ provider: anthropic({ target: second, apiKey: 'b' }) }],
+    });
+    const response = await post(proxy.url);
+    expect(response.statusCode).toBe(502);
+    expect(JSON.parse(await textOf(response))).toMatchObject({ type: 'error', error: { type: expect.any(String) } });
+    await expectOneSummary(proxy, {
+      outcome: 'upstream-error',
+      target: second,
+      attempts: [
+        { target: first.url, statusCode: 503 },
+        { target: second, error: 'UPSTREAM_UNREACHABLE' },
+      ],
+      error: { code: 'UPSTREAM_UNREACHABLE' },
+    });
+  });
+});
+
+describe('a target that is dead', () => {
+  it('is skipped after five failures in a row', async () => {
+    const [first, second] = [await bad(), await good()];
+    const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
+    for (let i = 0; i < 8; i += 1) expect(await textOf(await request(proxy.url))).toBe('good');
+    expect([first.seen.length, second.seen.length]).toEqual([5, 8]);
+    expect(proxy.summaries.at(-1)?.attempts).toMatchObject([{ target: second.url, statusCode: 200 }]);
+  });
+
+  it('is not one that has answered in between', async () => {
+    let answers = 0;
+    const first = await target((res) => {
+      answers += 1;
+      res.writeHead(answers % 5 === 0 ? 200 : 503).end('first');
+    });
+    const second = await good();
+    const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
+    for (let i = 0; i < 12; i += 1) await textOf(await request(proxy.url));
+    expect(first.seen).toHaveLength(12);
+  });
+
+  it('may be in the middle of the list', async () => {
+    const [first, second, third] = [await bad(), await bad(), await good()];
+    const proxy = await proxyApp({
+      target: first.url,
+      fallbacks: [second.url, third.url],
+      retry: { maxRetries: 4, minTimeout: 1, timeoutFactor: 1 },
+    });
+    expect(await textOf(await request(proxy.url))).toBe('good');
+    expect(await textOf(await request(proxy.url))).toBe('good');
+    expect([first.seen.length, second.seen.length, third.seen.length]).toEqual([5, 5, 2]);
+  });
+
+  it('is asked all the same where there is none that is not', async () => {
+    const [first, second] = [await bad(), await bad()];
+    const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
+    for (let i = 0; i < 7; i += 1) expect((await request(proxy.url)).statusCode).toBe(503);
+    expect([first.seen.length, second.seen.length]).toEqual([7, 5]);
+  });
+
+  it('is asked all the same where it is the only one', async () => {
+    const only = await bad();
+    const proxy = await proxyApp({ target: only.url, retry: { maxRetries: 1, minTimeout: 1 } });
+    for (let i = 0; i < 6; i += 1) expect((await request(proxy.url)).statusCode).toBe(503);
+    expect(only.seen).toHaveLength(12);
+  });
+});
+
+describe('`fallbacks` as a function', () => {
+  it('is told of the failure and of the attempts, and names the next target', async () => {
+    const [first, third] = [await bad(), await good()];
+    const second = await refusing();
+    const calls: { failed: AttemptFailed; attempts: number }[] = [];
+    const targets: Fallback[] = [second, { target: third.url, headers: { 'x-third': 'yes' } }];
+    const proxy = await proxyApp({
+      target: first.url,
+      fallbacks: (failed, { attempts }) => {
+        calls.push({ failed, attempts: attempts.length });
+        return targets.shift();
+      },
+    });
+    expect(await textOf(await request(proxy.url))).toBe('good');
+    expect(calls).toEqual([
+      { failed: { statusCode: 503 }, attempts: 1 },
+      { failed: { error: expect.objectContaining({ code: 'UPSTREAM_UNREACHABLE' }) }, attempts: 2 },
+    ]);
+    expect(third.seen[0]?.headers['x-third']).toBe('yes');
+  });
+
+  it('says by `undefined` that the failure is the answer', async () => {
+    const first = await bad();
+    const proxy = await proxyApp({ target: first.url, fallbacks: () => undefined });
+    expect((await request(proxy.url)).statusCode).toBe(503);
+    expect(first.seen).toHaveLength(1);
+  });
+
+  it('is not asked for ever', async () => {
+    const first = await bad();
+    const proxy = await proxyApp({ target: first.url, fallbacks: () => first.url });
+    expect((await request(proxy.url)).statusCode).toBe(503);
+    expect(first.seen).toHaveLength(10);
+  });
+
+  it.each([
+    [
+      'throws',
+      () => {
+        throw new Error('no');
+      },
+    ],
+    ['returns what is no target', () => ({ headers: {} })],
+  ] as [string, NonNullable<SseProxyOptions['fallbacks']>][])(
+    'that %s is logged, and the failure is the answer',
+    async (_, fallbacks) => {
+      const first = await bad();
+      const { logger, errors } = logbook();
+      const proxy = await proxyApp({ target: first.url, fallbacks, logger });
+      expect((await request(proxy.url)).statusCode).toBe(503);
+      expect(errors).toHaveLength(1);
+      expect(errors[0]).toMatch(/fallbacks failed/);
+    },
+  );
+});
+
+it('a body that is too large to be kept keeps a request at its target', async () => {
+  const [first, second] = [await bad(), await answering(openaiChatUnasked)];
+  const proxy = await proxyApp({ target: first.url, fallbacks: [second.url], retry: { maxBodySize: 10 } });
+  const response = await post(proxy.url, 'x'.repeat(11));
+  expect([response.statusCode, await textOf(response)]).toEqual([503, 'bad 503']);
+  expect(second.seen).toEqual([]);
+});

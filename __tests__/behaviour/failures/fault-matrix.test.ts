@@ -1,0 +1,291 @@
+import { once } from 'node:events';
+import { describe, expect, it } from '@jest/globals';
+import type { SseProxyErrorCode, SseProxyOptions, StreamEvent, Usage } from '../../../lib/index.js';
+import { openaiCompatible } from '../../../lib/providers/index.js';
+import {
+  EVENTS,
+  FAULTS,
+  type Fault,
+  type FaultyUpstream,
+  faultyUpstream,
+  PHASES,
+  type Phase,
+} from '../../support/faulty-upstream.js';
+import { proxyApp, readAll } from '../../support/servers.js';
+import {
+  closeAndWatchEachTest,
+  closed,
+  connections,
+  openRequest,
+  responseTo,
+  turns,
+  until,
+} from '../../support/watch.js';
+import { keepAliveAgent } from '../../support/wire.js';
+
+closeAndWatchEachTest();
+
+// --- the matrix -------------------------------------------------------------------------------------------------------
+
+/** What comes of a fault in a phase. */
+type Cell =
+  /** The client is answered with this, and its connection goes on. `unseen`: nothing was asked of the upstream. */
+  | { status: 502 | 504; code: SseProxyErrorCode; unseen?: true }
+  /** The client's connection is cut behind what has come. */
+  | { status: 200; code: SseProxyErrorCode }
+  | { impossible: string };
+
+const unreachable: Cell = { status: 502, code: 'UPSTREAM_UNREACHABLE', unseen: true };
+const noTls: Cell = { status: 502, code: 'UPSTREAM_TLS_FAILED' };
+const closedEarly: Cell = { status: 502, code: 'UPSTREAM_CLOSED' };
+const notHttp: Cell = { status: 502, code: 'UPSTREAM_INVALID_RESPONSE' };
+const late: Cell = { status: 504, code: 'UPSTREAM_TIMEOUT' };
+const truncated: Cell = { status: 200, code: 'UPSTREAM_TRUNCATED' };
+const silent: Cell = { status: 200, code: 'UPSTREAM_TIMEOUT' };
+
+const connected: Cell = { impossible: 'a connection that is there cannot be refused' };
+const resolved: Cell = { impossible: 'a name is not looked up again once there is a connection' };
+const headless: Cell = { impossible: 'no head has said how long the body is' };
+
+const behindTheHead: Record<Fault, Cell> = {
+  refused: connected,
+  reset: truncated,
+  'no such name': resolved,
+  'TLS failure': truncated,
+  stall: silent,
+  garbage: truncated,
+  'short body': truncated,
+  'early close': truncated,
+  'half-closed': truncated,
+};
+
+const MATRIX: Record<Phase, Record<Fault, Cell>> = {
+  connect: {
+    refused: unreachable,
+    reset: closedEarly,
+    'no such name': unreachable,
+    'TLS failure': { ...noTls, unseen: true },
+    stall: { status: 504, code: 'UPSTREAM_CONNECT_TIMEOUT', unseen: true },
+    garbage: notHttp,
+    'short body': headless,
+    'early close': closedEarly,
+    'half-closed': closedEarly,
+  },
+  upload: {
+    refused: connected,
+    reset: closedEarly,
+    'no such name': resolved,
+    'TLS failure': noTls,
+    stall: late,
+    garbage: notHttp,
+    // Of an answer that does not wait for the rest of the request.
+    'short body': truncated,
+    'early close': closedEarly,
+    'half-closed': closedEarly,
+  },
+  'before the head': {
+    refused: connected,
+    reset: closedEarly,
+    'no such name': resolved,
+    'TLS failure': noTls,
+    stall: late,
+    garbage: notHttp,
+    'short body': headless,
+    'early close': closedEarly,
+    'half-closed': closedEarly,
+  },
+  'before the first event': behindTheHead,
+  'in the middle of an event': behindTheHead,
+  'between events': behindTheHead,
+  'before the terminator': behindTheHead,
+  'before the last chunk': behindTheHead,
+};
+
+/** How each ends in the summary. */
+const OUTCOMES: { [code in SseProxyErrorCode]?: string } = {
+  UPSTREAM_UNREACHABLE: 'upstream-error',
+  UPSTREAM_TLS_FAILED: 'upstream-error',
+  UPSTREAM_CLOSED: 'upstream-error',
+  UPSTREAM_INVALID_RESPONSE: 'upstream-error',
+  UPSTREAM_CONNECT_TIMEOUT: 'timeout',
+  UPSTREAM_TIMEOUT: 'timeout',
+  UPSTREAM_TRUNCATED: 'upstream-truncated',
+};
+
+const MODES = ['plain', 'observed', 'transformed'] as const;
+type Mode = (typeof MODES)[number];
+
+const CELLS = PHASES.flatMap((phase) => FAULTS.map((fault) => ({ phase, fault, cell: MATRIX[phase]?.[fault] })));
+const IMPOSSIBLE = CELLS.filter(({ cell }) => cell !== undefined && 'impossible' in cell);
+const CASES = CELLS.flatMap(({ phase, fault, cell }) =>
+  cell === undefined || 'impossible' in cell ? [] : MODES.map((mode) => ({ phase, fault, mode, ...cell })),
+);
+type Case = (typeof CASES)[number];
+
+describe('the matrix', () => {
+  it('has every fault in every phase, and says why where there can be none', () => {
+    for (const { phase, fault, cell } of CELLS)
+      expect([phase, fault, cell]).toEqual([phase, fault, expect.any(Object)]);
+    expect(CELLS).toHaveLength(72);
+    expect(IMPOSSIBLE).toHaveLength(16);
+    expect(CASES).toHaveLength(3 * 56);
+  });
+});
+
+// --- one exchange -----------------------------------------------------------------------------------------------------
+
+/** Only the deadline that is meant, so that no other can be taken for it. */
+function timeoutsOf({ fault, phase, status }: Case): NonNullable<SseProxyOptions['timeouts']> {
+  const off = { connect: false, headers: false, idle: false, drain: false } as const;
+  if (fault !== 'stall') return off;
+  if (phase === 'connect') return { ...off, connect: 30 };
+  return status === 504 ? { ...off, headers: 30 } : { ...off, idle: 30 };
+}
+
+async function proxyTo({ url }: FaultyUpstream, test: Case) {
+  const events: string[] = [];
+  const usages: Usage[] = [];
+  const options: Record<Mode, SseProxyOptions> = {
+    plain: {},
+    observed: {
+      provider: openaiCompatible({ name: 'stand-in', target: url, apiKey: false }),
+      onEvent: ({ data }) => void events.push(`data: ${data}\n\n`),
+      onUsage: (usage) => void usages.push(usage),
+    },
+    transformed: { transformEvent: marked },
+  };
+  const proxy = await proxyApp(
+    { target: url, secure: test.phase === 'connect', timeouts: timeoutsOf(test), ...options[test.mode] },
+    (app) => app.get('/own', (_req, res) => res.send('own')),
+  );
+  return { proxy, events, usages };
+}
+
+/** What `transformEvent` makes of an event, so that one that was not transformed cannot be taken for one that was. */
+function marked({ data }: Pick<StreamEvent, 'data'>): { data: string } {
+  return { data: `<${data}>` };
+}
+
+/** What the client is to get of the bytes that the upstream has sent. */
+function expectedBody(sent: Buffer, mode: Mode): Buffer {
+  if (mode !== 'transformed') return sent;
+  return Buffer.from(
+    wholeEvents(sent)
+      .map((event) => `data: ${marked({ data: event.slice(6, -2) }).data}\n\n`)
+      .join(''),
+  );
+}
+
+function wholeEvents(sent: Buffer): string[] {
+  return EVENTS.filter((_event, i) => sent.length >= Buffer.byteLength(EVENTS.slice(0, i + 1).join('')));
+}
+
+/** More than an upstream that does not read can be sent. */
+const LARGE = 16 * 1024 * 1024;
+
+/** A request whose last bytes are held back where it is to be in the middle of its upload. */
+function ask(url: string, { phase, fault }: Case) {
+  const agent = keepAliveAgent(1);
+  const body = Buffer.alloc(phase === 'upload' && fault === 'stall' ? LARGE : 1000, 'x');
+  const req = openRequest(`${url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'content-length': body.length },
+    agent,
+  });
+  const rest = body.subarray(phase === 'upload' ? -10 : body.length);
+  req.write(body.subarray(0, body.length - rest.length));
+  if (rest.length === 0) req.end();
+  const finished = new Promise((resolve) => req.once('finish', resolve));
+  return {
+    req,
+    agent,
+    async finish() {
+      if (rest.length > 0) req.end(rest);
+      await finished;
+    },
+  };
+}
+
+describe.each(PHASES)('%s:', (phase) => {
+  it.each(CASES.filter((test) => test.phase === phase))('$fault, $mode: $status $code', async (test) => {
+    const { fault, mode, status, code } = test;
+    const upstream = await faultyUpstream(fault, phase);
+    const { proxy, events, usages } = await proxyTo(upstream, test);
+    const { req, agent, finish } = ask(proxy.url, test);
+
+    // --- up to the fault
+    const responded = responseTo(req);
+    const sent = await upstream.reached;
+    expect(sent === undefined).toBe(status !== 200);
+    if (sent === undefined) upstream.strike();
+    const response = await responded;
+    const received: Buffer[] = [];
+    const expected = expectedBody(sent ?? Buffer.alloc(0), mode);
+    const has = (size: number): boolean => Buffer.concat(received).length >= size;
+    response.on('data', (data: Buffer) => received.push(data));
+    const over = closed(response);
+    if (sent !== undefined) {
+      while (!has(expected.length)) await once(response, 'data');
+      upstream.strike();
+    }
+
+    // --- what the client sees
+    await over;
+    expect(response.statusCode).toBe(status);
+    const body = Buffer.concat(received);
+    if (status === 200) {
+      expect(response.complete).toBe(false);
+      expect(body.subarray(0, expected.length)).toEqual(expected);
+      expect(errorCodeIn(body.subarray(expected.length))).toBe(isTold(test) ? code : undefined);
+    } else {
+      expect(response.complete).toBe(true);
+      expect(response.headers['content-type']).toMatch(/^application\/json\b/);
+      expect(response.headers['x-should-retry']).toBe(code === 'UPSTREAM_TIMEOUT' ? 'false' : undefined);
+      expect(JSON.parse(body.toString())).toMatchObject({ error: { code } });
+      await finish();
+      const next = openRequest(`${proxy.url}/own`, { agent });
+      next.end();
+      expect((await readAll(await responseTo(next))).toString()).toBe('own');
+      expect(next.reusedSocket).toBe(true);
+    }
+
+    // --- what the account says
+    const summary = await proxy.summary();
+    expect(summary).toMatchObject({
+      outcome: OUTCOMES[code],
+      statusCode: status,
+      attempts: [{ target: upstream.url, error: code }],
+      target: upstream.url,
+      bytes: status === 200 ? body.length : 0,
+      error: { name: 'SseProxyError', code },
+    });
+    if (mode === 'observed') {
+      const whole = wholeEvents(sent ?? Buffer.alloc(0));
+      expect(events).toEqual(whole);
+      const tokens = whole.length > 2 ? { inputTokens: 3, outputTokens: 2, totalTokens: 5 } : {};
+      await turns();
+      expect(usages).toEqual('unseen' in test ? [] : [{ ...tokens, complete: whole.length > 2 }]);
+    }
+
+    // --- what is left behind
+    expect(proxy.proxy.active).toBe(0);
+    await until(() => upstream.open() === 0);
+    agent.destroy();
+    await until(async () => (await connections(proxy.server)) === 0);
+    await turns();
+    expect(proxy.summaries).toHaveLength(1);
+  });
+});
+
+/** Whether an error event goes before the cut: with a provider, between events, where nothing is counted or over. */
+function isTold({ mode, phase, fault }: Case): boolean {
+  if (mode !== 'observed' || fault === 'short body') return false;
+  return phase !== 'in the middle of an event' && phase !== 'before the last chunk';
+}
+
+/** The code in the one event that these bytes are; `undefined` for none. */
+function errorCodeIn(bytes: Buffer): string | undefined {
+  if (bytes.length === 0) return undefined;
+  const [, json] = /^data: (.*)\n\n$/.exec(bytes.toString()) ?? [];
+  return JSON.parse(String(json)).error.code;
+}

@@ -1,0 +1,246 @@
+import { once } from 'node:events';
+import http, { type IncomingMessage, type InformationEvent, type RequestListener } from 'node:http';
+import { describe, expect, it } from '@jest/globals';
+import cors from 'cors';
+import type { Express } from 'express';
+import { SseProxyError, type SseProxyOptions } from '../../../lib/index.js';
+import { openai } from '../../../lib/providers/index.js';
+import { exchange, recorder } from '../../support/reference.js';
+import { proxyApp, rawUpstream, readAll, request, upstream } from '../../support/servers.js';
+import { closeAndWatchEachTest } from '../../support/watch.js';
+
+closeAndWatchEachTest();
+
+const SENT = {
+  accept: '*/*',
+  cookie: 'session=1',
+  origin: 'https://app.example',
+  referer: 'https://app.example/chat',
+  forwarded: 'for=10.0.0.1',
+  via: '1.1 edge',
+  'x-forwarded-for': '10.0.0.1',
+  'x-forwarded-host': 'app.example',
+  'x-real-ip': '10.0.0.1',
+  'cf-connecting-ip': '10.0.0.1',
+  'x-tenant': 'acme',
+};
+
+/** The fields that an upstream gets of a request with {@link SENT}. */
+async function sent(options: SseProxyOptions, isProvider = true): Promise<Record<string, unknown>> {
+  const { url, received } = await recorder();
+  const provider = openai({ target: url, apiKey: 'sk-servers' });
+  const proxy = await proxyApp({ ...(isProvider ? { provider } : { target: url }), ...options });
+  await readAll(await request(proxy.url, { headers: SENT }));
+  const { host: _host, connection: _connection, 'accept-encoding': _coding, ...headers } = received[0]?.headers ?? {};
+  return headers;
+}
+
+describe('the fields of a request', () => {
+  it("to a provider are without the app's, its visitors' and the proxies' in front", async () => {
+    expect(await sent({})).toEqual({ accept: '*/*', 'x-tenant': 'acme', authorization: 'Bearer sk-servers' });
+  });
+
+  it('elsewhere pass', async () => {
+    expect(await sent({}, false)).toEqual(SENT);
+  });
+
+  it('are as the policy says', async () => {
+    const requestHeaders: SseProxyOptions['requestHeaders'] = {
+      pass: ['origin', 'x-forwarded-*'],
+      remove: [/^x-tenant$/, 'X-Forwarded-Host'],
+      set: { 'X-Gateway': 'g1', 'x-path': ({ path }) => path, accept: 'text/event-stream', 'x-none': () => undefined },
+    };
+    expect(await sent({ requestHeaders })).toEqual({
+      accept: 'text/event-stream',
+      authorization: 'Bearer sk-servers',
+      origin: SENT.origin,
+      'x-forwarded-for': SENT['x-forwarded-for'],
+      'x-gateway': 'g1',
+      'x-path': '/',
+    });
+  });
+
+  it('may be removed and set without a provider, too', async () => {
+    const { cookie: _cookie, ...others } = SENT;
+    expect(await sent({ requestHeaders: { remove: ['cookie'], set: { 'x-a': '1' } } }, false)).toEqual({
+      ...others,
+      'x-a': '1',
+    });
+  });
+
+  it('tell of the way where `xfwd` is asked for', async () => {
+    expect(await sent({ xfwd: true })).toMatchObject({ 'x-forwarded-for': '10.0.0.1, 127.0.0.1' });
+  });
+
+  it('that cannot be said fail the request, and nothing is sent', async () => {
+    const { url, received } = await recorder();
+    const cause = new Error('no tenant');
+    const set = {
+      'x-a': () => {
+        throw cause;
+      },
+    };
+    const proxy = await proxyApp({ target: url, requestHeaders: { set } });
+    expect(await exchange(proxy.url)).toMatchObject({ status: 500 });
+    expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { code: 'HOOK_FAILED', cause } });
+    expect(received).toEqual([]);
+  });
+
+  it('are right again with each attempt', async () => {
+    let asked = 0;
+    const { url, received } = await recorder((_req, res) => {
+      asked += 1;
+      res.writeHead(asked === 1 ? 503 : 200).end();
+    });
+    const proxy = await proxyApp({
+      provider: openai({ target: url, apiKey: 'sk-servers' }),
+      retry: { minTimeout: 1 },
+      requestHeaders: { set: { 'x-attempt': ({ attempts }) => String(attempts.length) } },
+    });
+    await exchange(proxy.url, { headers: SENT });
+    expect(received.map(({ headers }) => [headers['x-attempt'], headers.cookie])).toEqual([
+      ['0', undefined],
+      ['1', undefined],
+    ]);
+  });
+});
+
+const ANSWERED = {
+  'content-type': 'application/json',
+  'x-request-id': 'req_1',
+  'retry-after': '7',
+  'x-should-retry': 'false',
+  'openai-processing-ms': '12',
+  'openai-organization': 'org-secret',
+  'x-ratelimit-remaining-tokens': '10',
+  'set-cookie': ['__cf_bm=1', '_cfuvid=2'],
+  'access-control-allow-origin': '*',
+  'access-control-expose-headers': 'x-request-id',
+  'strict-transport-security': 'max-age=1',
+  'clear-site-data': '"*"',
+  'alt-svc': 'h3=":443"',
+  server: 'cloudflare',
+  'cf-ray': '1',
+  via: '1.1 google',
+};
+
+/** The fields that a client gets of an answer with {@link ANSWERED}. */
+async function answered(
+  options: SseProxyOptions,
+  { isProvider = true, before }: { isProvider?: boolean; before?: (app: Express) => void } = {},
+): Promise<Record<string, unknown>> {
+  const answer: RequestListener = (_req, res) => {
+    res.sendDate = false;
+    res.writeHead(200, ANSWERED).end('{}');
+  };
+  const { url } = await upstream(answer);
+  const provider = openai({ target: url, apiKey: 'sk-servers' });
+  const proxy = await proxyApp({ ...(isProvider ? { provider } : { target: url }), ...options }, (app) => {
+    app.disable('x-powered-by');
+    before?.(app);
+  });
+  const { headers } = await exchange(proxy.url, { headers: { origin: 'https://app.example' } });
+  const { connection: _connection, date: _date, 'transfer-encoding': _coding, ...others } = headers;
+  return others;
+}
+
+const KEPT = {
+  'content-type': 'application/json',
+  'x-request-id': 'req_1',
+  'retry-after': '7',
+  'x-should-retry': 'false',
+  'openai-processing-ms': '12',
+};
+
+describe('the fields of a response', () => {
+  it("of a provider are without the account's and its site's", async () => {
+    expect(await answered({})).toEqual(KEPT);
+  });
+
+  it('elsewhere pass', async () => {
+    expect(await answered({}, { isProvider: false })).toEqual(ANSWERED);
+  });
+
+  it("do not replace the app's CORS and cookies", async () => {
+    const before = (app: Express): void => {
+      app.use(cors({ origin: 'https://app.example', credentials: true }));
+      app.use((_req, res, next) => {
+        res.cookie('session', '1');
+        next();
+      });
+    };
+    expect(await answered({}, { before })).toEqual({
+      ...KEPT,
+      'access-control-allow-origin': 'https://app.example',
+      'access-control-allow-credentials': 'true',
+      'set-cookie': ['session=1; Path=/'],
+      vary: 'Origin',
+    });
+  });
+
+  it('are as the policy says', async () => {
+    const responseHeaders: SseProxyOptions['responseHeaders'] = {
+      pass: ['*ratelimit*', 'Via'],
+      remove: [/^openai-/],
+      set: { 'X-Gateway': 'g1', 'x-target': ({ target }) => target?.slice(0, 7) },
+    };
+    const { 'openai-processing-ms': _removed, ...kept } = KEPT;
+    expect(await answered({ responseHeaders })).toEqual({
+      ...kept,
+      'x-ratelimit-remaining-tokens': '10',
+      via: '1.1 google',
+      'x-gateway': 'g1',
+      'x-target': 'http://',
+    });
+  });
+
+  it('are seen by rewriteHeaders as they will be sent', async () => {
+    const seen: object[] = [];
+    const rewriteHeaders: SseProxyOptions['rewriteHeaders'] = ({ headers }) => void seen.push({ ...headers });
+    await answered({ responseHeaders: { set: { 'x-gateway': 'g1' } }, rewriteHeaders });
+    expect(seen[0]).toMatchObject({ ...KEPT, 'x-gateway': 'g1' });
+  });
+
+  it('of an answer of our own have what the policy sets', async () => {
+    const { url, server } = await upstream(() => {});
+    server.close();
+    const proxy = await proxyApp({ target: url, responseHeaders: { set: { 'x-gateway': 'g1' } } });
+    expect(await exchange(proxy.url)).toMatchObject({ status: 502, headers: { 'x-gateway': 'g1' } });
+  });
+
+  it.each([false, true])('that cannot be said make it a 502, also where there was to be one (%s)', async (isDead) => {
+    const { url, server } = await upstream((_req, res) => res.end('secret'));
+    if (isDead) server.close();
+    const set = {
+      'x-a': () => {
+        throw new Error('no');
+      },
+    };
+    const proxy = await proxyApp({ target: url, responseHeaders: { set } });
+    const { status, headers, body } = await exchange(proxy.url);
+    expect([status, headers['x-a'], JSON.parse(body).error.code]).toEqual([
+      502,
+      undefined,
+      isDead ? 'UPSTREAM_UNREACHABLE' : 'HOOK_FAILED',
+    ]);
+    expect((await proxy.summary()).error).toBeInstanceOf(SseProxyError);
+  });
+
+  it('of 103 Early Hints are under the same policy', async () => {
+    const { url } = await rawUpstream((socket) => {
+      socket.write(
+        'HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nSet-Cookie: a=1\r\nX-A: 1\r\nServer: s\r\n\r\n',
+      );
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+    });
+    const provider = openai({ target: url, apiKey: 'sk-servers' });
+    const proxy = await proxyApp({ provider, responseHeaders: { remove: ['x-a'] } });
+    const req = http.get(proxy.url, { agent: false });
+    const [[info], [response]] = (await Promise.all([once(req, 'information'), once(req, 'response')])) as [
+      [InformationEvent],
+      [IncomingMessage],
+    ];
+    expect({ ...info.headers }).toEqual({ link: '</a>; rel=preload' });
+    expect(response.statusCode).toBe(200);
+  });
+});

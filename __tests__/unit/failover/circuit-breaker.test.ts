@@ -1,0 +1,113 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import { CircuitBreaker } from '../../../lib/failover/circuit-breaker.js';
+
+const OPEN_FOR = 30_000;
+
+let now: number;
+let circuit: CircuitBreaker;
+beforeEach(() => {
+  now = 1_000_000;
+  circuit = new CircuitBreaker(() => now);
+});
+
+function fail(times: number): void {
+  for (let i = 0; i < times; i += 1) circuit.failed();
+}
+
+/** How many of so many requests at once it lets try. */
+const admitted = (count: number): number =>
+  Array.from({ length: count }, () => circuit.admits()).filter(Boolean).length;
+
+describe('a target', () => {
+  it('is tried while nothing is known of it, by everybody', () => {
+    expect(admitted(10)).toBe(10);
+  });
+
+  it('is still tried after four failures in a row', () => {
+    fail(4);
+    expect(admitted(10)).toBe(10);
+  });
+
+  it('is skipped after five', () => {
+    fail(5);
+    expect(admitted(10)).toBe(0);
+  });
+
+  it('is not skipped where a success came in between', () => {
+    fail(4);
+    circuit.succeeded();
+    fail(4);
+    expect(circuit.admits()).toBe(true);
+    fail(1);
+    expect(circuit.admits()).toBe(false);
+  });
+
+  it('is skipped for 30 seconds, and not one millisecond longer', () => {
+    fail(5);
+    now += OPEN_FOR - 1;
+    expect(circuit.admits()).toBe(false);
+    now += 1;
+    expect(circuit.admits()).toBe(true);
+  });
+
+  it('is skipped for 30 seconds from the last failure on: requests that were under way count', () => {
+    fail(5);
+    now += 10_000;
+    fail(1);
+    now += OPEN_FOR - 1;
+    expect(circuit.admits()).toBe(false);
+    now += 1;
+    expect(circuit.admits()).toBe(true);
+  });
+});
+
+describe('after that time', () => {
+  beforeEach(() => {
+    fail(5);
+    now += OPEN_FOR;
+  });
+
+  it('one request probes it, and the others go on skipping it', () => {
+    expect(admitted(10)).toBe(1);
+    now += OPEN_FOR - 1;
+    expect(admitted(10)).toBe(0);
+  });
+
+  it('it is tried by all where the probe succeeds', () => {
+    expect(circuit.admits()).toBe(true);
+    circuit.succeeded();
+    expect(admitted(10)).toBe(10);
+    // From the beginning again: one failure does not open it.
+    fail(4);
+    expect(circuit.admits()).toBe(true);
+  });
+
+  it('it is skipped again at once where the probe fails, for as long as before', () => {
+    expect(circuit.admits()).toBe(true);
+    now += 5000;
+    fail(1);
+    now += OPEN_FOR - 1;
+    expect(admitted(10)).toBe(0);
+    now += 1;
+    expect(admitted(10)).toBe(1);
+  });
+
+  it('another one probes it where nothing was heard of the probe', () => {
+    expect(circuit.admits()).toBe(true);
+    now += OPEN_FOR;
+    expect(admitted(10)).toBe(1);
+  });
+});
+
+it('goes by the time of the day if it is given no other', () => {
+  const own = new CircuitBreaker();
+  for (let i = 0; i < 5; i += 1) own.failed();
+  expect(own.admits()).toBe(false);
+  own.succeeded();
+  expect(own.admits()).toBe(true);
+});
+
+it('is of one target only', () => {
+  fail(5);
+  expect(new CircuitBreaker(() => now).admits()).toBe(true);
+});

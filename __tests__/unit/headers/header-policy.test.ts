@@ -1,0 +1,152 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { describe, expect, it } from '@jest/globals';
+import { FieldPolicy, WITHHELD_FROM_CLIENT, WITHHELD_FROM_PROVIDER } from '../../../lib/headers/header-policy.js';
+import type { Exchange, HeaderPolicy } from '../../../lib/types/types.js';
+
+function thrownBy(run: () => unknown): unknown {
+  try {
+    return run();
+  } catch (error) {
+    return error;
+  }
+}
+
+const policy = (given: HeaderPolicy): FieldPolicy => new FieldPolicy('requestHeaders', given);
+const all = { has: () => true };
+const exchange: Exchange = {
+  req: {} as IncomingMessage,
+  res: {} as ServerResponse,
+  attempts: [],
+  target: undefined,
+  path: '/v1',
+  locals: {},
+};
+
+describe('a policy', () => {
+  it('withholds nothing by itself', () => {
+    expect(policy({}).withholds('cookie', undefined)).toBe(false);
+  });
+
+  it.each<[string, HeaderPolicy, string, boolean]>([
+    ['a default', {}, 'cookie', true],
+    ['a default that another name passes', { pass: ['cookies', 'cook'] }, 'cookie', true],
+    ['what passes by name', { pass: ['Cookie'] }, 'cookie', false],
+    ['what passes by a name with a star', { pass: ['X-*-Limit'] }, 'x-rate-limit', false],
+    ['what only begins like a name with a star', { pass: ['x-*-limit'] }, 'x-rate-limits', true],
+    ['what a name with a star and a dot does not mean', { pass: ['x.*'] }, 'x-a', true],
+    ['what passes by a pattern', { pass: [/^X-/] }, 'x-a', false],
+    ['what a pattern passes that remembers where it was', { pass: [/^x-/gy] }, 'x-a', false],
+    ['what is removed although it passes', { pass: ['x-a'], remove: ['x-a'] }, 'x-a', true],
+  ])('decides on %s', (_what, given, name, expected) => {
+    const decided = policy(given);
+    // Twice: a pattern may have a memory.
+    expect([decided.withholds(name, all), decided.withholds(name, all)]).toEqual([expected, expected]);
+  });
+
+  it.each(['host', 'content-length', 'content-encoding', 'transfer-encoding', 'connection', 'trailer'])(
+    'never takes %s away, and complains where it is told to by name',
+    (name) => {
+      expect(policy({ remove: [/./, '*'] }).withholds(name, all)).toBe(false);
+      for (const given of [{ remove: [name.toUpperCase()] }, { set: { [name]: '1' } }]) {
+        expect(() => policy(given)).toThrow(new RegExp(`\`requestHeaders\` cannot change \`${name}\``, 'i'));
+      }
+    },
+  );
+
+  it.each([{ 'x a': '1' }, { '': '1' }, { 'x-a': 'a\nb' }])('complains of what no field can have: %j', (set) => {
+    expect(() => policy({ set: set as Record<string, string> })).toThrow(/header/i);
+  });
+
+  it('puts in values, and what functions say of an exchange', () => {
+    const set = { 'X-A': '1', 'x-b': ({ path }: Exchange) => path, 'x-c': () => undefined };
+    expect(policy({ set }).fieldsFor(exchange)).toEqual({ 'x-a': '1', 'x-b': '/v1' });
+  });
+
+  it('takes a number for its digits, as Node does', () => {
+    const set = { 'x-a': () => 42 as unknown as string };
+    expect(policy({ set }).fieldsFor(exchange)).toEqual({ 'x-a': '42' });
+  });
+
+  it.each<[string, () => unknown, RegExp]>([
+    ['a line break', () => 'a\nb', /Invalid character/],
+    ['a promise', async () => 'a', /`requestHeaders\.set\["x-a"\]` must be synchronous/],
+    [
+      'a promise that rejects',
+      async () => Promise.reject(new Error('no')),
+      /`requestHeaders\.set\["x-a"\]` must be synchronous/,
+    ],
+    ['an object', () => ({ secret: 1 }), /`requestHeaders\.set\["x-a"\]` must give a string, got object$/],
+    ['null', () => null, /`requestHeaders\.set\["x-a"\]` must give a string, got null$/],
+    ['a boolean', () => true, /got boolean$/],
+    ['a symbol', () => Symbol('x'), /got symbol$/],
+  ])('fails, by the name of the function, where it gives %s', (_what, give, message) => {
+    const broken = policy({ set: { 'X-A': give as () => string } });
+    const error = thrownBy(() => broken.fieldsFor(exchange));
+    expect(error).toMatchObject({ code: 'HOOK_FAILED', hook: 'requestHeaders.set["x-a"]', statusCode: 500 });
+    expect((error as Error).cause).toMatchObject({ message: expect.stringMatching(message) });
+  });
+});
+
+describe('by default', () => {
+  it.each(['x-forwarded-for', 'x-forwarded-proto', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'cookie', 'proxy-x'])(
+    '%s is withheld from a provider',
+    (name) => {
+      expect(WITHHELD_FROM_PROVIDER.withCredentials.has(name)).toBe(true);
+      expect(WITHHELD_FROM_PROVIDER.withoutCredentials.has(name)).toBe(true);
+    },
+  );
+
+  it.each(['authorization', 'x-api-key', 'x-goog-api-key', 'api-key'])('%s is where there are credentials', (name) => {
+    expect(WITHHELD_FROM_PROVIDER.withCredentials.has(name)).toBe(true);
+    expect(WITHHELD_FROM_PROVIDER.withoutCredentials.has(name)).toBe(false);
+  });
+
+  it.each([
+    'accept',
+    'content-type',
+    'user-agent',
+    'anthropic-version',
+    'anthropic-beta',
+    'openai-beta',
+    'idempotency-key',
+    'mcp-session-id',
+    'last-event-id',
+    'x-stainless-lang',
+    'traceparent',
+    'x-request-id',
+  ])('%s goes on to a provider', (name) => {
+    expect(WITHHELD_FROM_PROVIDER.withCredentials.has(name)).toBe(false);
+  });
+
+  it.each([
+    'x-ratelimit-limit-requests',
+    'anthropic-ratelimit-tokens-reset',
+    'ratelimit',
+    'ratelimit-policy',
+    'x-rate-limit-limit',
+    'set-cookie',
+    'access-control-allow-origin',
+    'openai-organization',
+    'cf-ray',
+    'server',
+  ])('%s is withheld from a client', (name) => {
+    expect(WITHHELD_FROM_CLIENT.has(name)).toBe(true);
+  });
+
+  it.each([
+    'x-request-id',
+    'request-id',
+    'retry-after',
+    'retry-after-ms',
+    'x-should-retry',
+    'content-type',
+    'cache-control',
+    'openai-processing-ms',
+    'openai-version',
+    'mcp-session-id',
+    'www-authenticate',
+    'location',
+  ])('%s goes on to a client', (name) => {
+    expect(WITHHELD_FROM_CLIENT.has(name)).toBe(false);
+  });
+});

@@ -1,0 +1,111 @@
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { SseProxyError } from '../../../lib/errors.js';
+import { Account } from '../../../lib/observe/summary.js';
+import type { Reading } from '../../../lib/types/types.js';
+
+beforeEach(() => {
+  jest.useFakeTimers();
+});
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+function reading(rest: Partial<Reading> = {}): Reading {
+  return { usage: {}, reported: {}, usageComplete: false, hasContent: false, ended: false, ...rest };
+}
+
+const completed = { outcome: 'completed', statusCode: 200, error: undefined } as const;
+
+describe('the usage', () => {
+  it.each<[string, Partial<Reading> | undefined, object]>([
+    ['is nothing without a reading', undefined, { complete: false }],
+    ['is nothing where nothing was reported', {}, { complete: false }],
+    [
+      'is the sum where no total was reported',
+      { usage: { inputTokens: 3, outputTokens: 4 }, usageComplete: true },
+      { inputTokens: 3, outputTokens: 4, totalTokens: 7, complete: true },
+    ],
+    [
+      'is the total that was reported, even where that is no sum',
+      { usage: { inputTokens: 3, outputTokens: 4, totalTokens: 9 }, usageComplete: true },
+      { inputTokens: 3, outputTokens: 4, totalTokens: 9, complete: true },
+    ],
+    ['has no total where half of it is unknown', { usage: { inputTokens: 3 } }, { inputTokens: 3, complete: false }],
+    [
+      'may be zero',
+      { usage: { inputTokens: 0, outputTokens: 0 }, usageComplete: true },
+      { inputTokens: 0, outputTokens: 0, totalTokens: 0, complete: true },
+    ],
+    [
+      'has whatever else was reported',
+      { usage: { cachedInputTokens: 1, cacheCreationInputTokens: 2, reasoningTokens: 3 } },
+      { cachedInputTokens: 1, cacheCreationInputTokens: 2, reasoningTokens: 3, complete: false },
+    ],
+  ])('%s', (_what, given, expected) => {
+    const account = new Account();
+    if (given !== undefined) account.reading = reading(given);
+    // Not `toEqual`: what was not reported is absent, not undefined.
+    expect(account.usage()).toStrictEqual(expected);
+  });
+});
+
+describe('the summary', () => {
+  it('has nothing that is not known', () => {
+    const summary = new Account().summary({ outcome: 'client-closed', statusCode: undefined, error: undefined });
+    expect(summary).toStrictEqual({ outcome: 'client-closed', attempts: [], bytes: 0, timings: { total: 0 } });
+  });
+
+  it('has all that is', () => {
+    const account = new Account();
+    const error = new SseProxyError('UPSTREAM_TRUNCATED');
+    account.sending('https://down.example');
+    account.attemptFailed('UPSTREAM_UNREACHABLE');
+    account.sending('https://api.example');
+    account.bytes = 100;
+    account.events = 0;
+    account.reading = reading({ usage: { inputTokens: 1 }, model: 'm', finishReason: 'stop' });
+    jest.advanceTimersByTime(10);
+    account.headers(200);
+    jest.advanceTimersByTime(10);
+    account.firstByte();
+    jest.advanceTimersByTime(10);
+    account.firstToken();
+    jest.advanceTimersByTime(10);
+    account.ended();
+    jest.advanceTimersByTime(10);
+    expect(account.summary({ outcome: 'upstream-truncated', statusCode: 200, error })).toStrictEqual({
+      outcome: 'upstream-truncated',
+      statusCode: 200,
+      attempts: [
+        { target: 'https://down.example', duration: 0, error: 'UPSTREAM_UNREACHABLE' },
+        { target: 'https://api.example', duration: 10, statusCode: 200 },
+      ],
+      target: 'https://api.example',
+      bytes: 100,
+      events: 0,
+      usage: { inputTokens: 1, complete: false },
+      model: 'm',
+      finishReason: 'stop',
+      timings: { headers: 10, firstByte: 20, firstToken: 30, total: 40 },
+      error,
+    });
+  });
+
+  it('has the time of the first token, not of a later one', () => {
+    const account = new Account();
+    jest.advanceTimersByTime(10);
+    account.firstToken();
+    jest.advanceTimersByTime(10);
+    account.firstToken();
+    expect(account.summary(completed).timings.firstToken).toBe(10);
+  });
+
+  it('has no first token after the end: what is read late has come before', () => {
+    const account = new Account();
+    jest.advanceTimersByTime(10);
+    account.ended();
+    jest.advanceTimersByTime(10);
+    account.firstToken();
+    expect(account.summary(completed).timings).toStrictEqual({ firstToken: 10, total: 10 });
+  });
+});

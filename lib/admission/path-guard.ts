@@ -1,0 +1,125 @@
+import { pathToRegexp } from 'path-to-regexp';
+import { SseProxyError } from '../errors.js';
+
+/** What clients may ask for: a method and a pattern of paths. */
+export interface AllowedRoute {
+  readonly method: string;
+  readonly pattern: RegExp;
+}
+
+/** Scheme and authority of a request target in absolute form. */
+const ORIGIN = /^[a-z][a-z\d+.-]*:\/\/[^/?#]*/i;
+
+/**
+ * The path and query of a request target. What a client puts in front of them in absolute form (RFC 9112 3.2.2) is a name for
+ * this server, and never one for the upstream's.
+ */
+export function originForm(target: string): string {
+  if (target.startsWith('/')) return target;
+  const origin = ORIGIN.exec(target)?.[0];
+  return origin === undefined ? target : fromSlash(target.slice(origin.length));
+}
+
+/** The same, in the form in which httpxy is going to send it, whatever it is. */
+export function askedPath(target: string): string {
+  return fromSlash(originForm(target));
+}
+
+function fromSlash(path: string): string {
+  return path.startsWith('/') ? path : `/${path}`;
+}
+
+/** A fragment, and what Node sends in no request target. */
+const NOT_IN_TARGET = /#|[^\x21-\xff]/;
+
+/**
+ * @throws {SseProxyError} `PATH_OUTSIDE_TARGET` for what is no request target (RFC 9112 3.2). Of one with a fragment, everybody on
+ * the way to the upstream's files would make a path of their own.
+ */
+export function checkTarget(target: string): void {
+  if (NOT_IN_TARGET.test(target)) throw new SseProxyError('PATH_OUTSIDE_TARGET');
+}
+
+/**
+ * @throws {SseProxyError} `PATH_OUTSIDE_TARGET` for a path that leads above where it starts, for one with a `..` in disguise, since
+ * nobody here knows how the upstream reads it, and for what is none
+ */
+export function confine(path: string): void {
+  checkTarget(path);
+  // Most paths have nothing in them that could be one.
+  if (!/\.\.|[%\\;]/.test(path)) return;
+  let depth = 0;
+  for (const segment of pathOf(path).split('/')) {
+    const names = namesIn(segment);
+    if (segment === '..') depth -= 1;
+    else if (names.includes('..')) throw new SseProxyError('PATH_OUTSIDE_TARGET');
+    // Some servers take two slashes for one.
+    else if (names.length > 0) depth += 1;
+    if (depth < 0) throw new SseProxyError('PATH_OUTSIDE_TARGET');
+  }
+}
+
+/** What an upstream may find in a segment: without the parameters that servlet containers take off before they look at it. */
+function namesIn(segment: string): string[] {
+  const names = decoded(segment)
+    .split(/[/\\]/)
+    .map((part) => part.replace(/;.*/s, ''));
+  return names.filter((name) => name !== '' && name !== '.');
+}
+
+function pathOf(path: string): string {
+  const query = path.indexOf('?');
+  return query < 0 ? path : path.slice(0, query);
+}
+
+/** Decoded more often than this, a path means no good. */
+const MAX_DECODINGS = 4;
+
+/** As an upstream may read it that decodes more than once; a character per byte. */
+function decoded(path: string): string {
+  let result = path;
+  for (let i = 0; i < MAX_DECODINGS; i += 1) {
+    const next = result.replace(/%([\da-f]{2})/gi, (_found, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
+    if (next === result) return result;
+    result = next;
+  }
+  throw new SseProxyError('PATH_OUTSIDE_TARGET');
+}
+
+/**
+ * Reads `allow`.
+ *
+ * @throws {TypeError} for what is no `METHOD /path`, with path-to-regexp's word on a pattern
+ */
+export function parseRoutes(allow: readonly string[]): AllowedRoute[] {
+  return allow.map((route) => {
+    const [, method, path] = /^([A-Z-]+) (\/\S*)$/.exec(route) ?? [];
+    if (method === undefined || path === undefined) {
+      throw new TypeError(`\`allow\` must list routes such as 'POST /v1/chat/completions', got '${route}'`);
+    }
+    try {
+      return { method, pattern: pathToRegexp(path).regexp };
+    } catch (cause) {
+      throw new TypeError(`\`allow\` has a path that cannot be read: '${route}'`, { cause });
+    }
+  });
+}
+
+/**
+ * Lets pass what `routes` name, by the path as it came and also as an upstream may decode it; HEAD as GET.
+ *
+ * @throws {SseProxyError} `NOT_FOUND`, `METHOD_NOT_ALLOWED`
+ */
+export function checkAllowed(routes: readonly AllowedRoute[] | undefined, method = '', target = ''): void {
+  if (routes === undefined) return;
+  const path = pathOf(target);
+  const readings = [path, decoded(path)];
+  const found = routes.filter(({ pattern }) => readings.every((reading) => pattern.test(reading)));
+  // Where a `..` leads to is not what the pattern has seen.
+  if (found.length === 0 || namesIn(path).includes('..')) throw new SseProxyError('NOT_FOUND');
+  const methods = new Set(found.map((route) => route.method));
+  if (methods.has('GET')) methods.add('HEAD');
+  if (!methods.has(method)) {
+    throw new SseProxyError('METHOD_NOT_ALLOWED', { headers: { allow: [...methods].join(', ') } });
+  }
+}

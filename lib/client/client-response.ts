@@ -1,0 +1,422 @@
+import {
+  type IncomingMessage,
+  type InformationEvent,
+  type ServerResponse,
+  validateHeaderName,
+  validateHeaderValue,
+} from 'node:http';
+import { SseProxyError } from '../errors.js';
+import { combined, removeConnectionFields, trailerFields } from '../headers/headers.js';
+import type { HeaderFields, ResponseHead } from '../types/types.js';
+import { replaceMethod } from '../util/replace-method.js';
+
+/** How long a client may take nothing of what was written for it before it is cut off. Milliseconds. */
+export const LINGER = 5_000;
+
+/** How long a client that is still sending has to read a response that its connection, or stream, ends with. Milliseconds. */
+export const UPLOAD_LINGER = 1_000;
+
+/** How many early hints are passed on. They are not waited for, and an upstream could send them without end. */
+const MAX_HINTS = 100;
+
+/** What a response is changed and written by: in HTTP/1, in HTTP/2, or in both. */
+const WRITING_METHODS = [
+  ...[
+    'setHeader',
+    'setHeaders',
+    'appendHeader',
+    'removeHeader',
+    'addTrailers',
+    'setTrailer',
+    'writeHead',
+    'flushHeaders',
+  ],
+  ...['writeContinue', 'writeProcessing', 'writeEarlyHints', 'writeInformation', 'write', 'end'],
+];
+
+const NO_BYTES = Buffer.alloc(0);
+
+/** Nothing was promised of how long a body is. */
+export const UNKNOWN_LENGTH = Number.POSITIVE_INFINITY;
+
+/** Express's response: the only place that writes to it. What HTTP/1 and HTTP/2 do in different ways is in its two kinds. */
+export abstract class ClientResponse {
+  protected readonly req: IncomingMessage;
+  protected readonly res: ServerResponse;
+  protected headFlushed = false;
+  #app: HeaderFields | undefined;
+  #flush: (() => void) | undefined;
+  /** Milliseconds. */
+  #silence = 0;
+  #hints = 0;
+  /** What the head was to promise. */
+  #committedLength = UNKNOWN_LENGTH;
+  /** How many bytes of the body the head has promised that were not written yet; `undefined` until the first are. */
+  #owed: number | undefined;
+  #onBroken: ((cause: unknown) => void) | undefined;
+  #isBroken = false;
+  /** As it was sent, where the response is sealed. */
+  #sealedStatus: number | undefined;
+  /** It is the proxy itself that writes to a sealed response. */
+  #isUnsealed = false;
+  /** A whole response of the proxy's own, which middleware may still hold back, and how much of it was written late. */
+  #ownBody = NO_BYTES;
+  #lateBytes = 0;
+
+  constructor(req: IncomingMessage, res: ServerResponse) {
+    this.req = req;
+    this.res = res;
+  }
+
+  /** What the app, and hooks such as `on.proxyRes`, had set on the response before a head was first put there. */
+  get appHeaders(): Readonly<HeaderFields> {
+    return this.#app ?? (this.res.getHeaders() as HeaderFields);
+  }
+
+  get headersSent(): boolean {
+    return this.res.headersSent;
+  }
+
+  /** The status that the client was sent. */
+  get statusCode(): number | undefined {
+    return this.res.headersSent ? (this.#sealedStatus ?? this.res.statusCode) : undefined;
+  }
+
+  /** Its body has as many bytes as its head says, so that with all of them it is whole. */
+  get isLengthDelimited(): boolean {
+    return this.res.hasHeader('content-length');
+  }
+
+  /** Nothing that was written is still on its way out. */
+  get isIdle(): boolean {
+    return this.res.writableLength === 0 && !this.res.writableEnded;
+  }
+
+  /** Nothing can reach the client any more: it has left, or it has the whole response. */
+  abstract get gone(): boolean;
+
+  /** Everything was handed to the operating system. */
+  abstract get finished(): boolean;
+
+  /** Whether its request has come to its end; to be asked before its stream has closed. */
+  abstract get hasWholeRequest(): boolean;
+
+  /** Whether the response has a body at all (RFC 9110 6.4.1), by the method as the client has sent it. Known with its head. */
+  abstract get takesBody(): boolean;
+
+  /** Whether it can be given whole chunks of the chunked transfer coding. */
+  abstract get takesChunks(): boolean;
+
+  /** Calls back once: when the response was sent and its connection is done with it, or when the client is gone. */
+  abstract onceClosed(callback: () => void): void;
+
+  /** Calls back when the response has been ended, by whomever, and all of it is on its way. */
+  abstract onceFinished(callback: () => void): void;
+
+  /** Nothing else is to be written in front of this response. */
+  abstract get isItsTurn(): boolean;
+
+  /** Calls back when its turn has come; not at all where the client is gone by then. */
+  abstract onceItsTurn(callback: () => void): void;
+
+  /**
+   * Ends a response that is not complete, so that nobody can take it for a whole one. What was written is still delivered
+   * to a client that reads.
+   */
+  abstract truncate(): void;
+
+  /** Ends the connection (over HTTP/2 the stream) at once; that of a pipelined response when its turn has come. */
+  abstract destroy(): void;
+
+  /** Whether hints can go in front of the final response now. */
+  protected abstract get takesHints(): boolean;
+
+  /** How long Node has promised the body to be; {@link UNKNOWN_LENGTH} where it has not. */
+  protected abstract get promisedLength(): number;
+
+  /** A field as this version of HTTP can have it; `undefined` where it cannot. */
+  protected abstract fieldFor(name: string, value: string | string[]): string | string[] | undefined;
+
+  protected abstract writeHead(head: ResponseHead): void;
+
+  /** See {@link write}. */
+  protected abstract send(pieces: readonly Buffer[], size: number, isLast: boolean, chunks: readonly Buffer[]): boolean;
+
+  /** The response is on its way, and its client has {@link LINGER} to take some of it, again and again, until it has all. */
+  protected abstract endSoon(body: string | undefined, endsConnection: boolean): void;
+
+  /** Passes 103 (Early Hints) on; before HTTP/1.1 nobody knows it. */
+  inform({ statusCode, headers }: InformationEvent): void {
+    if (statusCode !== 103 || headers.link === undefined) return;
+    if (this.res.headersSent || this.res.destroyed || !this.takesHints || this.#hints === MAX_HINTS) return;
+    this.#hints += 1;
+    const fields = { ...headers };
+    removeConnectionFields(fields);
+    // RFC 9110 8.6: it would be taken for that of the final response.
+    delete fields['content-length'];
+    const hints: Record<string, string | string[]> = Object.create(null);
+    for (const [name, value] of Object.entries(fields)) {
+      const field = value === undefined ? undefined : this.fieldFor(name, value);
+      if (field !== undefined) hints[name] = field;
+    }
+    // Node wants one link per element.
+    hints.link = combined(headers.link).split(/,\s*(?=<)/);
+    try {
+      this.res.writeEarlyHints(hints);
+    } catch {
+      // A Link field that Node cannot read. It was only a hint.
+    }
+  }
+
+  /**
+   * Makes the head the response's, whole: what is not in it goes. It leaves at the end of this tick, together with the
+   * body where that is already there: one write, one packet.
+   *
+   * @throws {RangeError} for a status code that is not one of a final response
+   */
+  commit(head: ResponseHead, options: { eventStream: boolean; nameOf: (key: string) => string }): void {
+    const res = this.res;
+    const { statusCode, headers } = head;
+    if (!Number.isInteger(statusCode) || statusCode < 200 || statusCode > 999) {
+      throw new RangeError(`The status code of a response must be 200 to 999, got ${statusCode}`);
+    }
+    const present = res.getHeaders() as HeaderFields;
+    this.#app ??= present;
+    leaveFramingToNode(headers, statusCode);
+    this.#committedLength = Number(headers['content-length'] ?? UNKNOWN_LENGTH);
+    this.#replaceHeaders(present, headers, options.nameOf);
+    res.statusCode = statusCode;
+    this.writeHead(head);
+
+    const { flush } = res as { flush?: () => void };
+    if (options.eventStream && typeof flush === 'function') this.#flush = flush.bind(res);
+    // After the tick in which the body starts to flow.
+    queueMicrotask(() => this.flushHead());
+  }
+
+  /** Takes back what a head that could not be sent has left on the response. */
+  reset(): void {
+    if (this.#app === undefined) return;
+    this.#replaceHeaders(this.res.getHeaders() as HeaderFields, this.#app, (key) => key);
+    this.resetStatus();
+  }
+
+  protected resetStatus(): void {
+    this.res.statusCode = 200;
+  }
+
+  #replaceHeaders(present: HeaderFields, headers: HeaderFields, nameOf: (key: string) => string): void {
+    const res = this.res;
+    for (const name of Object.keys(present)) if (headers[name] === undefined) res.removeHeader(name);
+    for (const key of Object.keys(headers)) {
+      const given = headers[key];
+      if (given === undefined) continue;
+      const value = this.fieldFor(key, given);
+      if (value === undefined) res.removeHeader(key);
+      else if (present[key] !== value) this.#setHeader(key, nameOf(key), value);
+    }
+  }
+
+  #setHeader(key: string, name: string, value: string | string[]): void {
+    try {
+      this.res.setHeader(name, value);
+    } catch {
+      // Characters that HTTP forbids: the field is left out, the response is not lost for it.
+      this.res.removeHeader(key);
+    }
+  }
+
+  protected flushHead(): void {
+    if (this.headFlushed || this.res.destroyed) return;
+    this.headFlushed = true;
+    this.#guarded(() => {
+      this.res.flushHeaders();
+      this.#flush?.();
+    });
+  }
+
+  /**
+   * Returns `false` where the client should be waited for: see {@link onDrain}. `isLast` tells that the end may follow in the
+   * same tick: then it leaves together with it. `chunks` go in front: see {@link takesChunks}.
+   */
+  write(pieces: readonly Buffer[], size: number, isLast = false, chunks: readonly Buffer[] = []): boolean {
+    // A hook may have ended the response.
+    if (this.#isBroken || this.res.writableEnded || !this.takesBody) return true;
+    this.#owed ??= this.#promised;
+    if (size > this.#owed) {
+      // Whoever reads would take the rest for the next response.
+      this.#break(new RangeError('The body is longer than the Content-Length of its response says'));
+      return true;
+    }
+    this.#owed -= size;
+    return this.#guarded(() => {
+      const more = this.send(pieces, size, isLast, chunks);
+      // A `write` of middleware's may hold chunks back, and the head with them.
+      if (!this.isWrapped) this.headFlushed = true;
+      this.#flush?.();
+      return more;
+    });
+  }
+
+  /** Middleware that writes, and has promised something else, makes another body of this one. */
+  get #promised(): number {
+    const length = this.promisedLength;
+    return this.isWrapped && length !== this.#committedLength ? UNKNOWN_LENGTH : length;
+  }
+
+  /** Middleware has put a `write` of its own in front. */
+  protected get isWrapped(): boolean {
+    return Object.hasOwn(this.res, 'write');
+  }
+
+  /** Middleware is to be told to pass on what it holds, after each write. */
+  protected get isFlushed(): boolean {
+    return this.#flush !== undefined;
+  }
+
+  /** Calls back, in a later tick, where the response cannot go on as its head has it, or middleware's own methods throw. */
+  onBroken(callback: (cause: unknown) => void): void {
+    this.#onBroken = callback;
+  }
+
+  #break(cause: unknown): void {
+    if (this.#isBroken) return;
+    this.#isBroken = true;
+    process.nextTick(() => this.#onBroken?.(cause));
+  }
+
+  /** What middleware has put on the response is called far from where it could be caught. */
+  #guarded<T>(action: () => T): T | true {
+    try {
+      return action();
+    } catch (cause) {
+      this.#break(cause);
+      return true;
+    }
+  }
+
+  /** Calls back whenever the client can take more. */
+  onDrain(callback: () => void): void {
+    // Once for all: `compression` moves the listener to a stream of its own, from where `once` would not remove it.
+    this.res.on('drain', callback);
+  }
+
+  /** The whole body was written. */
+  end(rawTrailers: readonly string[]): void {
+    if (this.#isBroken || this.res.writableEnded) return;
+    if (this.takesBody) this.#owed ??= this.#promised;
+    if (this.#owed !== undefined && this.#owed > 0 && this.#owed !== UNKNOWN_LENGTH) {
+      // Whoever reads would take the next response for the rest.
+      const cause = new RangeError('The body is shorter than the Content-Length of its response says');
+      this.#break(new SseProxyError('UPSTREAM_TRUNCATED', { cause }));
+      return;
+    }
+    const trailers = Object.entries(trailerFields(rawTrailers)).filter(([name, value]) => this.#isField(name, value));
+    this.#guarded(() => {
+      if (trailers.length > 0) this.res.addTrailers(Object.fromEntries(trailers));
+      this.res.end();
+    });
+  }
+
+  #isField(name: string, value: string): boolean {
+    try {
+      validateHeaderName(name);
+      validateHeaderValue(name, value);
+      return this.fieldFor(name, value) !== undefined;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Sends a whole response of the proxy's own. Whoever does not take it is cut off after a while. */
+  respond(head: ResponseHead, body: string): void {
+    this.unsealed(() => {
+      this.commit(head, { eventStream: false, nameOf: (key) => key });
+      this.headFlushed = true;
+      this.#sealedStatus = this.res.statusCode;
+      this.#ownBody = Buffer.from(body);
+      this.endSoon(this.takesBody ? body : undefined, head.headers.connection === 'close');
+    });
+  }
+
+  /**
+   * Whatever others write from here on goes nowhere, and never fails: it is an answer that comes too late. Node would throw it back
+   * at them (in the callback of a timer, that ends the process), and writes a 1xx into the middle of whatever the connection
+   * carries by then.
+   */
+  seal(): void {
+    this.#sealedStatus ??= this.res.statusCode;
+    this.#makeInert((name, args) => !this.#isUnsealed && !(name === 'write' && this.#isOwn(args)));
+  }
+
+  /**
+   * Whether it is the proxy's own body that is written: middleware whose `end` is async (sessions that are saved first) may pass it
+   * on only now. Without it, whoever reads would take the next response for it.
+   */
+  #isOwn([chunk, encoding]: readonly unknown[]): boolean {
+    if (this.res.writableEnded) return false;
+    const bytes = bytesOf(chunk, encoding);
+    if (!this.#ownBody.includes(bytes) || this.#lateBytes + bytes.length > this.#ownBody.length) return false;
+    this.#lateBytes += bytes.length;
+    return true;
+  }
+
+  /** For what the proxy itself has to write to a response that may be sealed. */
+  protected unsealed(action: () => void): void {
+    this.#isUnsealed = true;
+    try {
+      action();
+    } finally {
+      this.#isUnsealed = false;
+    }
+  }
+
+  /** The same once somebody else has ended the response. */
+  sealWhenEnded(): void {
+    this.#makeInert(() => this.res.writableEnded);
+  }
+
+  #makeInert(isSealed: (name: string, args: readonly unknown[]) => boolean): void {
+    const res = this.res as unknown as Record<string, unknown>;
+    for (const name of WRITING_METHODS) {
+      const method = res[name];
+      if (typeof method !== 'function') continue;
+      replaceMethod(res, name, (...args: unknown[]) => {
+        if (!isSealed(name, args)) return Reflect.apply(method, res, args);
+        // Of `write` and `end`: somebody may wait for it.
+        const callback = args.findLast((arg) => typeof arg === 'function');
+        if (callback !== undefined) process.nextTick(callback as () => void);
+        return name === 'write' ? true : res;
+      });
+    }
+    // Express's own last resort would close the connection, whoever's answer it carries.
+    const req = this.req as { next?: (error?: unknown) => void };
+    const { next } = req;
+    if (typeof next === 'function') replaceMethod(req, 'next', (error) => isSealed('next', []) || next(error));
+  }
+
+  /** Destroys it when nothing has moved for so many milliseconds; 0 for no limit. */
+  limitSilence(timeout: number): void {
+    if (timeout === this.#silence) return;
+    this.#silence = timeout;
+    this.res.setTimeout(timeout, () => this.destroy());
+  }
+}
+
+/**
+ * Whatever hooks say of it, it is Node that frames the body: with a transfer coding that nobody applies, or a length that cannot be
+ * read, nobody would know where the next response begins.
+ */
+function leaveFramingToNode(headers: HeaderFields, statusCode: number): void {
+  delete headers['transfer-encoding'];
+  const length = headers['content-length'];
+  if (length === undefined) return;
+  // RFC 9110 8.6: a 204 has none.
+  if (statusCode === 204 || !/^\d+$/.test(String(length))) delete headers['content-length'];
+}
+
+/** What is handed to `write`; for anything else Node throws. */
+function bytesOf(chunk: unknown, encoding: unknown): Buffer {
+  if (typeof chunk !== 'string') return chunk instanceof Uint8Array ? Buffer.from(chunk) : NO_BYTES;
+  return Buffer.from(chunk, typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8');
+}

@@ -1,0 +1,127 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { ConcurrencyLimiter } from './admission/concurrency-limiter.js';
+import { ActiveExchanges } from './exchange/active-exchanges.js';
+import { ProxyExchange, type Services } from './exchange/exchange.js';
+import { UpgradeExchange } from './exchange/upgrade-exchange.js';
+import { CircuitBreaker } from './failover/circuit-breaker.js';
+import { type Config, resolveOptions } from './options/resolve.js';
+import type { SseProxy, SseProxyOptions } from './types/types.js';
+import { createUpstream } from './upstream/hpm/create-upstream.js';
+import { MAX_DELAY } from './util/checks.js';
+import { makeRoomForListeners } from './util/listeners.js';
+
+/** What `drain()` waits for, and ends. */
+type Draining = ProxyExchange | UpgradeExchange;
+
+/**
+ * Creates the streaming reverse proxy, an Express middleware: `app.use('/openai', createSseProxy({ target }))`.
+ *
+ * The returned promise of a request resolves when its exchange has ended, or was handed to `next`.
+ *
+ * @throws {TypeError} for options that cannot be right: see {@link SseProxyOptions}
+ */
+export function createSseProxy<
+  TReq extends IncomingMessage = IncomingMessage,
+  TRes extends ServerResponse = ServerResponse,
+>(options: SseProxyOptions<TReq, TRes>): SseProxy<TReq, TRes> {
+  const config: Config = resolveOptions(options as unknown as SseProxyOptions);
+  const upstream = createUpstream(config);
+  const servers = new Set<Server>();
+  const exchanges = new ActiveExchanges<Draining>();
+  let isDraining = false;
+  /** Called with each exchange that has ended. */
+  const drains = new Set<(exchange: Draining) => void>();
+  const services: Services = {
+    config,
+    upstream,
+    limiter:
+      config.concurrency === Number.POSITIVE_INFINITY
+        ? undefined
+        : new ConcurrencyLimiter(config.concurrency, config.queue),
+    // A single target is tried whatever has become of it.
+    circuits: new Map(config.routes.length > 1 ? config.routes.map((route) => [route, new CircuitBreaker()]) : []),
+    isDraining: () => isDraining,
+  };
+
+  function sseProxy(req: IncomingMessage, res: ServerResponse, next?: (error?: unknown) => void): Promise<void> {
+    const exchange = new ProxyExchange(services, req, res, next);
+    return new Promise((resolve) => {
+      let leave: (() => void) | undefined;
+      const isOurs = exchange.start(() => {
+        leave?.();
+        onEnd(exchange);
+        resolve();
+      });
+      if (isOurs) {
+        leave = exchanges.add(exchange);
+        follow(serverOf(req));
+        return;
+      }
+      resolve();
+      if (next !== undefined) next();
+      else res.writeHead(404).end();
+    });
+  }
+
+  const upgrade: SseProxy['upgrade'] = (req, socket, head) => {
+    const exchange = UpgradeExchange.take(services, req, socket, head);
+    if (exchange === undefined) return;
+    const leave = exchanges.add(exchange);
+    follow(serverOf(req));
+    exchange.start(() => {
+      leave();
+      onEnd(exchange);
+    });
+  };
+
+  function onEnd(exchange: Draining): void {
+    for (const callback of drains) callback(exchange);
+  }
+
+  /** Takes the upgrades of a server that uses the proxy, and closes the upstream connections with the last such server. */
+  function follow(server: Server | undefined): void {
+    if (server === undefined || servers.has(server)) return;
+    servers.add(server);
+    // One listener of ours and one of http-proxy-middleware's: an app with many proxies is no leak.
+    makeRoomForListeners(server, 2);
+    if (config.hpm.ws) server.on('upgrade', upgrade);
+    server.once('close', () => {
+      servers.delete(server);
+      server.removeListener('upgrade', upgrade);
+      if (servers.size === 0) upstream.close();
+    });
+  }
+
+  const drain: SseProxy['drain'] = ({ grace = 30_000 } = {}) => {
+    isDraining = true;
+    return new Promise((resolve) => {
+      /** What there was when the grace period was over. New requests are refused, but may come without end. */
+      let last: Set<Draining> | undefined;
+      const timer = setTimeout(
+        () => {
+          last = new Set(exchanges.items());
+          for (const exchange of last) exchange.drain();
+        },
+        Math.min(grace, MAX_DELAY),
+      );
+      const check = (ended?: Draining): void => {
+        if (ended !== undefined) last?.delete(ended);
+        if (exchanges.size > 0 && last?.size !== 0) return;
+        clearTimeout(timer);
+        drains.delete(check);
+        resolve();
+      };
+      drains.add(check);
+      check();
+    });
+  };
+
+  return Object.defineProperty(Object.assign(sseProxy, { upgrade, drain }), 'active', {
+    get: () => exchanges.size,
+  }) as unknown as SseProxy<TReq, TRes>;
+}
+
+/** The server that a request came in by; Node sets it on the connection, undocumented. */
+function serverOf(req: IncomingMessage): Server | undefined {
+  return (req.socket as { server?: Server }).server;
+}

@@ -1,0 +1,46 @@
+import { validateHeaderName } from 'node:http';
+import { SseProxyError } from '../errors.js';
+import { fieldValue } from '../headers/header-policy.js';
+import type { Exchange, Provider } from '../types/types.js';
+import { isObject } from '../util/checks.js';
+import { awaitHook, callHook, kindOf, type Waiter } from '../util/hooks.js';
+
+/**
+ * The header fields that authenticate an exchange; `undefined` where the caller's own pass.
+ *
+ * @param waiter see {@link awaitHook}
+ * @throws {SseProxyError} `CREDENTIALS_MISSING`, also where the provider gives none at all: the caller's are never taken instead;
+ * `HOOK_FAILED` for what the user's function throws, and for what no header field can have
+ */
+export async function credentialsOf(
+  provider: Provider,
+  exchange: Exchange,
+  waiter?: Waiter,
+): Promise<Readonly<Record<string, string>> | undefined> {
+  if (provider.credentials === undefined) return undefined;
+  const given = await awaitHook('credentials', () => provider.credentials?.(exchange), waiter);
+  return callHook('credentials', () => given, checked);
+}
+
+function checked(given: unknown): Record<string, string> {
+  if (given === undefined || given === null) throw new SseProxyError('CREDENTIALS_MISSING');
+  if (!isObject(given))
+    throw new TypeError(`\`credentials\` must give an object of header fields, got ${kindOf(given)}`);
+  const fields: Record<string, string> = {};
+  for (const [name, value] of Object.entries(given)) {
+    validateHeaderName(name);
+    fields[name] = fieldValue(`credentials[${JSON.stringify(name)}]`, name, value);
+  }
+  return fields;
+}
+
+/** Takes the `key` parameter out of a query, in which Google's APIs take credentials. All else stays as it is. */
+export function withoutKey(path: string): string {
+  const start = path.indexOf('?');
+  if (start < 0) return path;
+  const rest = path
+    .slice(start + 1)
+    .split('&')
+    .filter((parameter) => !new URLSearchParams(`&${parameter}`).has('key'));
+  return path.slice(0, start) + (rest.length === 0 ? '' : `?${rest.join('&')}`);
+}

@@ -1,0 +1,106 @@
+import type { Transform } from 'node:stream';
+import type { EventFormat, ParsedEvent } from '../formats/format.js';
+import { DeferredQueue } from '../util/deferred-queue.js';
+import { EventReader } from './event-reader.js';
+
+/** Coded bytes that may wait to be decoded. Beyond that the tap cannot keep up, and it must not hold up the stream. */
+const DECODER_BACKLOG = 256 * 1024;
+
+/** What may still come out of the decoder when the stream has ended: some codings make gigabytes of a kilobyte. */
+const DECODED_REST = 64 * 1024 * 1024;
+
+/**
+ * Reads a stream beside its way to the client. What it is given is read when the event loop has turned: after the bytes
+ * have left, those of every other stream included.
+ */
+export class EventTap {
+  readonly #onEvent: (event: ParsedEvent) => void;
+  readonly #onFailure: (cause: unknown) => void;
+  readonly #decoder: Transform | undefined;
+  #reader: EventReader | undefined;
+  readonly #pending: DeferredQueue<Buffer>;
+
+  /**
+   * @param onEvent must not throw
+   * @param onFailure called at most once: an event is too large, or the bytes cannot be decoded. Nothing is read any more
+   * @param decoder for bytes in a content coding
+   */
+  constructor(
+    format: EventFormat,
+    limit: number,
+    onEvent: (event: ParsedEvent) => void,
+    onFailure: (cause: unknown) => void,
+    decoder?: Transform,
+  ) {
+    this.#reader = new EventReader(format, limit);
+    this.#onEvent = onEvent;
+    this.#onFailure = onFailure;
+    this.#decoder = decoder;
+    this.#pending = new DeferredQueue((chunk) =>
+      decoder === undefined ? this.#read(chunk) : this.#decode(decoder, chunk),
+    );
+    decoder?.on('data', (decoded: Buffer) => this.#read(decoded));
+    // Also that of a body which broke off, where there is nobody to tell.
+    decoder?.on('error', (cause) => this.#fail(cause));
+  }
+
+  push(chunk: Buffer): void {
+    if (this.#reader !== undefined) this.#pending.push(chunk);
+  }
+
+  /** Reads now what has come so far, where it need not be decoded. */
+  flush(): void {
+    this.#pending.flush();
+  }
+
+  /** Reads the rest. A promise where that takes time. `whole` tells an end of the stream from a cut. */
+  end(whole: boolean): Promise<void> | undefined {
+    this.flush();
+    const decoder = this.#decoder;
+    if (decoder === undefined || decoder.destroyed) {
+      this.#readEnd(whole);
+      return undefined;
+    }
+    return new Promise((resolve) => {
+      let size = 0;
+      decoder.on('data', ({ length }: Buffer) => {
+        size += length;
+        if (size > DECODED_REST) this.#fail(new Error(`The rest of the stream has more than ${DECODED_REST} bytes`));
+      });
+      decoder.once('close', () => {
+        this.#readEnd(whole && decoder.errored === null);
+        resolve();
+      });
+      if (!whole) decoder.removeAllListeners('error').on('error', () => {});
+      decoder.end();
+    });
+  }
+
+  #decode(decoder: Transform, chunk: Buffer): void {
+    if (decoder.destroyed) return;
+    if (decoder.writableLength > DECODER_BACKLOG) this.#fail(new Error('The decoder cannot keep up with the stream'));
+    else decoder.write(chunk);
+  }
+
+  #read(bytes: Buffer): void {
+    if (this.#reader === undefined) return;
+    try {
+      for (const { event } of this.#reader.read(bytes)) if (event !== undefined) this.#onEvent(event);
+    } catch (cause) {
+      this.#fail(cause);
+    }
+  }
+
+  #readEnd(whole: boolean): void {
+    const last = whole ? this.#reader?.end().event : undefined;
+    if (last !== undefined) this.#onEvent(last);
+    this.#reader = undefined;
+  }
+
+  #fail(cause: unknown): void {
+    if (this.#reader === undefined) return;
+    this.#reader = undefined;
+    this.#decoder?.destroy();
+    this.#onFailure(cause);
+  }
+}

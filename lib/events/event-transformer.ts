@@ -1,0 +1,168 @@
+import { Transform, type TransformCallback } from 'node:stream';
+import { BYTE_ORDER_MARK, type EventFormat, ParsedEvent } from '../formats/format.js';
+import type { EventFields, TransformResult } from '../types/types.js';
+import { ignore, isPromiseLike, kindOf } from '../util/hooks.js';
+import { type Block, EventReader } from './event-reader.js';
+
+const LF = 0x0a;
+const CR = 0x0d;
+
+/** An event as it came, with its bytes. */
+interface EventBlock {
+  bytes: Buffer;
+  event: ParsedEvent;
+}
+
+export interface EventTransformerHooks {
+  /** Decides what an event becomes. */
+  transform(event: ParsedEvent): TransformResult | Promise<TransformResult>;
+  /** An event came from the upstream; called before `transform`, which may change it. */
+  received?: ((event: ParsedEvent) => void) | undefined;
+  /** Whether {@link EventTransformer.takeSent} is to be used. */
+  collectsSent: boolean;
+}
+
+/** An event stream in, the edited event stream out. What was not edited keeps its bytes. */
+export class EventTransformer extends Transform {
+  readonly #reader: EventReader;
+  readonly #encode: (fields: EventFields) => string;
+  readonly #endsWithStream: boolean;
+  readonly #hooks: EventTransformerHooks;
+  #brokenOff = false;
+  #begun = false;
+  /** The last event has ended in CR, and is not what the client was sent last. */
+  #crIsGone = false;
+  #output: Buffer[] = [];
+  #outputEvents: ParsedEvent[] = [];
+  /** The events in each chunk of output that was not taken yet. */
+  readonly #sent: ParsedEvent[][] = [];
+
+  /** Errors: `EventTooLarge`, what a hook throws, and a `TypeError` for an event that cannot be written. */
+  constructor(format: EventFormat, limit: number, hooks: EventTransformerHooks) {
+    super();
+    const { encode, endsWithStream } = format;
+    if (encode === undefined) throw new TypeError('The format has no encoder');
+    this.#encode = encode;
+    this.#endsWithStream = endsWithStream;
+    this.#reader = new EventReader(format, limit);
+    this.#hooks = hooks;
+  }
+
+  /** The stream will not end, but has broken off. */
+  breakOff(): void {
+    this.#brokenOff = true;
+  }
+
+  /** The events in the next chunk of output: to be called once for each. */
+  takeSent(): ParsedEvent[] {
+    return this.#sent.shift() ?? [];
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, callback: TransformCallback): void {
+    this.#run(this.#reader.read(chunk), callback);
+  }
+
+  override _flush(callback: TransformCallback): void {
+    // Half an event is for nobody: clients discard it, and it has not been through the hook.
+    const isWhole = this.#endsWithStream && !this.#brokenOff;
+    this.#run((isWhole ? [this.#reader.end()] : []).values(), callback);
+  }
+
+  /** Block by block; from the first promise on in a later tick, still in order. */
+  #run(blocks: Iterator<Block>, callback: TransformCallback): void {
+    try {
+      for (let next = blocks.next(); next.done !== true; next = blocks.next()) {
+        const { bytes, event } = next.value;
+        if (event === undefined) {
+          // The second half of a CRLF goes where the first one went.
+          const isGone = this.#crIsGone && bytes.length === 1 && bytes[0] === LF;
+          if (!isGone) this.#output.push(this.#begin(bytes));
+          this.#crIsGone = false;
+          continue;
+        }
+        const original = event.copy();
+        this.#hooks.received?.(original);
+        const upstreams = { bytes: this.#begin(bytes), event: original };
+        const result = this.#hooks.transform(event);
+        if (isPromiseLike(result)) {
+          this.#flushOutput();
+          void this.#resume(upstreams, event, result, blocks, callback);
+          return;
+        }
+        this.#put(upstreams, event, result);
+      }
+    } catch (error) {
+      this.#flushOutput();
+      callback(error as Error);
+      return;
+    }
+    this.#flushOutput();
+    callback();
+  }
+
+  async #resume(
+    upstreams: EventBlock,
+    event: ParsedEvent,
+    result: PromiseLike<TransformResult>,
+    blocks: Iterator<Block>,
+    callback: TransformCallback,
+  ): Promise<void> {
+    try {
+      const settled = await result;
+      if (this.destroyed) return;
+      this.#put(upstreams, event, settled);
+    } catch (error) {
+      callback(error as Error);
+      return;
+    }
+    this.#run(blocks, callback);
+  }
+
+  /** A byte order mark is one at the very start only: an event in front of the first one must not push it back. */
+  #begin(bytes: Buffer): Buffer {
+    if (this.#begun || bytes.length === 0) return bytes;
+    this.#begun = true;
+    if (!bytes.subarray(0, 3).equals(BYTE_ORDER_MARK)) return bytes;
+    this.#output.push(BYTE_ORDER_MARK);
+    return bytes.subarray(3);
+  }
+
+  #put(upstreams: EventBlock, event: ParsedEvent, result: TransformResult): void {
+    const list = result === null ? [] : [result ?? event].flat();
+    for (const [i, fields] of list.entries()) {
+      if (typeof fields !== 'object' || fields === null || Array.isArray(fields) || isPromiseLike(fields)) {
+        // As an async function makes them that is given to `map`: the others are not waited for either.
+        for (const other of list) ignore(other);
+        const got = `${Array.isArray(result) ? 'an array with ' : ''}${kindOf(fields)}`;
+        throw new TypeError(`transformEvent must return an event, an array of events or null, got ${got}`);
+      }
+      // The last line of NDJSON may have no end, and needs one where something follows.
+      if (upstreams.event.equals(fields) && (i === list.length - 1 || endsLine(upstreams.bytes))) {
+        this.#output.push(upstreams.bytes);
+        if (this.#hooks.collectsSent) this.#outputEvents.push(upstreams.event);
+        continue;
+      }
+      const block = this.#encode(fields);
+      this.#output.push(Buffer.from(block));
+      const { data, event, id, retry, comment } = fields;
+      if (data === undefined || block === '' || !this.#hooks.collectsSent) continue;
+      this.#outputEvents.push(new ParsedEvent(data, event, id, retry, comment));
+    }
+    this.#crIsGone = upstreams.bytes.at(-1) === CR && this.#output.at(-1) !== upstreams.bytes;
+  }
+
+  /** In one piece what goes in one tick: one chunk, one write. */
+  #flushOutput(): void {
+    const output = this.#output.length === 1 ? this.#output[0] : Buffer.concat(this.#output);
+    const events = this.#outputEvents;
+    this.#output = [];
+    this.#outputEvents = [];
+    if (output === undefined || output.length === 0) return;
+    if (this.#hooks.collectsSent) this.#sent.push(events);
+    this.push(output);
+  }
+}
+
+function endsLine(bytes: Buffer): boolean {
+  return bytes.at(-1) === LF || bytes.at(-1) === CR;
+}

@@ -1,0 +1,83 @@
+import type { IncomingMessage } from 'node:http';
+import type { EventFormat, ParsedEvent } from '../formats/format.js';
+import { createDecoder, isDecodable } from '../headers/content-coding.js';
+import { readBytes } from '../request/body-readers.js';
+import { EventReader } from './event-reader.js';
+
+/**
+ * Waits for the first event of a response, and puts every byte that it has read for that back.
+ *
+ * Resolves with the event; with `'none'` where the response ended without one; with `'unknown'` where there is none in
+ * the first `limit` bytes, or the bytes cannot be read. Does not resolve where the response breaks off: whoever reports
+ * that of the attempt does so.
+ */
+export function firstEvent(
+  source: IncomingMessage,
+  format: EventFormat,
+  coding: string | undefined,
+  limit: number,
+): Promise<ParsedEvent | 'none' | 'unknown'> {
+  if (coding !== undefined && !isDecodable(coding)) return Promise.resolve('unknown');
+  return new Promise((resolve) => {
+    const reader = new EventReader(format, limit);
+    const decoder = coding === undefined ? undefined : createDecoder(coding);
+    const chunks: Buffer[] = [];
+    let size = 0;
+    let decodedSize = 0;
+    let isSettled = false;
+
+    const stop = (): void => {
+      isSettled = true;
+      source.removeListener('readable', onReadable).removeListener('close', stop);
+      decoder?.removeAllListeners('data').destroy();
+    };
+    const settle = (result: ParsedEvent | 'none' | 'unknown'): void => {
+      if (isSettled) return;
+      stop();
+      if (chunks.length > 0) source.unshift(Buffer.concat(chunks));
+      resolve(result);
+    };
+    const read = (bytes: Buffer): void => {
+      try {
+        for (const { event } of reader.read(bytes)) {
+          if (event === undefined) continue;
+          settle(event);
+          return;
+        }
+      } catch {
+        settle('unknown');
+      }
+    };
+    /** All that may be read was read. */
+    const end = (): void => settle(size > limit ? 'unknown' : (reader.end().event ?? 'none'));
+    const onReadable = (): void => {
+      const { readableLength } = source;
+      if (readableLength > 0) {
+        // As much as is there, by number: `read()` would end a source that is complete, and nothing could be put back.
+        const chunk = readBytes(source, readableLength) as Buffer;
+        chunks.push(chunk);
+        const readable = chunk.subarray(0, limit - size);
+        size += chunk.length;
+        if (decoder === undefined) read(readable);
+        else decoder.write(readable);
+      }
+      if (isSettled || !(source.complete || size > limit)) return;
+      source.removeListener('readable', onReadable);
+      // What it has got may take it a while.
+      if (decoder === undefined) end();
+      else decoder.end();
+    };
+
+    const readDecoded = (bytes: Buffer): void => {
+      read(bytes.subarray(0, limit - decodedSize));
+      decodedSize += bytes.length;
+      if (decodedSize > limit) settle('unknown');
+    };
+
+    decoder
+      ?.on('data', readDecoded)
+      .once('end', end)
+      .on('error', () => settle('unknown'));
+    source.on('readable', onReadable).once('close', stop);
+  });
+}

@@ -1,0 +1,71 @@
+import type { SseProxyErrorCode } from '../errors.js';
+
+/**
+ * The phases of an exchange that have a deadline each (milliseconds, `false` for none):
+ * - `connect`: name, connection and TLS of one attempt
+ * - `headers`: from the end of the request to the head of the response, of one attempt
+ * - `idle`: between two pieces of the response's body
+ * - `drain`: while the client takes nothing of what is ready for it
+ * - `total`: from the request to the end of the response
+ */
+export type Phase = 'connect' | 'headers' | 'idle' | 'drain' | 'total';
+
+export type Timeouts = Readonly<Record<Phase, number | false>>;
+
+/** What an exchange fails with when the deadline of a phase has passed. */
+export const TIMEOUT_CODES: Readonly<Record<Phase, SseProxyErrorCode>> = {
+  connect: 'UPSTREAM_CONNECT_TIMEOUT',
+  headers: 'UPSTREAM_TIMEOUT',
+  idle: 'UPSTREAM_TIMEOUT',
+  drain: 'CLIENT_TIMEOUT',
+  total: 'TOTAL_TIMEOUT',
+};
+
+/** The timers of one exchange: one for all of it, and one for the phase that it is in. */
+export class Deadlines {
+  readonly #timeouts: Timeouts;
+  readonly #onTimeout: (phase: Phase) => void;
+  #total: NodeJS.Timeout | undefined;
+  #phase: Exclude<Phase, 'total'> = 'connect';
+  #timer: NodeJS.Timeout | undefined;
+  /** Of the timer. Milliseconds. */
+  #timeout = 0;
+
+  constructor(timeouts: Timeouts, onTimeout: (phase: Phase) => void) {
+    this.#timeouts = timeouts;
+    this.#onTimeout = onTimeout;
+  }
+
+  /** The exchange has begun. */
+  begin(): void {
+    const { total } = this.#timeouts;
+    if (total !== false) this.#total = setTimeout(() => this.#onTimeout('total'), total);
+  }
+
+  /** A phase begins, or begins again. The one before is over. */
+  enter(phase: Exclude<Phase, 'total'>): void {
+    const timeout = this.#timeouts[phase];
+    this.#phase = phase;
+    // With each piece of a body, and most phases are given the same time.
+    if (this.#timer !== undefined && timeout === this.#timeout) {
+      this.#timer.refresh();
+      return;
+    }
+    this.leave();
+    if (timeout === false) return;
+    this.#timeout = timeout;
+    this.#timer = setTimeout(() => this.#onTimeout(this.#phase), timeout);
+  }
+
+  /** The phase is over, and nothing is waited for. */
+  leave(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** The exchange is over. */
+  stop(): void {
+    clearTimeout(this.#total);
+    this.leave();
+  }
+}

@@ -1,0 +1,497 @@
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import type { Options } from 'http-proxy-middleware';
+import { Admission } from '../admission/admission.js';
+import { askedPath, checkTarget, confine } from '../admission/path-guard.js';
+import { LINGER } from '../client/client-response.js';
+import { errorAnswer, respond } from '../client/proxy-response.js';
+import { UpgradeResponse } from '../client/upgrade-response.js';
+import { type Outcome, outcomeOf, SseProxyError, type SseProxyErrorCode, toSseProxyError } from '../errors.js';
+import { applyResponsePasses, isReadable, offersWebSocket, setForwarded } from '../headers/headers.js';
+import { applyRequestFields } from '../headers/request-fields.js';
+import { rewriteHead } from '../headers/rewrite-headers.js';
+import { type DebugLog, diagnose } from '../observe/debug-log.js';
+import { Account } from '../observe/summary.js';
+import type { Config } from '../options/resolve.js';
+import type { AttemptSummary, Exchange, HeaderFields, ResponseHead } from '../types/types.js';
+import { originOf } from '../upstream/attempt.js';
+import { UpgradeSocket } from '../upstream/hpm/upgrade-socket.js';
+import { MAX_DELAY } from '../util/checks.js';
+import { responseHookFailed, runHook } from '../util/hooks.js';
+import { replaceMethod } from '../util/replace-method.js';
+import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
+import { LISTENER_ANSWER_TIME, type Services } from './exchange.js';
+
+/** How much is kept of what a client sends before it is answered. By RFC 6455 4.1 it sends nothing. */
+const EARLY_BYTES = 64 * 1024;
+
+/** Calls the `error` listeners. A promise where they are to be waited for. */
+type Notify = () => Promise<unknown> | undefined;
+
+/** The handshakes that some proxy has taken. A server may have several, and an app may hand over what `ws` takes as well. */
+const taken = new WeakSet<IncomingMessage>();
+
+/** One WebSocket: its handshake, and the tunnel that follows, from its arrival to its one ending. */
+export class UpgradeExchange implements Exchange {
+  readonly req: IncomingMessage;
+  /** The client's connection. */
+  readonly socket: Socket;
+  readonly head: Buffer;
+  /** What http-proxy-middleware is given for it. */
+  readonly standIn = new UpgradeSocket(this);
+  path: string;
+
+  readonly #services: Services;
+  readonly #config: Config;
+  readonly #response: UpgradeResponse;
+  readonly #account = new Account();
+  readonly #diagnostics: DebugLog | undefined;
+  readonly #deadlines: Deadlines;
+  readonly #admission: Admission;
+  #locals: Record<string, unknown> | undefined;
+  #onEnd: (() => void) | undefined;
+  /** What was asked before on this connection is answered. */
+  #hasTurn = false;
+  /** What the client has sent behind its handshake. */
+  #early: Buffer[] = [];
+  #earlySize = 0;
+  /** What `requestHeaders.set` puts on the request. */
+  #setFields: Readonly<Record<string, string>> = {};
+  #upgradeTimeout: number | undefined;
+  #isForwarded = false;
+  #request: ClientRequest | undefined;
+  /** The upstream's connection, when it has switched protocols. */
+  #upstream: Socket | undefined;
+  #timeoutCode: SseProxyErrorCode | undefined;
+  #failure: SseProxyError | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #drainTimer: NodeJS.Timeout | undefined;
+  /** Nothing more is sent to the client: it is to close its side. */
+  #isClosing = false;
+  #isOver = false;
+
+  private constructor(services: Services, req: IncomingMessage, socket: Socket, head: Buffer) {
+    const { config } = services;
+    this.#services = services;
+    this.#config = config;
+    this.req = req;
+    this.socket = socket;
+    this.head = head;
+    this.path = req.url ?? '/';
+    this.#response = new UpgradeResponse(req, socket);
+    this.#diagnostics = diagnose(req);
+    this.#deadlines = new Deadlines(config.timeouts, (phase) => this.#onTimeout(phase));
+    // A handshake has no body.
+    const { allow } = config;
+    this.#admission = new Admission(services, { allow, requestBody: Number.POSITIVE_INFINITY }, this.#diagnostics);
+    this.#keep(head);
+  }
+
+  /** `undefined` where the handshake is another's: `pathFilter` says so, or it was taken before. */
+  static take(services: Services, req: IncomingMessage, socket: Socket, head: Buffer): UpgradeExchange | undefined {
+    if (taken.has(req)) return undefined;
+    const { url } = req;
+    if (url !== undefined) req.url = askedPath(url);
+    if (services.upstream.takes(req)) {
+      taken.add(req);
+      return new UpgradeExchange(services, req, socket, head);
+    }
+    if (url !== undefined) req.url = url;
+    return undefined;
+  }
+
+  get res(): ServerResponse {
+    return this.#response.res;
+  }
+
+  get attempts(): readonly AttemptSummary[] {
+    return this.#account.attempts;
+  }
+
+  get target(): string | undefined {
+    return this.#account.target;
+  }
+
+  get locals(): Record<string, unknown> {
+    this.#locals ??= Object.create(null) as Record<string, unknown>;
+    return this.#locals;
+  }
+
+  start(onEnd: () => void): void {
+    const { socket } = this;
+    this.#onEnd = onEnd;
+    this.#deadlines.begin();
+    // For good: what a listener of the user's writes too late must not end the process.
+    socket.on('error', () => {});
+    socket.once('close', this.#onClosed);
+    socket.once('end', this.#onLeft);
+    // Unread, it would hide that the client leaves.
+    socket.on('data', this.#keep);
+    // From Node 26 on a handshake can have a body. It is for nobody.
+    this.req.resume();
+    void this.#begin();
+  }
+
+  async #begin(): Promise<void> {
+    const { socket } = this;
+    try {
+      await turnOn(socket);
+      this.#hasTurn = true;
+      if (socket.destroyed || socket.readableEnded) this.#end();
+      if (this.#isOver) return;
+      // As httpxy does.
+      socket.setTimeout(0);
+      socket.setNoDelay(true);
+      socket.setKeepAlive(true);
+      checkTarget(this.path);
+      await this.#admission.enter(this.req, this.path, 'stream');
+      if (this.#isOver || this.#failure !== undefined) return;
+      if (this.req.method !== 'GET') throw new SseProxyError('METHOD_NOT_ALLOWED', { headers: { allow: 'GET' } });
+      // The credentials of a provider are put on requests only: a WebSocket would have to go with those of the caller.
+      if (!offersWebSocket(this.req) || this.#config.provider !== undefined) {
+        throw new SseProxyError('UPGRADE_NOT_SUPPORTED');
+      }
+      // An async `router` or `pathRewrite` may never settle.
+      this.#deadlines.enter('headers');
+      this.#services.upstream.upgrade(this);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  // --- the client ---------------------------------------------------------------------------------------------------
+
+  readonly #keep = (bytes: Buffer): void => {
+    if (bytes.length > 0) this.#early.push(bytes);
+    this.#earlySize += bytes.length;
+    if (this.#earlySize > EARLY_BYTES) this.socket.pause();
+  };
+
+  /** It has closed its side of the connection. Before it is answered that is to leave, as it is to Node's server. */
+  readonly #onLeft = (): void => {
+    if (this.#response.headersSent || this.#isClosing) return;
+    this.#end();
+    this.socket.destroy();
+  };
+
+  readonly #onClosed = (): void => this.#end();
+
+  // --- the handshake ------------------------------------------------------------------------------------------------
+
+  /**
+   * The request is about to be sent upstream, with these options.
+   *
+   * @throws {SseProxyError} `PATH_OUTSIDE_TARGET`, `HOOK_FAILED`, `TARGET_MISSING`; `PROXY_FAILED` where nobody waits for it any more
+   */
+  prepare(path: string, options: Options): void {
+    if (this.#isOver || this.#failure !== undefined) throw new SseProxyError('PROXY_FAILED');
+    confine(path);
+    this.path = path;
+    this.#setFields = this.#config.requestHeaders.fieldsFor(this);
+    // Ours appends the peer, httpxy's lets the client hide it.
+    this.#isForwarded = Boolean(options.xfwd);
+    options.xfwd = false;
+    // httpxy would leave the client without an answer.
+    this.#upgradeTimeout = options.upgradeTimeout;
+    options.upgradeTimeout = 0;
+    this.#account.sending(originOf(options.target));
+    this.#diagnostics?.sending(this, undefined, undefined);
+  }
+
+  /** httpxy's `proxyReqWs`: the upstream request is made, and nothing of it was sent yet. */
+  onRequest(request: ClientRequest, { headers = {} }: Options): void {
+    this.#request = request;
+    // A hook has left no path, of which http-proxy-middleware asks nobody.
+    if (this.target === undefined) this.fail(new SseProxyError('PROXY_FAILED'));
+    if (this.#isOver || this.#failure !== undefined) {
+      request.destroy();
+      return;
+    }
+    const { requestHeaders: policy } = this.#config;
+    const own = Object.keys(headers).map((name) => name.toLowerCase());
+    applyRequestFields(request, { policy, provider: undefined, credentials: undefined, set: this.#setFields, own });
+    if (this.#isForwarded) setForwarded(request, this.req);
+    request.once('response', (response) => this.#onRefusal(response));
+    request.once('upgrade', (response, socket: Socket) => this.#onSwitch(response, socket));
+    if (this.#upgradeTimeout !== undefined) this.#limitHandshake(this.#upgradeTimeout);
+    else this.#watchConnection(request);
+  }
+
+  /** http-proxy-middleware's `upgradeTimeout`, from which 0 is none, takes the place of our deadlines. */
+  #limitHandshake(timeout: number): void {
+    this.#deadlines.leave();
+    if (timeout > 0) this.#timer = setTimeout(() => this.#giveUp('UPSTREAM_TIMEOUT'), Math.min(timeout, MAX_DELAY));
+  }
+
+  #watchConnection(request: ClientRequest): void {
+    this.#deadlines.enter('connect');
+    const onConnect = (): void => {
+      if (!this.#response.headersSent && this.#failure === undefined && !this.#isOver) this.#deadlines.enter('headers');
+    };
+    request.once('socket', (socket) => {
+      if (socket.connecting)
+        socket.once((socket as Partial<TLSSocket>).encrypted ? 'secureConnect' : 'connect', onConnect);
+      else onConnect();
+    });
+  }
+
+  /** The upstream answers without switching protocols: the client gets that answer. */
+  #onRefusal(response: IncomingMessage): void {
+    const { res } = this;
+    this.#answered(response);
+    // That it is incomplete is seen when it closes.
+    response.on('error', () => {});
+    try {
+      if (!isReadable(response.headers['transfer-encoding'])) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
+      this.#response.relay(this.#headOf(response), response);
+    } catch (cause) {
+      this.fail(responseHookFailed(cause));
+      return;
+    }
+    this.#deadlines.enter('idle');
+    response.on('data', (bytes: Buffer) => {
+      this.#account.bytes += bytes.length;
+      this.#deadlines.enter('idle');
+    });
+    response.once('close', () => {
+      if (!response.complete) this.fail(new SseProxyError('UPSTREAM_TRUNCATED'));
+      else if (!res.writableFinished) this.#deadlines.enter('drain');
+    });
+    res.once('finish', () => this.#close());
+  }
+
+  /** The upstream has switched protocols: so does the proxy. */
+  #onSwitch(response: IncomingMessage, upstream: Socket): void {
+    this.#upstream = upstream;
+    this.#answered(response);
+    const { pipe } = upstream;
+    // httpxy puts back what was read behind the head before it joins the two.
+    replaceMethod(upstream, 'pipe', (destination, options) => {
+      if ((destination as unknown) !== this.standIn)
+        return pipe.call(upstream, destination, options) as typeof destination;
+      if (this.#failure === undefined && !this.#isOver) this.#join(upstream);
+      return destination;
+    });
+    try {
+      if (!offersWebSocket(response)) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
+      const head = this.#headOf(response);
+      if (head.statusCode !== 101) throw new RangeError('`rewriteHeaders` cannot change the status of a 101');
+      const { 'content-length': _length, ...headers } = head.headers;
+      this.#response.switchProtocols({ ...head, headers: { ...headers, connection: 'Upgrade', upgrade: 'websocket' } });
+      this.#diagnostics?.switched();
+    } catch (cause) {
+      this.fail(responseHookFailed(cause));
+    }
+  }
+
+  #answered(response: IncomingMessage): void {
+    clearTimeout(this.#timer);
+    this.#deadlines.leave();
+    this.#account.headers(response.statusCode ?? 0);
+  }
+
+  /** The head that the client is to get in the place of the upstream's. Throws what a hook throws. */
+  #headOf({ statusCode = 0, statusMessage = '', headers }: IncomingMessage): ResponseHead {
+    const { responseHeaders, rewriteHeaders } = this.#config;
+    const { method, httpVersion } = this.req;
+    const head: ResponseHead = { statusCode, statusMessage, headers: { ...headers } as HeaderFields };
+    applyResponsePasses(head.headers, {
+      method,
+      httpVersion,
+      statusCode,
+      eventStream: false,
+      decoded: false,
+      transformed: false,
+      withholds: responseHeaders.withholder(undefined),
+      own: responseHeaders.fieldsFor(this),
+      app: {},
+    });
+    // Trailers are not passed on here.
+    delete head.headers.trailer;
+    rewriteHead(rewriteHeaders, head, this);
+    return head;
+  }
+
+  // --- the tunnel ---------------------------------------------------------------------------------------------------
+
+  #join(upstream: Socket): void {
+    const { socket } = this;
+    socket.removeListener('data', this.#keep);
+    for (const bytes of this.#early.splice(0)) upstream.write(bytes);
+    if (this.#config.onFinish !== undefined) {
+      upstream.on('data', (bytes: Buffer) => {
+        this.#account.bytes += bytes.length;
+      });
+    }
+    upstream.pipe(socket);
+    socket.pipe(upstream);
+    upstream.once('end', () => this.#expectEnd(socket));
+    socket.once('end', () => this.#expectEnd(upstream));
+    upstream.once('close', () => {
+      if (!upstream.readableEnded) this.fail(new SseProxyError('UPSTREAM_TRUNCATED'));
+      else if (socket.writableFinished) this.#close();
+      else {
+        this.#deadlines.enter('drain');
+        socket.once('finish', () => this.#close());
+      }
+    });
+  }
+
+  /** One side has ended. The other may go on, but is not waited for for ever. */
+  #expectEnd(other: Socket): void {
+    this.#deadlines.enter('idle');
+    other.on('data', () => this.#deadlines.enter('idle'));
+  }
+
+  // --- failures -----------------------------------------------------------------------------------------------------
+
+  /** Ends it now, if it has not ended yet: the proxy is drained. */
+  drain(): void {
+    if (this.#isClosing || this.#failure !== undefined) this.#end();
+    else this.fail(new SseProxyError('DRAINED'));
+    if (!this.#isOver) this.#drainTimer ??= setTimeout(() => this.#end(), LINGER);
+  }
+
+  #onTimeout(phase: Phase): void {
+    this.#giveUp(TIMEOUT_CODES[phase]);
+  }
+
+  #giveUp(code: SseProxyErrorCode): void {
+    if (this.#request === undefined || this.#response.headersSent) {
+      this.fail(new SseProxyError(code));
+      return;
+    }
+    this.#timeoutCode = code;
+    // Listeners of `on.error` are told what httpxy would tell them.
+    const error = new Error('Upstream WebSocket upgrade timed out');
+    this.#request.destroy(Object.assign(error, { code: 'ERR_UPSTREAM_UPGRADE_TIMEOUT', statusCode: 504 }));
+  }
+
+  fail(cause: unknown, notify?: Notify): void {
+    if (this.#isOver || this.#isClosing || this.#failure !== undefined) return;
+    const { headersSent } = this.#response;
+    const error =
+      this.#timeoutCode === undefined
+        ? toSseProxyError(cause, headersSent)
+        : new SseProxyError(this.#timeoutCode, { cause });
+    this.#failure = error;
+    this.#account.attemptFailed(error.code);
+    this.#stopUpstream();
+    if (!this.#hasTurn) this.#end();
+    // Who was not let in is nobody's failure.
+    else if (!headersSent) this.#answerFailure(error, outcomeOf(error) === 'refused' ? undefined : notify);
+    else {
+      this.#close(this.#upstream === undefined);
+      void notify?.();
+    }
+  }
+
+  #stopUpstream(): void {
+    clearTimeout(this.#timer);
+    this.#deadlines.stop();
+    this.#request?.destroy();
+    this.#upstream?.destroy();
+  }
+
+  /** The answer is that of the listeners of `on.error`, if they have one in time. */
+  #answerFailure(error: SseProxyError, notify: Notify | undefined): void {
+    const { socket } = this;
+    const { bytesWritten } = socket;
+    const isAnswered = (): boolean => !socket.writable || socket.bytesWritten > bytesWritten;
+    const answer = (): void => {
+      if (this.#isOver || this.#isClosing) return;
+      if (!isAnswered()) this.#respond(error);
+      this.#close();
+    };
+    const settled = notify?.();
+    if (settled === undefined || isAnswered()) {
+      answer();
+      return;
+    }
+    this.#timer = setTimeout(answer, LISTENER_ANSWER_TIME);
+    settled.then(answer, answer);
+  }
+
+  #respond(error: SseProxyError): void {
+    const { provider, responseHeaders, rewriteHeaders, logError } = this.#config;
+    const { head, body } = errorAnswer(error, provider, this, logError);
+    try {
+      respond(this.#response, head, body, (own) => {
+        Object.assign(own.headers, responseHeaders.fieldsFor(this));
+        rewriteHead(rewriteHeaders, own, this);
+      });
+    } catch {
+      // Whatever it is, nobody may be left waiting.
+      this.socket.destroy();
+    }
+  }
+
+  // --- the one ending -----------------------------------------------------------------------------------------------
+
+  /** The client has got all that it will get. What was written is still delivered to a client that reads. */
+  #close(isTruncated = false): void {
+    const { socket } = this;
+    if (this.#isOver || this.#isClosing) return;
+    this.#isClosing = true;
+    this.#stopUpstream();
+    socket.unpipe();
+    socket.removeListener('data', this.#keep);
+    // A connection that is closed with bytes of the client's unread is reset, and what was written may be lost with it.
+    socket.resume();
+    if (isTruncated) this.#response.truncate();
+    else socket.end();
+    this.#timer = setTimeout(() => socket.destroy(), LINGER);
+  }
+
+  #end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const { socket } = this;
+    this.#account.ended();
+    clearTimeout(this.#drainTimer);
+    // Before it is destroyed.
+    const outcome = this.#outcome();
+    this.#stopUpstream();
+    this.#early = [];
+    socket.removeListener('close', this.#onClosed);
+    socket.removeListener('end', this.#onLeft);
+    socket.removeListener('data', this.#keep);
+    // It may be in the middle of another answer.
+    if (this.#hasTurn) socket.destroy();
+    else void turnOn(socket).then(() => socket.destroy());
+    // httpxy waits for it.
+    this.standIn.emit('close');
+    this.#admission.leave();
+    this.#report(outcome);
+    this.#onEnd?.();
+  }
+
+  #outcome(): Outcome {
+    if (this.#failure !== undefined) return outcomeOf(this.#failure);
+    const isWhole = this.#upstream === undefined ? this.#response.finished : this.#upstream.readableEnded;
+    return isWhole ? 'completed' : 'client-closed';
+  }
+
+  #report(outcome: Outcome): void {
+    const { onFinish, logError } = this.#config;
+    const { statusCode } = this.#response;
+    const error = this.#failure;
+    this.#diagnostics?.ended({ outcome, statusCode, bytes: this.#account.bytes, error });
+    if (onFinish === undefined) return;
+    const summary = this.#account.summary({ outcome, statusCode, error });
+    void runHook('onFinish', () => onFinish(summary, this), logError);
+  }
+}
+
+/**
+ * Resolves when whatever was asked before on a connection is answered (RFC 9112 9.3.2): what is written earlier would be in the
+ * middle of that answer. Node tells of it here only, undocumented.
+ */
+async function turnOn(socket: Socket): Promise<void> {
+  for (;;) {
+    const { _httpMessage: earlier } = socket as { _httpMessage?: ServerResponse | null };
+    if (!earlier || socket.destroyed) return;
+    await new Promise<void>((resolve) => earlier.once('close', () => resolve()));
+  }
+}

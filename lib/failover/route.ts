@@ -1,0 +1,33 @@
+import type { Options } from 'http-proxy-middleware';
+import type { Fallback, FallbackTarget, Provider } from '../types/types.js';
+import { aFunction, aProvider, aTarget, checkNested, fields, isObject, quote } from '../util/checks.js';
+
+/** Where attempts go, and as whom. */
+export interface Route {
+  /** `undefined` for the target of the options. */
+  readonly target: Options['target'];
+  readonly provider: Provider | undefined;
+  /** `undefined` for that of the options. */
+  readonly pathRewrite: FallbackTarget['pathRewrite'];
+  /** `undefined` for those of the options. */
+  readonly headers: Readonly<Record<string, string>> | undefined;
+}
+
+const FALLBACK = { target: aTarget, provider: aProvider, pathRewrite: aFunction, headers: fields };
+
+/**
+ * A fallback as a route of its own.
+ *
+ * @throws {TypeError} for what cannot be right
+ */
+export function resolveFallback(fallback: Fallback, provider: Provider | undefined): Route {
+  if (aTarget.is(fallback)) {
+    return { target: fallback as Options['target'], provider, pathRewrite: undefined, headers: {} };
+  }
+  if (!isObject(fallback)) throw new TypeError(`A fallback must be a target or an object, got ${quote(fallback)}`);
+  const own = fallback as FallbackTarget;
+  checkNested('fallbacks', own, FALLBACK);
+  const target = own.target ?? own.provider?.target;
+  if (!aTarget.is(target)) throw new TypeError('A fallback needs a `target`, or a `provider` that has one');
+  return { target, provider: own.provider ?? provider, pathRewrite: own.pathRewrite, headers: own.headers ?? {} };
+}

@@ -1,0 +1,177 @@
+import { validateHeaderName, validateHeaderValue } from 'node:http';
+import type { Exchange, HeaderPolicy } from '../types/types.js';
+import { escaped } from '../util/escape-regexp.js';
+import { callHook, kindOf } from '../util/hooks.js';
+
+/** Where callers of AI APIs put their keys; SDKs use one or the other whatever the provider. */
+export const CALLER_CREDENTIALS = ['authorization', 'x-api-key', 'x-goog-api-key', 'api-key'];
+
+/** What a caller's request says of this app, and of the way that it has taken: a provider has no business to see it. */
+const CALLER_SURROUNDINGS = [
+  'cookie',
+  'origin',
+  'referer',
+  'forwarded',
+  'via',
+  'x-forwarded-*',
+  'x-original-*',
+  'x-rewrite-url',
+  'x-real-ip',
+  'x-client-ip',
+  'x-cluster-client-ip',
+  'true-client-ip',
+  'fastly-client-ip',
+  'cf-*',
+  'cdn-loop',
+  'x-envoy-*',
+  'proxy-*',
+];
+
+/** What a provider's response says of the account, and what it would have a browser do at this app's origin. */
+const PROVIDER_SURROUNDINGS = [
+  'openai-organization',
+  'openai-project',
+  'anthropic-organization-id',
+  '*ratelimit*',
+  '*rate-limit*',
+  'set-cookie',
+  'access-control-*',
+  'clear-site-data',
+  'strict-transport-security',
+  'alt-svc',
+  'nel',
+  'report-to',
+  'reporting-endpoints',
+  'server',
+  'via',
+  'x-powered-by',
+  'x-served-by',
+  'cf-*',
+  'x-envoy-*',
+  'x-cloud-trace-context',
+];
+
+/** Fields that frame a message or belong to one connection: they are not for a policy to set or to remove. */
+const PROTECTED = new Set([
+  'host',
+  'content-length',
+  'content-encoding',
+  'transfer-encoding',
+  'connection',
+  'keep-alive',
+  'te',
+  'trailer',
+  'upgrade',
+  // Without them a WebSocket's handshake fails.
+  'sec-websocket-key',
+  'sec-websocket-version',
+  'sec-websocket-accept',
+]);
+
+/** A set of field names. */
+export interface FieldNames {
+  /** @param name in lower case */
+  has(name: string): boolean;
+}
+
+/** Names, in which `*` stands for anything, and patterns of names; in any case. */
+function fieldNames(list: readonly (string | RegExp)[]): FieldNames {
+  const names = new Set<string>();
+  const patterns: RegExp[] = [];
+  for (const item of list) {
+    if (item instanceof RegExp) patterns.push(new RegExp(item.source, `${item.flags.replace(/[giy]/g, '')}i`));
+    else if (item.includes('*')) patterns.push(new RegExp(`^${item.split('*').map(escaped).join('.*')}$`, 'i'));
+    else names.add(item.toLowerCase());
+  }
+  return { has: (name) => names.has(name) || patterns.some((pattern) => pattern.test(name)) };
+}
+
+/** With a provider, what a caller's request loses by default: the first where the proxy has credentials of its own. */
+export const WITHHELD_FROM_PROVIDER = {
+  withCredentials: fieldNames([...CALLER_CREDENTIALS, ...CALLER_SURROUNDINGS]),
+  withoutCredentials: fieldNames(CALLER_SURROUNDINGS),
+};
+
+/** With a provider, what its responses lose by default. */
+export const WITHHELD_FROM_CLIENT = fieldNames(PROVIDER_SURROUNDINGS);
+
+/** `requestHeaders` or `responseHeaders`: what goes on of the fields that came, and what is put in. */
+export class FieldPolicy {
+  readonly #option: string;
+  readonly #statusCode: number;
+  readonly #pass: FieldNames;
+  readonly #remove: FieldNames;
+  readonly #removesAny: boolean;
+  readonly #set: [name: string, value: string | ((exchange: Exchange) => string | undefined)][];
+
+  /**
+   * @param option its name, for errors
+   * @param statusCode of the response where a function of `set` fails
+   * @throws {TypeError} for names and values that no field can have, and for fields that frame a message
+   */
+  constructor(option: string, { pass = [], remove = [], set = {} }: HeaderPolicy, statusCode = 500) {
+    this.#option = option;
+    this.#statusCode = statusCode;
+    this.#pass = fieldNames(pass);
+    this.#remove = fieldNames(remove);
+    this.#removesAny = remove.length > 0;
+    this.#set = Object.entries(set).map(([name, value]) => [name.toLowerCase(), value]);
+    for (const name of [...remove, ...this.#set.map(([own]) => own)]) {
+      if (typeof name === 'string' && PROTECTED.has(name.toLowerCase())) {
+        throw new TypeError(`\`${option}\` cannot change \`${name}\`, which the message needs as it is`);
+      }
+    }
+    for (const [name, value] of this.#set) {
+      validateHeaderName(name);
+      if (typeof value === 'string') validateHeaderValue(name, value);
+    }
+  }
+
+  /** Whether a field that came is left out. `defaults` are those that go unless `pass` names them. */
+  withholds(name: string, defaults: FieldNames | undefined): boolean {
+    if (PROTECTED.has(name)) return false;
+    return this.#remove.has(name) || (defaults?.has(name) === true && !this.#pass.has(name));
+  }
+
+  /** The same of any field; `undefined` where all go on, and none need be asked for. */
+  withholder(defaults: FieldNames | undefined): ((name: string) => boolean) | undefined {
+    return defaults === undefined && !this.#removesAny ? undefined : (name) => this.withholds(name, defaults);
+  }
+
+  /**
+   * The fields to put in, by lower-case name.
+   *
+   * @throws {SseProxyError} `HOOK_FAILED` where a function of the user's throws, or gives what no field can have
+   */
+  fieldsFor(exchange: Exchange): Record<string, string> {
+    const fields: Record<string, string> = {};
+    for (const [name, given] of this.#set) {
+      const value = typeof given === 'function' ? this.#valueFrom(name, given, exchange) : given;
+      if (value !== undefined) fields[name] = value;
+    }
+    return fields;
+  }
+
+  #valueFrom(name: string, give: (exchange: Exchange) => unknown, exchange: Exchange): string | undefined {
+    const hook = `${this.#option}.set[${JSON.stringify(name)}]`;
+    return callHook(
+      hook,
+      () => give(exchange),
+      (value) => (value === undefined ? undefined : fieldValue(hook, name, value)),
+      this.#statusCode,
+    );
+  }
+}
+
+/**
+ * The value of a header field that a hook has given.
+ *
+ * @throws {TypeError} for what none can have; without the value, which may be a secret
+ */
+export function fieldValue(hook: string, name: string, value: unknown): string {
+  // Node takes them, too.
+  const text = typeof value === 'number' ? String(value) : value;
+  if (typeof text !== 'string') throw new TypeError(`\`${hook}\` must give a string, got ${kindOf(value)}`);
+  validateHeaderValue(name, text);
+  return text;
+}

@@ -1,0 +1,125 @@
+import type { IncomingMessage } from 'node:http';
+import bytes from 'bytes';
+import { originForm } from '../admission/path-guard.js';
+import type { Exchange, StreamSummary, Usage } from '../types/types.js';
+import { aFunction, checkNested, isObject, oneOf, quote } from '../util/checks.js';
+
+export interface AccessLogOptions {
+  /** Takes each line, without a line break. Default: `console.log`. */
+  write?: (line: string) => void;
+  /** `'text'` (default) is for people, `'json'` is one object per line. */
+  format?: 'text' | 'json';
+}
+
+const CHECKS = { write: aFunction, format: oneOf('text', 'json') };
+
+/**
+ * An `onFinish` that writes a line per exchange:
+ * `POST /openai/v1/chat/completions 200 completed gpt-5-mini 12+345 tokens 16.9 KB first token 312 ms total 4.2 s`. What is not
+ * known is left out, and so is the query, which may hold credentials. The path is the one that the client asked for, as
+ * Express's `originalUrl` has it.
+ *
+ * As JSON, its members have the names of OpenTelemetry's semantic conventions where these have one: for
+ * [HTTP](https://opentelemetry.io/docs/specs/semconv/http/http-spans/) and for
+ * [GenAI](https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/) (status: development). Of ours are `outcome`,
+ * `attempts`, `first_token_ms` and `total_ms`.
+ *
+ * @throws {TypeError} for options that cannot be right
+ */
+export function accessLog(options: AccessLogOptions = {}): (summary: StreamSummary, exchange: Exchange) => void {
+  const given: unknown = options;
+  if (!isObject(given)) throw new TypeError(`accessLog needs an object of options, got ${quote(given)}`);
+  checkNested('accessLog', options, CHECKS);
+  const { write = (line: string): void => console.log(line), format = 'text' } = options;
+  const lineOf = format === 'json' ? jsonLine : textLine;
+  // What it returns may be a promise, whose rejection is to be seen like what a hook throws.
+  return (summary, { req }) => write(lineOf(summary, req));
+}
+
+/** The path that the client asked for, without its query. */
+export function pathOf(req: IncomingMessage): string {
+  const { originalUrl = req.url } = req as { originalUrl?: string };
+  return withoutQuery(originForm(originalUrl ?? '/'));
+}
+
+export function withoutQuery(path: string): string {
+  return path.replace(/[?#].*/s, '');
+}
+
+/**
+ * As one word of a line: what would break the line, or the terminal that shows it, is escaped as in JSON, and so is the space
+ * between words.
+ */
+export function word(text: string): string {
+  return escapeIn(JSON.stringify(text).slice(1, -1), /[\p{C}\s]/gu);
+}
+
+/** In the place of each character its UTF-16 code units, as JSON escapes them. */
+function escapeIn(text: string, characters: RegExp): string {
+  return text.replace(characters, (found) =>
+    Array.from({ length: found.length }, (_, i) => `\\u${found.charCodeAt(i).toString(16).padStart(4, '0')}`).join(''),
+  );
+}
+
+function textLine(summary: StreamSummary, req: IncomingMessage): string {
+  const { statusCode, outcome, error, model, usage, attempts, timings } = summary;
+  const parts = [
+    word(req.method ?? '-'),
+    word(pathOf(req)),
+    statusCode ?? '-',
+    outcome,
+    error?.code,
+    model && word(model),
+    usage && tokens(usage),
+    bytes.format(summary.bytes, { decimalPlaces: 1, unitSeparator: ' ' }),
+    attempts.length > 1 && `${attempts.length} attempts`,
+    timings.firstToken !== undefined && `first token ${duration(timings.firstToken)}`,
+    `total ${duration(timings.total)}`,
+  ];
+  return parts.filter(Boolean).join(' ');
+}
+
+/** `?` stands for what was not reported. */
+function tokens({ inputTokens, outputTokens, complete }: Usage): string | undefined {
+  if (inputTokens === undefined && outputTokens === undefined) return undefined;
+  return `${inputTokens ?? '?'}+${outputTokens ?? '?'} tokens${complete ? '' : ' (incomplete)'}`;
+}
+
+function duration(milliseconds: number): string {
+  const rounded = Math.round(milliseconds);
+  return rounded < 1000 ? `${rounded} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
+function jsonLine(summary: StreamSummary, req: IncomingMessage): string {
+  const { statusCode, outcome, error, model, finishReason, usage, attempts, timings, target } = summary;
+  const isError = statusCode !== undefined && statusCode >= 400;
+  const line = JSON.stringify({
+    'http.request.method': req.method,
+    'url.path': pathOf(req),
+    'http.response.status_code': statusCode,
+    'http.response.body.size': summary.bytes,
+    outcome,
+    'error.type': error?.code ?? (isError ? String(statusCode) : undefined),
+    ...serverOf(target),
+    'gen_ai.response.model': model,
+    'gen_ai.response.finish_reasons': finishReason === undefined ? undefined : [finishReason],
+    'gen_ai.usage.input_tokens': usage?.inputTokens,
+    'gen_ai.usage.output_tokens': usage?.outputTokens,
+    'gen_ai.usage.cache_read.input_tokens': usage?.cachedInputTokens,
+    'gen_ai.usage.cache_creation.input_tokens': usage?.cacheCreationInputTokens,
+    'gen_ai.usage.reasoning.output_tokens': usage?.reasoningTokens,
+    attempts: attempts.length,
+    first_token_ms: timings.firstToken === undefined ? undefined : Math.round(timings.firstToken),
+    total_ms: Math.round(timings.total),
+  });
+  // JSON leaves them alone within strings, and has none elsewhere.
+  return escapeIn(line, /[\p{C}\u2028\u2029]/gu);
+}
+
+/** The upstream, where it has a name. */
+function serverOf(target: string | undefined): { 'server.address'?: string; 'server.port'?: number } {
+  if (target === undefined || !URL.canParse(target)) return {};
+  const { hostname, port, protocol } = new URL(target);
+  if (hostname === '') return {};
+  return { 'server.address': hostname, 'server.port': Number(port || (/^(https|wss):/.test(protocol) ? 443 : 80)) };
+}

@@ -1,0 +1,100 @@
+import type { Outcome, SseProxyError, SseProxyErrorCode } from '../errors.js';
+import type { AttemptSummary, Reading, StreamSummary, Usage } from '../types/types.js';
+import { isObject } from '../util/checks.js';
+
+/** What is known of one exchange, as it goes. */
+export class Account {
+  readonly attempts: AttemptSummary[] = [];
+  bytes = 0;
+  /** Counted only where events are read. */
+  events: number | undefined;
+  /** Filled in by a provider. */
+  reading: Reading | undefined;
+  readonly #startedAt = performance.now();
+  #sentAt = 0;
+  #headersAt: number | undefined;
+  #firstByteAt: number | undefined;
+  #firstTokenAt: number | undefined;
+  #endedAt: number | undefined;
+
+  get target(): string | undefined {
+    return this.attempts.at(-1)?.target;
+  }
+
+  /** A request is about to be sent upstream. */
+  sending(target: string): void {
+    this.attempts.push({ target });
+    this.#sentAt = this.#elapsed();
+  }
+
+  /** It was answered with this status. */
+  headers(statusCode: number): void {
+    this.#headersAt = this.#elapsed();
+    this.#attempted({ statusCode }, this.#headersAt);
+  }
+
+  /** It failed. */
+  attemptFailed(error: SseProxyErrorCode): void {
+    this.#attempted({ error }, this.#elapsed());
+  }
+
+  #attempted(result: Omit<AttemptSummary, 'target'>, now: number): void {
+    const attempt = this.attempts.at(-1);
+    if (attempt === undefined || attempt.error !== undefined) return;
+    attempt.duration ??= now - this.#sentAt;
+    Object.assign(attempt, result);
+  }
+
+  firstByte(): void {
+    this.#firstByteAt = this.#elapsed();
+  }
+
+  firstToken(): void {
+    // Events are read a moment after they have passed, the last ones after the end.
+    this.#firstTokenAt ??= this.#endedAt ?? this.#elapsed();
+  }
+
+  ended(): void {
+    this.#endedAt = this.#elapsed();
+  }
+
+  /** What the provider reported until now. */
+  usage(): Usage {
+    const { usage: reported, usageComplete = false } = this.reading ?? {};
+    // A provider of the user's may have put anything there.
+    const usage: Omit<Usage, 'complete'> = isObject(reported) ? reported : {};
+    const { inputTokens, outputTokens } = usage;
+    return {
+      ...(inputTokens !== undefined && outputTokens !== undefined && { totalTokens: inputTokens + outputTokens }),
+      ...usage,
+      complete: usageComplete === true,
+    };
+  }
+
+  summary(end: { outcome: Outcome; statusCode: number | undefined; error: SseProxyError | undefined }): StreamSummary {
+    const { outcome, statusCode, error } = end;
+    const { model, finishReason } = this.reading ?? {};
+    return {
+      outcome,
+      ...(statusCode !== undefined && { statusCode }),
+      attempts: this.attempts,
+      ...(this.target !== undefined && { target: this.target }),
+      bytes: this.bytes,
+      ...(this.events !== undefined && { events: this.events }),
+      ...(this.reading !== undefined && { usage: this.usage() }),
+      ...(model !== undefined && { model }),
+      ...(finishReason !== undefined && { finishReason }),
+      timings: {
+        ...(this.#headersAt !== undefined && { headers: this.#headersAt }),
+        ...(this.#firstByteAt !== undefined && { firstByte: this.#firstByteAt }),
+        ...(this.#firstTokenAt !== undefined && { firstToken: this.#firstTokenAt }),
+        total: this.#endedAt ?? this.#elapsed(),
+      },
+      ...(error !== undefined && { error }),
+    };
+  }
+
+  #elapsed(): number {
+    return performance.now() - this.#startedAt;
+  }
+}

@@ -1,0 +1,61 @@
+import { validateHeaderValue } from 'node:http';
+import { SseProxyError } from '../../errors.js';
+import type { Exchange, Provider } from '../../types/types.js';
+
+/**
+ * A key of the provider's, or a function that gives one per exchange, also as a promise. `false` for reading only: the
+ * caller's own credentials pass, and nothing is put in.
+ */
+export type ApiKey = string | false | ((exchange: Exchange) => string | undefined | Promise<string | undefined>);
+
+/** Options that the providers have in common. */
+export interface ProviderOptions {
+  /** Where the API is, in the place of its own address, which is the default: a gateway, or a stand-in in a test. */
+  target?: string;
+  /** `undefined` and `''` are a `TypeError`: an environment variable may be missing. */
+  apiKey: ApiKey | undefined;
+}
+
+/**
+ * The `credentials` of a provider whose requests carry a key in a header field.
+ *
+ * @throws {TypeError} where the key is missing, or cannot be in a header field; it is not quoted
+ */
+export function keyIn(
+  name: string,
+  field: (key: string) => Record<string, string>,
+  apiKey: ApiKey | undefined,
+): Pick<Provider, 'credentials'> {
+  if (apiKey === false) return {};
+  if (typeof apiKey === 'function') {
+    return {
+      async credentials(exchange) {
+        const key = await apiKey(exchange);
+        if (typeof key !== 'string' || key === '') throw new SseProxyError('CREDENTIALS_MISSING');
+        return checked(name, field(key));
+      },
+    };
+  }
+  if (typeof apiKey !== 'string' || apiKey === '') {
+    throw new TypeError(
+      `${name}() needs \`apiKey\`: a string, a function that returns one, or false for the caller's own`,
+    );
+  }
+  const fields = checked(name, field(apiKey));
+  return { credentials: () => fields };
+}
+
+function checked(name: string, fields: Record<string, string>): Record<string, string> {
+  try {
+    for (const [header, value] of Object.entries(fields)) validateHeaderValue(header, value);
+  } catch {
+    throw new TypeError(
+      `\`apiKey\` of ${name}() has characters that a header field cannot have: a line break at its end?`,
+    );
+  }
+  return fields;
+}
+
+export function bearer(key: string): Record<string, string> {
+  return { authorization: `Bearer ${key}` };
+}

@@ -1,0 +1,256 @@
+import type { IncomingMessage } from 'node:http';
+import type { Transform } from 'node:stream';
+import type { ClientResponse } from '../client/client-response.js';
+import type { Secrets } from '../credentials/secrets.js';
+import { isErrorStatus, SseProxyError } from '../errors.js';
+import { firstEvent } from '../events/first-event.js';
+import type { Deadlines } from '../exchange/deadlines.js';
+import type { ParsedEvent } from '../formats/format.js';
+import { codingOf, createDecoder, isDecodable } from '../headers/content-coding.js';
+import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
+import { applyResponsePasses, first, mayHaveContent } from '../headers/headers.js';
+import { isEventStreamType, isJsonType } from '../headers/media-type.js';
+import { rewriteHead } from '../headers/rewrite-headers.js';
+import type { Account } from '../observe/summary.js';
+import type { Config } from '../options/resolve.js';
+import { readAlone } from '../request/body-readers.js';
+import type { Exchange, Provider, RequestEdit, ResponseHead } from '../types/types.js';
+import type { UpstreamResponse } from '../upstream/upstream-response.js';
+import { quote } from '../util/checks.js';
+import { awaitHook, callHook } from '../util/hooks.js';
+import { type BodyPlan, planBody } from './body-plan.js';
+import { Pipeline } from './pipeline.js';
+import { Relay } from './relay.js';
+
+export interface AnswerContext {
+  config: Config;
+  exchange: Exchange;
+  account: Account;
+  client: ClientResponse;
+  deadlines: Deadlines;
+  provider: Provider | undefined;
+  /** What must not come back to the client. */
+  secrets: Secrets | undefined;
+  /** A change to the request that has to be undone in the answer. */
+  edit: RequestEdit | undefined;
+  /** The whole body was handed to the client. */
+  ended(): void;
+  failed(error: unknown): void;
+}
+
+/** An upstream's response that becomes the client's: its head, and its body on the way. */
+export class Answer {
+  readonly statusCode: number;
+  readonly eventStream: boolean;
+  /** What is done with its body; `undefined` where nothing is. */
+  readonly plan: BodyPlan | undefined;
+  readonly #context: AnswerContext;
+  readonly #response: UpstreamResponse;
+  readonly #source: IncomingMessage;
+  readonly #head: ResponseHead;
+  /** The body may repeat the credentials: they are masked in it, once its content coding is undone. */
+  readonly #masking: { secrets: Secrets; coding: string | undefined } | undefined;
+  #maskers: readonly Transform[] = [];
+  #events: Pipeline | undefined;
+  #relay: Relay | undefined;
+  /** Hooks may read the body again, which was to be looked at before. */
+  #shareAgain: (() => void) | undefined;
+
+  /** What a hook throws comes out of it. */
+  constructor(context: AnswerContext, response: UpstreamResponse, source: IncomingMessage) {
+    const { config, exchange, edit, provider, secrets } = context;
+    const head = response.head(source);
+    if (head.statusCode < 200) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
+    this.#context = context;
+    this.#response = response;
+    this.#source = source;
+    this.#head = head;
+    this.statusCode = head.statusCode;
+    const { method } = exchange.req;
+    const hasBody = mayHaveContent(method, head.statusCode);
+    if (secrets !== undefined) {
+      secrets.maskFields(head.headers);
+      head.statusMessage = secrets.mask(head.statusMessage);
+      const mayEcho = hasBody && (head.statusCode >= 300 || method === 'TRACE');
+      if (mayEcho) this.#masking = { secrets, coding: this.#uncode(head) };
+    }
+    this.eventStream = this.#isEventStream();
+    if (!hasBody || !(this.eventStream || config.reads)) return;
+    this.plan = planBody(config, exchange.req, head, {
+      eventStream: this.eventStream,
+      hasExtras: edit?.isExtra !== undefined,
+      hasProvider: provider !== undefined,
+    });
+  }
+
+  /** The body is going to be without its content coding: this one. */
+  #uncode({ headers }: ResponseHead): string | undefined {
+    const coding = this.#coding;
+    // It was asked for without one, and might say in it what nobody here can find.
+    if (coding !== undefined && !isDecodable(coding)) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
+    delete headers['content-encoding'];
+    return coding;
+  }
+
+  get headers(): ResponseHead['headers'] {
+    return this.#head.headers;
+  }
+
+  #isEventStream(): boolean {
+    const { config, exchange, provider } = this.#context;
+    const { isEventStream } = config;
+    if (isEventStream !== undefined) return callHook('isEventStream', () => isEventStream(this.#head), Boolean, 502);
+    const contentType = first(this.#head.headers['content-type']);
+    if (isEventStreamType(contentType)) return true;
+    if (provider?.streamsArray === undefined || !isJsonType(contentType)) return false;
+    return callHook('streamsArray', () => provider.streamsArray?.(exchange), Boolean, 502);
+  }
+
+  /** The client gets other bytes than the upstream has sent. */
+  get isTransformed(): boolean {
+    return this.plan?.transforms === true;
+  }
+
+  /** What is sent behind the body: trailers are about the bytes that the upstream has sent. */
+  get trailers(): readonly string[] {
+    if (this.isTransformed) return [];
+    const { secrets } = this.#context;
+    const { rawTrailers } = this.#source;
+    return secrets === undefined ? rawTrailers : rawTrailers.map((text) => secrets.mask(text));
+  }
+
+  /** Whether its head is to wait for its first event. */
+  get isGated(): boolean {
+    const { commit } = this.#context.config;
+    if (this.#masking !== undefined) return false;
+    if (commit === 'head' || !this.eventStream || this.plan === undefined || this.statusCode >= 300) return false;
+    return this.#coding === undefined || isDecodable(this.#coding);
+  }
+
+  get #coding(): string | undefined {
+    return codingOf(this.headers['content-encoding']);
+  }
+
+  /** Looks at the first event; resolves with the failure that it says, if it does. */
+  async gate(): Promise<GateFailure | undefined> {
+    const { config, exchange, provider } = this.#context;
+    if (this.plan === undefined) return undefined;
+    this.#shareAgain = readAlone(this.#source);
+    const event = await firstEvent(this.#source, this.plan.format, this.#coding, config.eventSize);
+    if (event === 'unknown') return undefined;
+    if (event === 'none') return { statusCode: 502, event: undefined };
+    const { commit } = config;
+    const verdict: unknown =
+      typeof commit === 'function'
+        ? await awaitHook('commit', () => commit(event, exchange), undefined, 502)
+        : undefined;
+    // Without a word of it, it is for the provider to say.
+    if (verdict !== undefined) return verdict ? undefined : { statusCode: 502, event };
+    const statusCode = callHook('errorStatus', () => provider?.errorStatus?.(event), readStatus, 502);
+    if (statusCode === undefined) return undefined;
+    if (isErrorStatus(statusCode)) return { statusCode, event };
+    config.logError('errorStatus must give a status of 400 to 599, got %s: taken for 502', quote(statusCode));
+    return { statusCode: 502, event };
+  }
+
+  /** Makes its head the client's. What a hook throws comes out of it. */
+  commit(): void {
+    const { config, exchange, client, provider } = this.#context;
+    const plan = this.plan;
+    const { responseHeaders } = config;
+    const { method, httpVersion } = exchange.req;
+    this.#events = this.#createEvents();
+    applyResponsePasses(this.headers, {
+      method,
+      httpVersion,
+      statusCode: this.statusCode,
+      eventStream: this.eventStream,
+      decoded: (plan?.decode ?? this.#masking?.coding) !== undefined,
+      transformed: plan?.transforms === true,
+      withholds: responseHeaders.withholder(provider && WITHHELD_FROM_CLIENT),
+      own: responseHeaders.fieldsFor(exchange),
+      app: client.appHeaders,
+    });
+    rewriteHead(config.rewriteHeaders, this.#head, exchange);
+    client.commit(this.#head, { eventStream: this.eventStream, nameOf: (key) => this.#response.nameOf(key) });
+  }
+
+  #createEvents(): Pipeline | undefined {
+    const { config, exchange, account, client, edit, provider, secrets } = this.#context;
+    const plan = this.plan;
+    if (plan === undefined) return undefined;
+    const ownConfig = secrets === undefined ? config : { ...config, logError: masked(config.logError, secrets) };
+    return new Pipeline(plan, ownConfig, provider, exchange, account, client, edit);
+  }
+
+  #createMaskers(): Transform[] {
+    if (this.#masking === undefined) return [];
+    const { secrets, coding } = this.#masking;
+    const masker = secrets.createMasker();
+    return coding === undefined ? [masker] : [createDecoder(coding), masker];
+  }
+
+  /** Lets the body flow. */
+  relay(): void {
+    const { account, client, deadlines, ended, failed } = this.#context;
+    this.#maskers = this.#createMaskers();
+    const stages = [...this.#maskers, ...(this.#events?.stages ?? [])];
+    this.#relay = new Relay(this.#source, stages, client, account, deadlines, {
+      ended,
+      failed: (stage, cause) => failed(this.#events?.failureOf(stage, cause) ?? cause),
+    });
+    this.#shareAgain?.();
+    this.#events?.accompany(this.#relay);
+  }
+
+  /** Goes on without the client; the callback is told how many bytes came since, chunk by chunk. */
+  detach(onBytes: (bytes: number) => void): void {
+    // The client may have left before there was a head.
+    this.#events ??= this.#createEvents();
+    if (this.#relay === undefined) this.relay();
+    this.#events?.detach();
+    this.#relay?.observe((chunk) => onBytes(chunk.length));
+    this.#relay?.detach();
+  }
+
+  /** The body will not come to its end: hands on what has come of it, tells the client where that is possible, and cuts it off. */
+  breakOff(error: SseProxyError, reconnectAfter?: number): void {
+    const { client } = this.#context;
+    this.#events?.breakOff();
+    const tell = (): void => {
+      if (reconnectAfter !== undefined) this.#events?.askForReconnect(reconnectAfter);
+      this.#events?.tell(error);
+      client.truncate();
+    };
+    if (this.#relay === undefined) tell();
+    else this.#relay.cut(tell);
+  }
+
+  /** No more is coming. A promise where what came is still to be read. `whole` tells an end from a cut. */
+  end(whole: boolean): Promise<void> | undefined {
+    this.#relay?.stop();
+    for (const masker of this.#maskers) masker.destroy();
+    return this.#events?.end(whole);
+  }
+}
+
+/** What `errorStatus` says; `null` and `false` are other words for none. */
+function readStatus(status: unknown): unknown {
+  return status === null || status === false ? undefined : status;
+}
+
+/** A hook that cannot read an event may say what is in it. */
+function masked(logError: Config['logError'], secrets: Secrets): Config['logError'] {
+  return (message, ...values) => {
+    for (const value of values) secrets.maskError(value);
+    logError(message, ...values);
+  };
+}
+
+/** A first event that says that the answer is none. */
+export interface GateFailure {
+  /** The status that it stands for. */
+  statusCode: number;
+  /** `undefined` where the stream ended without one. */
+  event: ParsedEvent | undefined;
+}

@@ -1,0 +1,220 @@
+import type { IncomingMessage } from 'node:http';
+import type { Readable, Transform } from 'node:stream';
+import type { ClientResponse } from '../client/client-response.js';
+import type { Deadlines } from '../exchange/deadlines.js';
+import { takeChunks, takePieces } from '../fast-path/body-push.js';
+import { forEachChunk } from '../fast-path/chunk-scanner.js';
+import { BYTE_ORDER_MARK } from '../formats/format.js';
+import type { Account } from '../observe/summary.js';
+import { readAsBytes, readBytes } from '../request/body-readers.js';
+import { type Coalesced, WriteCoalescer } from './write-coalescer.js';
+
+/** How long the stages may take to hand over what a broken body had brought. Milliseconds. */
+const LINGER = 5_000;
+
+export interface RelayHandlers {
+  /** The whole body was handed to the client's response. */
+  ended(): void;
+  /** A stage failed, such as a decoder or a transform. */
+  failed(stage: Transform, cause: Error): void;
+}
+
+/**
+ * The body on its way to the client: what came in one tick leaves at its end, at the pace of the client. Between
+ * the two are no stages, or few: a decoder, a transform.
+ */
+export class Relay {
+  /** What the client gets. */
+  readonly #body: Readable;
+  readonly #source: IncomingMessage;
+  readonly #stages: readonly Transform[];
+  readonly #client: ClientResponse;
+  readonly #handlers: RelayHandlers;
+  readonly #account: Account;
+  readonly #deadlines: Deadlines;
+  readonly #coalescer = new WriteCoalescer((coalesced) => this.#send(coalesced));
+  readonly #observers: ((chunk: Buffer) => void)[] = [];
+  #hasBegun = false;
+  /** A byte order mark is to be left out, if there is one. */
+  #skipsMark = false;
+  /** How many bytes of what may become one are held back. */
+  #heldBack = 0;
+  #isDetached = false;
+  #onCut: (() => void) | undefined;
+  #linger: NodeJS.Timeout | undefined;
+
+  constructor(
+    source: IncomingMessage,
+    stages: readonly Transform[],
+    client: ClientResponse,
+    account: Account,
+    deadlines: Deadlines,
+    handlers: RelayHandlers,
+  ) {
+    this.#source = source;
+    this.#stages = stages;
+    this.#client = client;
+    this.#account = account;
+    this.#deadlines = deadlines;
+    this.#handlers = handlers;
+    const onData = this.#onData.bind(this);
+    this.#body = readAsBytes(source, () => {
+      return stages.reduce<Readable>((from, stage) => from.pipe(stage), source).on('data', onData);
+    });
+    // As `pipe` would: a hook may have paused it.
+    if (this.#body.isPaused()) this.#body.resume();
+    if (stages.length === 0) {
+      takePieces(source, onData);
+      takeChunks(source, () => this.#wantsChunks, this.#onChunks.bind(this));
+    }
+    client.onDrain(() => this.#onDrain());
+    // Of a body that goes through stages, what the client gets does not tell how the upstream is.
+    if (stages.length > 0) source.on('data', () => this.#touch());
+    deadlines.enter('idle');
+    for (const stage of stages) stage.once('error', (cause) => this.#onError(stage, cause));
+    this.#body.once('end', () => this.#onEnd());
+    // Its head is all that the client gets: what comes is for those alone who observe it.
+    this.#isDetached = !client.takesBody;
+  }
+
+  /** The callback is told of each chunk before it is sent, which is at the end of the same tick. */
+  observe(callback: (chunk: Buffer) => void): void {
+    this.#observers.push(callback);
+  }
+
+  get #wantsChunks(): boolean {
+    return this.#client.takesChunks && !this.#skipsMark && !this.#isDetached;
+  }
+
+  #onChunks(chunks: Buffer, size: number): void {
+    this.#begin();
+    if (this.#observers.length > 0) forEachChunk(chunks, (bytes) => this.#tell(bytes));
+    this.#coalescer.pushChunks(chunks, size);
+  }
+
+  #begin(): void {
+    if (this.#hasBegun) return;
+    this.#hasBegun = true;
+    this.#account.firstByte();
+  }
+
+  #tell(chunk: Buffer): void {
+    for (const observe of this.#observers) observe(chunk);
+  }
+
+  #onData(chunk: Buffer): void {
+    this.#begin();
+    this.#tell(chunk);
+    if (this.#isDetached) return;
+    if (this.#skipsMark) this.#pushWithoutMark(chunk);
+    else this.#coalescer.push(chunk);
+  }
+
+  #send({ size, chunks, pieces, piecesSize }: Coalesced): void {
+    this.#account.bytes += size;
+    const isLast = this.#stages.length === 0 && this.#source.complete;
+    if (this.#client.write(pieces, piecesSize, isLast, chunks)) {
+      if (!isLast) this.#deadlines.enter('idle');
+      return;
+    }
+    // From here on it is the client that is waited for.
+    this.#body.pause();
+    this.#deadlines.enter('drain');
+  }
+
+  /** The client has left, and the body goes on to flow for those who listen. */
+  detach(): void {
+    this.#isDetached = true;
+    this.#coalescer.clear();
+    this.#deadlines.enter('idle');
+    this.#body.resume();
+  }
+
+  /** Something was sent in front of the body, where a byte order mark is one no more. */
+  skipByteOrderMark(): void {
+    this.#skipsMark = true;
+  }
+
+  #pushWithoutMark(chunk: Buffer): void {
+    const held = this.#heldBack;
+    let i = 0;
+    while (held + i < 3 && i < chunk.length && chunk[i] === BYTE_ORDER_MARK[held + i]) i += 1;
+    if (held + i < 3 && i === chunk.length) {
+      this.#heldBack += i;
+      return;
+    }
+    this.#skipsMark = false;
+    const isMark = held + i === 3;
+    if (isMark) this.#heldBack = 0;
+    else this.#releaseHeldBack();
+    const rest = isMark ? chunk.subarray(i) : chunk;
+    if (rest.length > 0) this.#coalescer.push(rest);
+  }
+
+  /** The body broke off: hands on what has come of it, and then calls back. */
+  cut(callback: () => void): void {
+    // Bytes after the end of a message make it a broken one, and with all its bytes it would look whole.
+    if (this.#source.complete && this.#client.isLengthDelimited) this.#coalescer.clear();
+    else this.#readRest();
+    const [first] = this.#stages;
+    if (first !== undefined) this.#source.unpipe(first);
+    this.#onCut = callback;
+    // A client that does not read would have them wait for good.
+    this.#linger = setTimeout(() => this.#onEnd(), LINGER);
+    this.#endStage(this.#stages.findLastIndex((stage) => stage.destroyed) + 1);
+  }
+
+  stop(): void {
+    clearTimeout(this.#linger);
+  }
+
+  #onDrain(): void {
+    if (this.#isDetached) return;
+    this.#deadlines.enter('idle');
+    this.#body.resume();
+  }
+
+  #touch(): void {
+    if (!this.#body.isPaused()) this.#deadlines.enter('idle');
+  }
+
+  /** What came in the same read as a failure is not to be lost. */
+  #readRest(): void {
+    const source = this.#source;
+    for (let chunk = readBytes(source); chunk !== null; chunk = readBytes(source)) {
+      // Of a source that has failed, `read` hands out what is buffered, but emits it no more.
+      if (source.errored !== null) source.emit('data', chunk);
+    }
+  }
+
+  /** It is no byte order mark. */
+  #releaseHeldBack(): void {
+    if (this.#heldBack > 0) this.#coalescer.push(BYTE_ORDER_MARK.subarray(0, this.#heldBack));
+    this.#heldBack = 0;
+  }
+
+  #onEnd(): void {
+    clearTimeout(this.#linger);
+    this.#releaseHeldBack();
+    this.#coalescer.flush();
+    const onCut = this.#onCut;
+    this.#onCut = undefined;
+    if (onCut === undefined) this.#handlers.ended();
+    else onCut();
+  }
+
+  #onError(stage: Transform, cause: Error): void {
+    const { readableEnded, readableDidRead } = this.#source;
+    // A body that broke off cannot be decoded to its end; and no bytes at all are no broken coding.
+    if (this.#onCut !== undefined || (readableEnded && !readableDidRead))
+      this.#endStage(this.#stages.indexOf(stage) + 1);
+    else this.#handlers.failed(stage, cause);
+  }
+
+  /** Behind the last of them there is nothing left to wait for. */
+  #endStage(index: number): void {
+    const stage = this.#stages[index];
+    if (stage === undefined || this.#body.readableEnded) this.#onEnd();
+    else stage.end();
+  }
+}

@@ -1,0 +1,31 @@
+import http, { type AgentOptions, type ClientRequest, type RequestOptions } from 'node:http';
+import https from 'node:https';
+import { Connection } from '../fast-path/connection.js';
+
+const OPTIONS: AgentOptions = { keepAlive: true, noDelay: true, scheduling: 'lifo' };
+
+/**
+ * One pool of kept-alive upstream connections for both protocols, without a cap on sockets. Node takes any object with
+ * `addRequest` for an agent; an `http.Agent` alone would make a redirect to, or a second target of, the other protocol
+ * throw.
+ */
+export class ConnectionPool {
+  /** Node reads this to decide that a connection will be kept alive. */
+  readonly keepAlive = true;
+  readonly #http = new http.Agent(OPTIONS);
+  readonly #https = new https.Agent(OPTIONS);
+
+  /** Called by `ClientRequest`. */
+  addRequest(request: ClientRequest, options: RequestOptions): void {
+    const agent = request.protocol === 'https:' ? this.#https : this.#http;
+    // Declared neither in the documentation nor in the types, but it is the contract between Node and custom agents.
+    (agent as unknown as ConnectionPool).addRequest(request, options);
+    request.once('socket', (socket) => Connection.of(socket).watch(request));
+  }
+
+  /** Closes every connection, those in use as well. New requests open new ones. */
+  destroy(): void {
+    this.#http.destroy();
+    this.#https.destroy();
+  }
+}

@@ -1,0 +1,143 @@
+import type { Options } from 'http-proxy-middleware';
+import { SseProxyError } from '../errors.js';
+
+/*
+ * Every function of the user's, or of a provider's, is called through one of these. They know which hooks may be async, and
+ * say which hook it was that failed.
+ */
+
+type Logger = NonNullable<Options['logger']>;
+type LogError = (message: string, ...values: unknown[]) => void;
+
+/** Calls a hook that nobody waits for; what it throws or rejects with is logged. A promise where it is async. */
+export function runHook(name: string, hook: () => unknown, logError: LogError): Promise<void> | undefined {
+  const failed = (cause: unknown): void => logError(`${name} failed: %o`, cause);
+  try {
+    const result = hook();
+    return isPromiseLike(result) ? onRejection(result, failed) : undefined;
+  } catch (cause) {
+    failed(cause);
+    return undefined;
+  }
+}
+
+/**
+ * Calls a hook whose result is used at once.
+ *
+ * @param read makes of the result what is used, and throws for one that is wrong
+ * @param statusCode of the response to a failure: 502 for a hook that is at work on the upstream's response
+ * @throws {SseProxyError} `HOOK_FAILED` for what it throws, for a promise, and for a wrong result; an `SseProxyError` of its own as
+ * it is
+ */
+export function callHook<T, U>(name: string, hook: () => T, read: (result: T) => U, statusCode = 500): U {
+  try {
+    return callSync(name, hook, read);
+  } catch (cause) {
+    throw hookFailed(name, cause, statusCode);
+  }
+}
+
+/** The same of a hook that can be done without: its failure is logged, and `undefined` returned. */
+export function tryHook<T, U>(name: string, hook: () => T, read: (result: T) => U, logError: LogError): U | undefined {
+  try {
+    return callSync(name, hook, read);
+  } catch (cause) {
+    logError(`${name} failed: %o`, cause);
+    return undefined;
+  }
+}
+
+/** Whoever has to know that a hook is waited for: its name, and `undefined` when that is over. */
+export interface Waiter {
+  waiting(hook: string | undefined): void;
+}
+
+/**
+ * Calls a hook that may be async, and whose result is waited for. At once, where it is there: of a promise each step costs a turn
+ * of the queue.
+ *
+ * @throws {SseProxyError} as {@link callHook}, also for what it rejects with
+ */
+export function awaitHook<T>(
+  name: string,
+  hook: () => T | PromiseLike<T>,
+  waiter?: Waiter | undefined,
+  statusCode = 500,
+): T | Promise<T> {
+  try {
+    const result = hook();
+    return isPromiseLike(result) ? settled(name, result, waiter, statusCode) : result;
+  } catch (cause) {
+    throw hookFailed(name, cause, statusCode);
+  }
+}
+
+async function settled<T>(
+  name: string,
+  promise: PromiseLike<T>,
+  waiter: Waiter | undefined,
+  statusCode: number,
+): Promise<T> {
+  waiter?.waiting(name);
+  try {
+    return await promise;
+  } catch (cause) {
+    throw hookFailed(name, cause, statusCode);
+  } finally {
+    waiter?.waiting(undefined);
+  }
+}
+
+/** A logger of the user's: nobody waits for what it returns, and of its own failures there is nobody left to tell. */
+export function harmless(logger: Logger): Logger {
+  const level = (name: keyof Logger): Logger['error'] => {
+    return (...args) =>
+      void runHook(
+        `logger.${name}`,
+        () => logger[name](...args),
+        () => {},
+      );
+  };
+  return { info: level('info'), warn: level('warn'), error: level('error') };
+}
+
+/** @throws {TypeError} for a promise: what it resolves with would come too late, and what it rejects with would be lost */
+function callSync<T, U>(name: string, hook: () => T, read: (result: T) => U): U {
+  const result = hook();
+  if (!isPromiseLike(result)) return read(result);
+  ignore(result);
+  throw new TypeError(`\`${name}\` must be synchronous, but has returned a promise`);
+}
+
+function hookFailed(hook: string, cause: unknown, statusCode: number): SseProxyError {
+  return cause instanceof SseProxyError ? cause : new SseProxyError('HOOK_FAILED', { cause, statusCode, hook });
+}
+
+/** A hook that looks at the response failed, so it is the response that cannot be given: 502. */
+export function responseHookFailed(cause: unknown): SseProxyError {
+  return cause instanceof SseProxyError ? cause : new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 });
+}
+
+/** Calls back where a promise rejects; resolves when it has settled. */
+async function onRejection(promise: PromiseLike<unknown>, callback: (cause: unknown) => void): Promise<void> {
+  try {
+    await promise;
+  } catch (cause) {
+    callback(cause);
+  }
+}
+
+/** What it rejects with, where it is a promise, is for nobody. */
+export function ignore(value: unknown): void {
+  if (isPromiseLike(value)) void onRejection(value, () => {});
+}
+
+export function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | undefined | null)?.then === 'function';
+}
+
+/** What a hook has returned, for an error: never the value, which may be a secret. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  return isPromiseLike(value) ? 'promise' : typeof value;
+}
