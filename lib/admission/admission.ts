@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import { SseProxyError } from '../errors.js';
 import type { DebugLog } from '../observe/debug-log.js';
-import type { Config } from '../options/resolve.js';
 import { knownSize, type RequestBody } from '../request/request-body.js';
+import type { AllowedRoute, Config } from '../types/config.js';
 import type { ConcurrencyLimiter, Refusal } from './concurrency-limiter.js';
-import { type AllowedRoute, checkAllowed } from './path-guard.js';
+import { checkAllowed } from './path-guard.js';
 
 /** Who decides on it: what the exchanges of one proxy share. */
 export interface Doorkeeper {

@@ -1,5 +1,5 @@
 import { errorResponse, type SseProxyError } from '../errors.js';
-import type { Config } from '../options/resolve.js';
+import type { Config } from '../types/config.js';
 import type { Exchange, Provider, ResponseHead } from '../types/types.js';
 import { kindOf, tryHook } from '../util/hooks.js';
 import type { ClientResponse } from './client-response.js';

@@ -1,16 +1,5 @@
 import type { SseProxyErrorCode } from '../errors.js';
-
-/**
- * The phases of an exchange that have a deadline each (milliseconds, `false` for none):
- * - `connect`: name, connection and TLS of one attempt
- * - `headers`: from the end of the request to the head of the response, of one attempt
- * - `idle`: between two pieces of the response's body
- * - `drain`: while the client takes nothing of what is ready for it
- * - `total`: from the request to the end of the response
- */
-export type Phase = 'connect' | 'headers' | 'idle' | 'drain' | 'total';
-
-export type Timeouts = Readonly<Record<Phase, number | false>>;
+import type { Phase, Timeouts } from '../types/config.js';
 
 /** What an exchange fails with when the deadline of a phase has passed. */
 export const TIMEOUT_CODES: Readonly<Record<Phase, SseProxyErrorCode>> = {

@@ -1,6 +1,6 @@
 import type { IncomingMessage, InformationEvent, ServerResponse } from 'node:http';
 import { Admission, type Doorkeeper } from '../admission/admission.js';
-import { askedPath, confine } from '../admission/path-guard.js';
+import { confine } from '../admission/path-guard.js';
 import { type ClientResponse, LINGER } from '../client/client-response.js';
 import { createClientResponse } from '../client/create-client-response.js';
 import { errorAnswer, respond } from '../client/proxy-response.js';
@@ -9,24 +9,24 @@ import { Secrets } from '../credentials/secrets.js';
 import { outcomeOf, SseProxyError, type SseProxyErrorOptions } from '../errors.js';
 import { AttemptPlan, type Failed } from '../failover/attempt-plan.js';
 import type { CircuitBreaker } from '../failover/circuit-breaker.js';
-import type { Route } from '../failover/route.js';
 import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
 import { withhold } from '../headers/headers.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
 import { type DebugLog, diagnose } from '../observe/debug-log.js';
 import { Account } from '../observe/summary.js';
-import type { Config } from '../options/resolve.js';
 import { shareBody } from '../request/body-readers.js';
 import { editRequest, readEditable } from '../request/provider-edit.js';
 import { type RequestBody, requestBody } from '../request/request-body.js';
 import { Answer, type GateFailure } from '../response/answer.js';
+import type { Config, Phase, Route } from '../types/config.js';
 import type { AttemptSummary, Exchange, HeaderFields, Provider, RequestEdit, ResponseHead } from '../types/types.js';
 import { Attempt, type AttemptHandlers, type Notify } from '../upstream/attempt.js';
 import type { Upstream } from '../upstream/hpm/create-upstream.js';
 import type { UpstreamResponse } from '../upstream/upstream-response.js';
 import { responseHookFailed, runHook, tryHook } from '../util/hooks.js';
 import { makeRoomForListeners } from '../util/listeners.js';
-import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
+import { askedPath } from '../util/request-target.js';
+import { Deadlines, TIMEOUT_CODES } from './deadlines.js';
 
 type Next = (error?: unknown) => void;
 
@@ -325,7 +325,11 @@ export class ProxyExchange implements Exchange {
       ended: () => this.#onBodyEnd(attempt),
       failed: (error: unknown) => attempt.fail(error),
     };
-    const answer = new Answer(context, response, source);
+    const answer = new Answer(context, {
+      head: response.head(source),
+      nameOf: (key) => response.nameOf(key),
+      source,
+    });
     this.#diagnostics?.head(answer);
     return answer;
   }

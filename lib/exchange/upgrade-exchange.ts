@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
 import { Admission } from '../admission/admission.js';
-import { askedPath, checkTarget, confine } from '../admission/path-guard.js';
+import { checkTarget, confine } from '../admission/path-guard.js';
 import { LINGER } from '../client/client-response.js';
 import { errorAnswer, respond } from '../client/proxy-response.js';
 import { UpgradeResponse } from '../client/upgrade-response.js';
@@ -13,14 +13,15 @@ import { applyRequestFields } from '../headers/request-fields.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
 import { type DebugLog, diagnose } from '../observe/debug-log.js';
 import { Account } from '../observe/summary.js';
-import type { Config } from '../options/resolve.js';
+import type { Config, Phase } from '../types/config.js';
 import type { AttemptSummary, Exchange, HeaderFields, ResponseHead } from '../types/types.js';
 import { originOf } from '../upstream/attempt.js';
-import { UpgradeSocket } from '../upstream/hpm/upgrade-socket.js';
+import { type Handshake, UpgradeSocket } from '../upstream/hpm/upgrade-socket.js';
 import { MAX_DELAY } from '../util/checks.js';
 import { responseHookFailed, runHook } from '../util/hooks.js';
 import { replaceMethod } from '../util/replace-method.js';
-import { Deadlines, type Phase, TIMEOUT_CODES } from './deadlines.js';
+import { askedPath } from '../util/request-target.js';
+import { Deadlines, TIMEOUT_CODES } from './deadlines.js';
 import { LISTENER_ANSWER_TIME, type Services } from './exchange.js';
 
 /** How much is kept of what a client sends before it is answered. By RFC 6455 4.1 it sends nothing. */
@@ -33,13 +34,13 @@ type Notify = () => Promise<unknown> | undefined;
 const taken = new WeakSet<IncomingMessage>();
 
 /** One WebSocket: its handshake, and the tunnel that follows, from its arrival to its one ending. */
-export class UpgradeExchange implements Exchange {
+export class UpgradeExchange implements Exchange, Handshake {
   readonly req: IncomingMessage;
   /** The client's connection. */
   readonly socket: Socket;
   readonly head: Buffer;
   /** What http-proxy-middleware is given for it. */
-  readonly standIn = new UpgradeSocket(this);
+  readonly standIn: UpgradeSocket = new UpgradeSocket(this);
   path: string;
 
   readonly #services: Services;

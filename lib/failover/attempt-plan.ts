@@ -1,12 +1,12 @@
 import { memberOf } from '../credentials/secrets.js';
 import type { SseProxyError } from '../errors.js';
 import type { DebugLog } from '../observe/debug-log.js';
-import type { Config } from '../options/resolve.js';
+import type { Config, Route } from '../types/config.js';
 import type { Exchange, Fallback, HeaderFields } from '../types/types.js';
 import { tryHook } from '../util/hooks.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import { type AttemptFailure, isRetryable, retryDelay, shouldRetry } from './retry-policy.js';
-import { type Route, resolveFallback } from './route.js';
+import { resolveFallback } from './route.js';
 
 /** The most targets that one exchange turns to, whatever `fallbacks` says as a function. */
 const MAX_ROUTES = 10;

@@ -1,22 +1,5 @@
+import type { RetryConfig } from '../types/config.js';
 import type { HeaderFields } from '../types/types.js';
-
-/** `retry`, with its defaults: undici's words. */
-export interface RetryConfig {
-  readonly maxRetries: number;
-  /** In upper case. */
-  readonly methods: readonly string[];
-  readonly statusCodes: readonly number[];
-  /** Node's error codes, and those of `SseProxyError`. */
-  readonly errorCodes: readonly string[];
-  /** Milliseconds. */
-  readonly minTimeout: number;
-  readonly maxTimeout: number;
-  readonly timeoutFactor: number;
-  /** Whether `Retry-After` is obeyed. */
-  readonly retryAfter: boolean;
-  /** Bytes. */
-  readonly maxBodySize: number;
-}
 
 /** Why an attempt is not the answer: a response with such a status, or an error. */
 export interface AttemptFailure {

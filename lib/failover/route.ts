@@ -1,17 +1,7 @@
 import type { Options } from 'http-proxy-middleware';
+import type { Route } from '../types/config.js';
 import type { Fallback, FallbackTarget, Provider } from '../types/types.js';
 import { aFunction, aProvider, aTarget, checkNested, fields, isObject, quote } from '../util/checks.js';
-
-/** Where attempts go, and as whom. */
-export interface Route {
-  /** `undefined` for the target of the options. */
-  readonly target: Options['target'];
-  readonly provider: Provider | undefined;
-  /** `undefined` for that of the options. */
-  readonly pathRewrite: FallbackTarget['pathRewrite'];
-  /** `undefined` for those of the options. */
-  readonly headers: Readonly<Record<string, string>> | undefined;
-}
 
 const FALLBACK = { target: aTarget, provider: aProvider, pathRewrite: aFunction, headers: fields };
 

@@ -1,4 +1,5 @@
 import { validateHeaderName, validateHeaderValue } from 'node:http';
+import type { FieldNames, FieldPolicy } from '../types/config.js';
 import type { Exchange, HeaderPolicy } from '../types/types.js';
 import { escaped } from '../util/escape-regexp.js';
 import { callHook, kindOf } from '../util/hooks.js';
@@ -68,12 +69,6 @@ const PROTECTED = new Set([
   'sec-websocket-accept',
 ]);
 
-/** A set of field names. */
-export interface FieldNames {
-  /** @param name in lower case */
-  has(name: string): boolean;
-}
-
 /** Names, in which `*` stands for anything, and patterns of names; in any case. */
 function fieldNames(list: readonly (string | RegExp)[]): FieldNames {
   const names = new Set<string>();
@@ -96,7 +91,7 @@ export const WITHHELD_FROM_PROVIDER = {
 export const WITHHELD_FROM_CLIENT = fieldNames(PROVIDER_SURROUNDINGS);
 
 /** `requestHeaders` or `responseHeaders`: what goes on of the fields that came, and what is put in. */
-export class FieldPolicy {
+export class ResolvedHeaderPolicy implements FieldPolicy {
   readonly #option: string;
   readonly #statusCode: number;
   readonly #pass: FieldNames;

@@ -1,8 +1,8 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import vary from 'vary';
-import { hasBody } from '../request/request-body.js';
 import type { HeaderFields } from '../types/types.js';
+import { hasBody } from './has-body.js';
 
 /** RFC 9110 7.6.1 and, beyond it, the fields that concern a single connection by common practice. */
 const HOP_BY_HOP = new Set([

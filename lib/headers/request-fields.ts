@@ -1,7 +1,8 @@
 import type { ClientRequest } from 'node:http';
 import { inspect } from 'node:util';
+import type { FieldPolicy } from '../types/config.js';
 import type { Provider } from '../types/types.js';
-import { CALLER_CREDENTIALS, type FieldPolicy, WITHHELD_FROM_PROVIDER } from './header-policy.js';
+import { CALLER_CREDENTIALS, WITHHELD_FROM_PROVIDER } from './header-policy.js';
 
 export interface RequestFields {
   policy: FieldPolicy;

@@ -1,4 +1,4 @@
-import type { Config } from '../options/resolve.js';
+import type { Config } from '../types/config.js';
 import type { Exchange, HeaderFields, ResponseHead } from '../types/types.js';
 import { callHook, kindOf } from '../util/hooks.js';
 

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import bytes from 'bytes';
-import { originForm } from '../admission/path-guard.js';
 import type { Exchange, StreamSummary, Usage } from '../types/types.js';
 import { aFunction, checkNested, isObject, oneOf, quote } from '../util/checks.js';
+import { originForm } from '../util/request-target.js';
 
 export interface AccessLogOptions {
   /** Takes each line, without a line break. Default: `console.log`. */

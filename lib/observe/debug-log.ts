@@ -3,12 +3,12 @@ import { debuglog } from 'node:util';
 import type { Refusal } from '../admission/concurrency-limiter.js';
 import type { Secrets } from '../credentials/secrets.js';
 import type { Outcome, SseProxyError } from '../errors.js';
-import type { Route } from '../failover/route.js';
 import { isDecodable } from '../headers/content-coding.js';
 import { first } from '../headers/headers.js';
 import { essenceOf } from '../headers/media-type.js';
 import type { Answer } from '../response/answer.js';
 import type { BodyPlan } from '../response/body-plan.js';
+import type { Route } from '../types/config.js';
 import type { Exchange } from '../types/types.js';
 import { pathOf, withoutQuery, word } from './access-log.js';
 

@@ -1,11 +1,10 @@
 import bytes from 'bytes';
 import type { Options } from 'http-proxy-middleware';
-import { type AllowedRoute, parseRoutes } from '../admission/path-guard.js';
-import type { Timeouts } from '../exchange/deadlines.js';
-import type { RetryConfig } from '../failover/retry-policy.js';
-import { type Route, resolveFallback } from '../failover/route.js';
+import { parseRoutes } from '../admission/path-guard.js';
+import { resolveFallback } from '../failover/route.js';
 import { sse } from '../formats/sse.js';
-import { FieldPolicy } from '../headers/header-policy.js';
+import { ResolvedHeaderPolicy } from '../headers/header-policy.js';
+import type { Config, RetryConfig, Route } from '../types/config.js';
 import type { Provider, SseProxyOptions } from '../types/types.js';
 import {
   aBodySize,
@@ -32,49 +31,6 @@ import {
 } from '../util/checks.js';
 import { harmless } from '../util/hooks.js';
 import { HPM_OPTIONS, RENAMED } from './hpm-schema.js';
-
-/** The options of one proxy: checked, with defaults, frozen. */
-export interface Config {
-  /** Handed to http-proxy-middleware, which is only told what the user said. */
-  readonly hpm: Readonly<Options>;
-  readonly isEventStream: SseProxyOptions['isEventStream'];
-  readonly rewriteHeaders: SseProxyOptions['rewriteHeaders'];
-  readonly requestHeaders: FieldPolicy;
-  readonly responseHeaders: FieldPolicy;
-  /** `undefined` for whatever clients ask for. */
-  readonly allow: readonly AllowedRoute[] | undefined;
-  readonly provider: SseProxyOptions['provider'];
-  /** The proxy's own target first. */
-  readonly routes: readonly Route[];
-  /** Names the next route where there is no list of them. */
-  readonly nextFallback: Extract<SseProxyOptions['fallbacks'], (...args: never) => unknown> | undefined;
-  readonly timeouts: Timeouts;
-  /** What counts as a failed attempt, also where only fallbacks are left to try. */
-  readonly retry: RetryConfig;
-  readonly commit: NonNullable<SseProxyOptions['commit']>;
-  readonly onClientClose: NonNullable<SseProxyOptions['onClientClose']>;
-  /** `limits.requestBody` in bytes. */
-  readonly requestBody: number;
-  readonly concurrency: number;
-  readonly queue: { readonly size: number; readonly timeout: number };
-  readonly onEvent: SseProxyOptions['onEvent'];
-  readonly transformEvent: SseProxyOptions['transformEvent'];
-  readonly noTransform: 'respect' | 'ignore';
-  /** Milliseconds, and what is sent after them. */
-  readonly heartbeat: { readonly interval: number; readonly bytes: Buffer } | undefined;
-  /** `limits.eventSize` in bytes. */
-  readonly eventSize: number;
-  readonly truncation: 'destroy' | 'event';
-  readonly onUsage: SseProxyOptions['onUsage'];
-  readonly onFinish: SseProxyOptions['onFinish'];
-  readonly onError: 'respond' | 'next';
-  /** Somebody wants to know what the provider's answers say of themselves. */
-  readonly reads: boolean;
-  /** Bodies are read or written on their way, so that a content coding would be in it. */
-  readonly wantsIdentity: boolean;
-  /** To the user's `logger`; never throws. */
-  readonly logError: (message: string, ...values: unknown[]) => void;
-}
 
 const aNumber = check('a number', (value) => typeof value === 'number');
 
@@ -188,8 +144,8 @@ export function resolveOptions(options: SseProxyOptions): Config {
     hpm: Object.freeze(provider === undefined ? hpm : { target: provider.target, ...hpm }),
     isEventStream,
     rewriteHeaders,
-    requestHeaders: new FieldPolicy('requestHeaders', requestHeaders),
-    responseHeaders: new FieldPolicy('responseHeaders', responseHeaders, 502),
+    requestHeaders: new ResolvedHeaderPolicy('requestHeaders', requestHeaders),
+    responseHeaders: new ResolvedHeaderPolicy('responseHeaders', responseHeaders, 502),
     allow: allow === undefined ? undefined : parseRoutes(allow),
     provider,
     onEvent,

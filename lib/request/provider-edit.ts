@@ -1,10 +1,11 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { codingOf } from '../headers/content-coding.js';
+import { hasBody } from '../headers/has-body.js';
 import { isJsonType } from '../headers/media-type.js';
 import type { Exchange, Provider, RequestEdit } from '../types/types.js';
 import { callHook, kindOf } from '../util/hooks.js';
-import { hasBody, ReplayedBody, type RequestBody, readBody } from './request-body.js';
+import { ReplayedBody, type RequestBody, readBody } from './request-body.js';
 
 /** Reads a request body that the provider may want to change; any other, and one above `maxSize`, goes on as it is. */
 export async function readEditable(

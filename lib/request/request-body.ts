@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import qs from 'qs';
+import { hasBody } from '../headers/has-body.js';
 import { essenceOf, isJsonType, parseMediaType } from '../headers/media-type.js';
 import { readAsBytes, readBytes } from './body-readers.js';
 
@@ -139,15 +140,6 @@ export function requestBody(req: ParsedRequest): RequestBody {
 /** The size of a request body in bytes, as far as it is known before it is read. */
 export function knownSize(req: IncomingMessage, body: RequestBody): number {
   return body instanceof ReplayedBody ? body.bytes.length : Number(req.headers['content-length'] ?? 0);
-}
-
-/** RFC 9112 6.3: a request has a body where it has one of these two fields; HTTP/2 says so with its END_STREAM flag. */
-export function hasBody(req: IncomingMessage): boolean {
-  const { 'content-length': length, 'transfer-encoding': coding } = req.headers;
-  if (length !== undefined) return length !== '0';
-  if (coding !== undefined) return true;
-  const { stream } = req as { stream?: { endAfterHeaders?: boolean } };
-  return stream !== undefined && stream.endAfterHeaders !== true;
 }
 
 /** Parsers hand over what they have inflated, others the bytes as they came: the length tells which, or how they begin. */

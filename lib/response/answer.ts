@@ -4,7 +4,6 @@ import type { ClientResponse } from '../client/client-response.js';
 import type { Secrets } from '../credentials/secrets.js';
 import { isErrorStatus, SseProxyError } from '../errors.js';
 import { firstEvent } from '../events/first-event.js';
-import type { Deadlines } from '../exchange/deadlines.js';
 import type { ParsedEvent } from '../formats/format.js';
 import { codingOf, createDecoder, isDecodable } from '../headers/content-coding.js';
 import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
@@ -12,22 +11,21 @@ import { applyResponsePasses, first, mayHaveContent } from '../headers/headers.j
 import { isEventStreamType, isJsonType } from '../headers/media-type.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
 import type { Account } from '../observe/summary.js';
-import type { Config } from '../options/resolve.js';
 import { readAlone } from '../request/body-readers.js';
+import type { Config } from '../types/config.js';
 import type { Exchange, Provider, RequestEdit, ResponseHead } from '../types/types.js';
-import type { UpstreamResponse } from '../upstream/upstream-response.js';
 import { quote } from '../util/checks.js';
 import { awaitHook, callHook } from '../util/hooks.js';
 import { type BodyPlan, planBody } from './body-plan.js';
 import { Pipeline } from './pipeline.js';
-import { Relay } from './relay.js';
+import { type BodyDeadlines, Relay } from './relay.js';
 
 export interface AnswerContext {
   config: Config;
   exchange: Exchange;
   account: Account;
   client: ClientResponse;
-  deadlines: Deadlines;
+  deadlines: BodyDeadlines;
   provider: Provider | undefined;
   /** What must not come back to the client. */
   secrets: Secrets | undefined;
@@ -38,6 +36,15 @@ export interface AnswerContext {
   failed(error: unknown): void;
 }
 
+/** An upstream's response, as it came. */
+export interface UpstreamAnswer {
+  head: ResponseHead;
+  /** The letter case in which a field is to be sent, by its lower-case name. */
+  nameOf(key: string): string;
+  /** The body, paused. */
+  source: IncomingMessage;
+}
+
 /** An upstream's response that becomes the client's: its head, and its body on the way. */
 export class Answer {
   readonly statusCode: number;
@@ -45,7 +52,7 @@ export class Answer {
   /** What is done with its body; `undefined` where nothing is. */
   readonly plan: BodyPlan | undefined;
   readonly #context: AnswerContext;
-  readonly #response: UpstreamResponse;
+  readonly #nameOf: (key: string) => string;
   readonly #source: IncomingMessage;
   readonly #head: ResponseHead;
   /** The body may repeat the credentials: they are masked in it, once its content coding is undone. */
@@ -57,12 +64,11 @@ export class Answer {
   #shareAgain: (() => void) | undefined;
 
   /** What a hook throws comes out of it. */
-  constructor(context: AnswerContext, response: UpstreamResponse, source: IncomingMessage) {
+  constructor(context: AnswerContext, { head, nameOf, source }: UpstreamAnswer) {
     const { config, exchange, edit, provider, secrets } = context;
-    const head = response.head(source);
     if (head.statusCode < 200) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
     this.#context = context;
-    this.#response = response;
+    this.#nameOf = nameOf;
     this.#source = source;
     this.#head = head;
     this.statusCode = head.statusCode;
@@ -172,7 +178,7 @@ export class Answer {
       app: client.appHeaders,
     });
     rewriteHead(config.rewriteHeaders, this.#head, exchange);
-    client.commit(this.#head, { eventStream: this.eventStream, nameOf: (key) => this.#response.nameOf(key) });
+    client.commit(this.#head, { eventStream: this.eventStream, nameOf: this.#nameOf });
   }
 
   #createEvents(): Pipeline | undefined {

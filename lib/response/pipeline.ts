@@ -9,7 +9,7 @@ import { Heartbeat } from '../events/heartbeat.js';
 import type { EventFormat, ParsedEvent } from '../formats/format.js';
 import { createDecoder, isDecodable } from '../headers/content-coding.js';
 import type { Account } from '../observe/summary.js';
-import type { Config } from '../options/resolve.js';
+import type { Config } from '../types/config.js';
 import type { EventFields, Exchange, Provider, Reading, RequestEdit, TransformResult } from '../types/types.js';
 import { isObject } from '../util/checks.js';
 import { DeferredQueue } from '../util/deferred-queue.js';

@@ -1,7 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
 import type { ClientResponse } from '../client/client-response.js';
-import type { Deadlines } from '../exchange/deadlines.js';
 import { takeChunks, takePieces } from '../fast-path/body-push.js';
 import { forEachChunk } from '../fast-path/chunk-scanner.js';
 import { BYTE_ORDER_MARK } from '../formats/format.js';
@@ -11,6 +10,12 @@ import { type Coalesced, WriteCoalescer } from './write-coalescer.js';
 
 /** How long the stages may take to hand over what a broken body had brought. Milliseconds. */
 const LINGER = 5_000;
+
+/** Whoever limits how long a body may stand still. */
+export interface BodyDeadlines {
+  /** From now on it is the upstream (`idle`) or the client (`drain`) that is waited for. */
+  enter(phase: 'idle' | 'drain'): void;
+}
 
 export interface RelayHandlers {
   /** The whole body was handed to the client's response. */
@@ -31,7 +36,7 @@ export class Relay {
   readonly #client: ClientResponse;
   readonly #handlers: RelayHandlers;
   readonly #account: Account;
-  readonly #deadlines: Deadlines;
+  readonly #deadlines: BodyDeadlines;
   readonly #coalescer = new WriteCoalescer((coalesced) => this.#send(coalesced));
   readonly #observers: ((chunk: Buffer) => void)[] = [];
   #hasBegun = false;
@@ -48,7 +53,7 @@ export class Relay {
     stages: readonly Transform[],
     client: ClientResponse,
     account: Account,
-    deadlines: Deadlines,
+    deadlines: BodyDeadlines,
     handlers: RelayHandlers,
   ) {
     this.#source = source;

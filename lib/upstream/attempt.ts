@@ -5,13 +5,13 @@ import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
 import type { Secrets } from '../credentials/secrets.js';
 import { SseProxyError, toSseProxyError } from '../errors.js';
-import type { Route } from '../failover/route.js';
+import { hasBody } from '../headers/has-body.js';
 import { isReadable, setForwarded } from '../headers/headers.js';
 import { acceptsEventStream } from '../headers/media-type.js';
 import { applyRequestFields, concealFields, removeRequestFields } from '../headers/request-fields.js';
-import type { Config } from '../options/resolve.js';
 import { readAsBytes } from '../request/body-readers.js';
-import { BodyCapture, hasBody, limitBody, type RequestBody } from '../request/request-body.js';
+import { BodyCapture, limitBody, type RequestBody } from '../request/request-body.js';
+import type { Config, Route } from '../types/config.js';
 import { replaceMethod } from '../util/replace-method.js';
 import { UpstreamResponse } from './upstream-response.js';
 

@@ -7,7 +7,7 @@ import zlib from 'node:zlib';
 import { beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { withoutKey } from '../../../lib/credentials/resolve-credentials.js';
 import { EventReader } from '../../../lib/events/event-reader.js';
-import { type RetryConfig, retryDelay } from '../../../lib/failover/retry-policy.js';
+import { retryDelay } from '../../../lib/failover/retry-policy.js';
 import type { EventFormat } from '../../../lib/formats/format.js';
 import { json, jsonArray } from '../../../lib/formats/json.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
@@ -17,6 +17,7 @@ import { applyResponsePasses, setForwarded, trailerFields } from '../../../lib/h
 import { acceptsEventStream, isEventStreamType, isJsonType } from '../../../lib/headers/media-type.js';
 import type { SseProxyOptions } from '../../../lib/index.js';
 import { gemini, ollama, openai } from '../../../lib/providers/index.js';
+import type { RetryConfig } from '../../../lib/types/config.js';
 import { stopTheClock } from '../../support/clock.js';
 import { exchangeFor } from '../../support/dialects.js';
 import { answer, logbook } from '../../support/events.js';

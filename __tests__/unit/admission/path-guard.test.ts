@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
-import { askedPath, checkAllowed, confine, originForm, parseRoutes } from '../../../lib/admission/path-guard.js';
+import { checkAllowed, confine, parseRoutes } from '../../../lib/admission/path-guard.js';
 import { SseProxyError } from '../../../lib/errors.js';
+import { askedPath, originForm } from '../../../lib/util/request-target.js';
 
 /** The error that is thrown. */
 function refusal(action: () => void): SseProxyError | undefined {

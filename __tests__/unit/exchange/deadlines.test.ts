@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Deadlines, type Phase, type Timeouts } from '../../../lib/exchange/deadlines.js';
+import { Deadlines } from '../../../lib/exchange/deadlines.js';
+import type { Phase, Timeouts } from '../../../lib/types/config.js';
 
 const PHASES = ['connect', 'headers', 'idle', 'drain'] as const;
 const OFF: Timeouts = { connect: false, headers: false, idle: false, drain: false, total: false };

@@ -2,9 +2,9 @@ import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals
 import { SseProxyError, type SseProxyErrorCode } from '../../../lib/errors.js';
 import { AttemptPlan, type Failed } from '../../../lib/failover/attempt-plan.js';
 import { CircuitBreaker } from '../../../lib/failover/circuit-breaker.js';
-import type { Route } from '../../../lib/failover/route.js';
-import { type Config, resolveOptions } from '../../../lib/options/resolve.js';
+import { resolveOptions } from '../../../lib/options/resolve.js';
 import { anthropic, openai } from '../../../lib/providers/index.js';
+import type { Config, Route } from '../../../lib/types/config.js';
 import type { AttemptFailed, Exchange, Fallback, SseProxyOptions } from '../../../lib/types/types.js';
 import { exchangeFor } from '../../support/dialects.js';
 import { logbook } from '../../support/events.js';

@@ -1,12 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
-import {
-  type AttemptFailure,
-  isRetryable,
-  type RetryConfig,
-  retryDelay,
-  shouldRetry,
-} from '../../../lib/failover/retry-policy.js';
+import { type AttemptFailure, isRetryable, retryDelay, shouldRetry } from '../../../lib/failover/retry-policy.js';
 import { resolveOptions } from '../../../lib/options/resolve.js';
+import type { RetryConfig } from '../../../lib/types/config.js';
 import type { SseProxyOptions } from '../../../lib/types/types.js';
 
 /** The defaults, unless something else is asked for. */

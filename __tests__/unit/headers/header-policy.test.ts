@@ -1,6 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { describe, expect, it } from '@jest/globals';
-import { FieldPolicy, WITHHELD_FROM_CLIENT, WITHHELD_FROM_PROVIDER } from '../../../lib/headers/header-policy.js';
+import {
+  ResolvedHeaderPolicy,
+  WITHHELD_FROM_CLIENT,
+  WITHHELD_FROM_PROVIDER,
+} from '../../../lib/headers/header-policy.js';
 import type { Exchange, HeaderPolicy } from '../../../lib/types/types.js';
 
 function thrownBy(run: () => unknown): unknown {
@@ -11,7 +15,7 @@ function thrownBy(run: () => unknown): unknown {
   }
 }
 
-const policy = (given: HeaderPolicy): FieldPolicy => new FieldPolicy('requestHeaders', given);
+const policy = (given: HeaderPolicy): ResolvedHeaderPolicy => new ResolvedHeaderPolicy('requestHeaders', given);
 const all = { has: () => true };
 const exchange: Exchange = {
   req: {} as IncomingMessage,

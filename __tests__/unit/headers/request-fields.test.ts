@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { FieldPolicy } from '../../../lib/headers/header-policy.js';
+import { ResolvedHeaderPolicy } from '../../../lib/headers/header-policy.js';
 import { applyRequestFields, removeRequestFields } from '../../../lib/headers/request-fields.js';
 import type { HeaderPolicy, Provider } from '../../../lib/types/types.js';
 import { unconnectedRequest } from '../../support/received.js';
@@ -31,7 +31,7 @@ function authenticated(
   { own = [], policy = {}, set = {} }: { own?: string[]; policy?: HeaderPolicy; set?: Record<string, string> } = {},
 ): object {
   const request = unconnectedRequest({ headers, setHost: false });
-  const fields = { policy: new FieldPolicy('requestHeaders', policy), provider, credentials, own, set };
+  const fields = { policy: new ResolvedHeaderPolicy('requestHeaders', policy), provider, credentials, own, set };
   applyRequestFields(request, fields);
   return { ...request.getHeaders() };
 }
@@ -100,7 +100,7 @@ describe('the fields of a request that was redirected to another origin', () => 
   it('are without those that were put in', () => {
     const headers = { authorization: 'servers', 'x-own': '1', 'x-set': '1', accept: '*/*', host: 'other.example' };
     const request = unconnectedRequest({ headers, setHost: false });
-    const policy = new FieldPolicy('requestHeaders', {});
+    const policy = new ResolvedHeaderPolicy('requestHeaders', {});
     const credentials = { Authorization: 'servers' };
     removeRequestFields(request, { policy, provider, credentials, set: { 'x-set': '1' }, own: ['x-own', 'host'] });
     expect({ ...request.getHeaders() }).toEqual({ accept: '*/*', host: 'other.example' });

@@ -11,16 +11,16 @@ import {
 } from 'http-proxy-middleware';
 import { checkTarget } from '../../admission/path-guard.js';
 import { SseProxyError } from '../../errors.js';
-import type { UpgradeExchange } from '../../exchange/upgrade-exchange.js';
+import { hasBody } from '../../headers/has-body.js';
 import { prepareRequestHeaders, prepareUpgradeHeaders } from '../../headers/headers.js';
-import type { Config } from '../../options/resolve.js';
 import { shareBody } from '../../request/body-readers.js';
-import { hasBody, NO_BODY, ReplayedBody, takeWhole } from '../../request/request-body.js';
+import { NO_BODY, ReplayedBody, takeWhole } from '../../request/request-body.js';
+import type { Config } from '../../types/config.js';
 import { awaitHook, harmless, isPromiseLike, runHook, tryHook } from '../../util/hooks.js';
 import type { Attempt } from '../attempt.js';
 import { ConnectionPool } from '../connection-pool.js';
 import { UpstreamResponse } from '../upstream-response.js';
-import { UpgradeSocket } from './upgrade-socket.js';
+import { type Handshake, UpgradeSocket } from './upgrade-socket.js';
 
 type ProxyServer = Parameters<Plugin>[0];
 
@@ -30,7 +30,7 @@ export interface Upstream {
   /** Whether `pathFilter` has a handshake be the proxy's. */
   takes(req: IncomingMessage): boolean;
   /** Sends the handshake of a WebSocket that was let in. */
-  upgrade(upgrade: UpgradeExchange): void;
+  upgrade(upgrade: Handshake): void;
   /** Closes the pooled connections. */
   close(): void;
 }
@@ -40,7 +40,7 @@ export function createUpstream(config: Config): Upstream {
   const { hpm } = config;
   const pool = new ConnectionPool();
   /** By their requests, where http-proxy-middleware hands over nothing else. */
-  const upgrades = new WeakMap<IncomingMessage, UpgradeExchange>();
+  const upgrades = new WeakMap<IncomingMessage, Handshake>();
   const { plugins = [], ejectPlugins = false, router, pathFilter, pathRewrite, logger } = hpm;
   const rewritePath = typeof pathRewrite === 'function' ? pathRewrite : pathRewriter(pathRewrite ?? {});
   // Hooks that are handed the options find in them what was given.

@@ -1,5 +1,23 @@
 import { EventEmitter } from 'node:events';
-import type { UpgradeExchange } from '../../exchange/upgrade-exchange.js';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Options } from 'http-proxy-middleware';
+
+/** The handshake of a WebSocket, as http-proxy-middleware is to send it. */
+export interface Handshake {
+  readonly req: IncomingMessage;
+  /** The client's connection. */
+  readonly socket: Socket;
+  readonly head: Buffer;
+  /** What http-proxy-middleware is given for the connection. */
+  readonly standIn: UpgradeSocket;
+  /** The request is about to be sent, with these options. Throws what keeps it from being sent. */
+  prepare(path: string, options: Options): void;
+  /** httpxy's `proxyReqWs`: the upstream request is made, and nothing of it was sent yet. */
+  onRequest(request: ClientRequest, options: Options): void;
+  /** @param notify calls the `error` listeners; a promise where they are to be waited for */
+  fail(cause: unknown, notify?: () => Promise<unknown> | undefined): void;
+}
 
 /**
  * What http-proxy-middleware is given instead of the client's connection, when that asks for an upgrade: httpxy makes the upstream
@@ -7,12 +25,12 @@ import type { UpgradeExchange } from '../../exchange/upgrade-exchange.js';
  * failure, and waits for ever.
  */
 export class UpgradeSocket extends EventEmitter {
-  readonly upgrade: UpgradeExchange;
+  readonly upgrade: Handshake;
   /** httpxy passes a refusal of the upstream's on only where it can write. */
   readonly writable = false;
   readonly destroyed = false;
 
-  constructor(upgrade: UpgradeExchange) {
+  constructor(upgrade: Handshake) {
     super();
     this.upgrade = upgrade;
   }

@@ -1,0 +1,110 @@
+import type { Options } from 'http-proxy-middleware';
+import type { Exchange, FallbackTarget, Provider, SseProxyOptions } from './types.js';
+
+/** The options of one proxy: checked, with defaults, frozen. */
+export interface Config {
+  /** Handed to http-proxy-middleware, which is only told what the user said. */
+  readonly hpm: Readonly<Options>;
+  readonly isEventStream: SseProxyOptions['isEventStream'];
+  readonly rewriteHeaders: SseProxyOptions['rewriteHeaders'];
+  readonly requestHeaders: FieldPolicy;
+  readonly responseHeaders: FieldPolicy;
+  /** `undefined` for whatever clients ask for. */
+  readonly allow: readonly AllowedRoute[] | undefined;
+  readonly provider: SseProxyOptions['provider'];
+  /** The proxy's own target first. */
+  readonly routes: readonly Route[];
+  /** Names the next route where there is no list of them. */
+  readonly nextFallback: Extract<SseProxyOptions['fallbacks'], (...args: never) => unknown> | undefined;
+  readonly timeouts: Timeouts;
+  /** What counts as a failed attempt, also where only fallbacks are left to try. */
+  readonly retry: RetryConfig;
+  readonly commit: NonNullable<SseProxyOptions['commit']>;
+  readonly onClientClose: NonNullable<SseProxyOptions['onClientClose']>;
+  /** `limits.requestBody` in bytes. */
+  readonly requestBody: number;
+  readonly concurrency: number;
+  readonly queue: { readonly size: number; readonly timeout: number };
+  readonly onEvent: SseProxyOptions['onEvent'];
+  readonly transformEvent: SseProxyOptions['transformEvent'];
+  readonly noTransform: 'respect' | 'ignore';
+  /** Milliseconds, and what is sent after them. */
+  readonly heartbeat: { readonly interval: number; readonly bytes: Buffer } | undefined;
+  /** `limits.eventSize` in bytes. */
+  readonly eventSize: number;
+  readonly truncation: 'destroy' | 'event';
+  readonly onUsage: SseProxyOptions['onUsage'];
+  readonly onFinish: SseProxyOptions['onFinish'];
+  readonly onError: 'respond' | 'next';
+  /** Somebody wants to know what the provider's answers say of themselves. */
+  readonly reads: boolean;
+  /** Bodies are read or written on their way, so that a content coding would be in it. */
+  readonly wantsIdentity: boolean;
+  /** To the user's `logger`; never throws. */
+  readonly logError: (message: string, ...values: unknown[]) => void;
+}
+
+/**
+ * The phases of an exchange that have a deadline each (milliseconds, `false` for none):
+ * - `connect`: name, connection and TLS of one attempt
+ * - `headers`: from the end of the request to the head of the response, of one attempt
+ * - `idle`: between two pieces of the response's body
+ * - `drain`: while the client takes nothing of what is ready for it
+ * - `total`: from the request to the end of the response
+ */
+export type Phase = 'connect' | 'headers' | 'idle' | 'drain' | 'total';
+
+export type Timeouts = Readonly<Record<Phase, number | false>>;
+
+/** `retry`, with its defaults: undici's words. */
+export interface RetryConfig {
+  readonly maxRetries: number;
+  /** In upper case. */
+  readonly methods: readonly string[];
+  readonly statusCodes: readonly number[];
+  /** Node's error codes, and those of `SseProxyError`. */
+  readonly errorCodes: readonly string[];
+  /** Milliseconds. */
+  readonly minTimeout: number;
+  readonly maxTimeout: number;
+  readonly timeoutFactor: number;
+  /** Whether `Retry-After` is obeyed. */
+  readonly retryAfter: boolean;
+  /** Bytes. */
+  readonly maxBodySize: number;
+}
+
+/** Where attempts go, and as whom. */
+export interface Route {
+  /** `undefined` for the target of the options. */
+  readonly target: Options['target'];
+  readonly provider: Provider | undefined;
+  /** `undefined` for that of the options. */
+  readonly pathRewrite: FallbackTarget['pathRewrite'];
+  /** `undefined` for those of the options. */
+  readonly headers: Readonly<Record<string, string>> | undefined;
+}
+
+/** What clients may ask for: a method and a pattern of paths. */
+export interface AllowedRoute {
+  readonly method: string;
+  readonly pattern: RegExp;
+}
+
+/** A set of field names. */
+export interface FieldNames {
+  /** @param name in lower case */
+  has(name: string): boolean;
+}
+
+/** `requestHeaders` or `responseHeaders`: what goes on of the fields that came, and what is put in. */
+export interface FieldPolicy {
+  /** Whether a field that came is left out; `undefined` where all go on. `defaults` are those that go unless `pass` names them. */
+  withholder(defaults: FieldNames | undefined): ((name: string) => boolean) | undefined;
+  /**
+   * The fields to put in, by lower-case name.
+   *
+   * @throws {SseProxyError} `HOOK_FAILED` where a function of the user's throws, or gives what no field can have
+   */
+  fieldsFor(exchange: Exchange): Record<string, string>;
+}
