@@ -1,9 +1,9 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { ConcurrencyLimiter } from './admission/concurrency-limiter.js';
-import { ActiveExchanges } from './exchange/active-exchanges.js';
 import { ProxyExchange, type Services } from './exchange/exchange.js';
 import { UpgradeExchange } from './exchange/upgrade-exchange.js';
 import { CircuitBreaker } from './failover/circuit-breaker.js';
+import { ActiveExchanges } from './fast-path/active-exchanges.js';
 import { resolveOptions } from './options/resolve.js';
 import type { Config } from './types/config.js';
 import type { SseProxy, SseProxyOptions } from './types/types.js';

@@ -1,6 +1,7 @@
 import http, { type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { takeChunks, takePieces } from '../../lib/fast-path/body-push.js';
+import { takePieces } from '../../lib/fast-path/body-push.js';
+import { takeChunks } from '../../lib/fast-path/chunk-passthrough.js';
 import { Connection } from '../../lib/fast-path/connection.js';
 import { looseWire } from './received.js';
 import { turns } from './watch.js';

@@ -1,9 +1,10 @@
 import { OutgoingMessage, type ServerResponse, STATUS_CODES, validateHeaderValue } from 'node:http';
 import { Socket } from 'node:net';
+import { chunkOf } from '../fast-path/chunk-encoder.js';
 import { forEachChunk } from '../fast-path/chunk-scanner.js';
 import type { ResponseHead } from '../types/types.js';
+import { joined } from '../util/join-buffers.js';
 import { ClientResponse, LINGER, UNKNOWN_LENGTH, UPLOAD_LINGER } from './client-response.js';
-import { chunkOf, joined } from './http-chunk.js';
 
 /** What Node decides of a response, and does not document: `contract/node.test.ts` holds it. */
 type DecidedResponse = ServerResponse & {

@@ -1,8 +1,8 @@
 import { type IncomingMessage, type ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http';
 import { type Http2ServerResponse, constants as http2, type ServerHttp2Stream } from 'node:http2';
 import type { ResponseHead } from '../types/types.js';
+import { joined } from '../util/join-buffers.js';
 import { ClientResponse, LINGER, UNKNOWN_LENGTH, UPLOAD_LINGER } from './client-response.js';
-import { joined } from './http-chunk.js';
 
 /** How long a stream that is cut may take to deliver what was written before, however slowly it moves. Milliseconds. */
 const MAX_LINGER = 60_000;

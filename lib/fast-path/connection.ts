@@ -1,6 +1,6 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { replaceMethod } from '../util/replace-method.js';
+import { replaceMethod } from './replace-method.js';
 
 /** Sees a read before Node's parser does, and hands it what it is to parse, part by part. */
 export type ReadFilter = (read: Buffer, parse: (part: Buffer) => void) => void;

@@ -1,6 +1,6 @@
 import { ClientRequest, type IncomingMessage } from 'node:http';
 import { StringDecoder } from 'node:string_decoder';
-import { replaceMethod } from '../util/replace-method.js';
+import { replaceMethod } from '../fast-path/replace-method.js';
 
 type Listener = (...args: unknown[]) => void;
 

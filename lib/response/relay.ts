@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
 import type { ClientResponse } from '../client/client-response.js';
-import { takeChunks, takePieces } from '../fast-path/body-push.js';
+import { takePieces } from '../fast-path/body-push.js';
+import { takeChunks } from '../fast-path/chunk-passthrough.js';
 import { forEachChunk } from '../fast-path/chunk-scanner.js';
 import { BYTE_ORDER_MARK } from '../formats/format.js';
 import type { Account } from '../observe/summary.js';

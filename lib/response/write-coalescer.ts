@@ -1,4 +1,4 @@
-import { chunkOf } from '../client/http-chunk.js';
+import { chunkOf } from '../fast-path/chunk-encoder.js';
 
 /** What is gathered at the most before it is sent. Bytes. */
 const LIMIT = 64 * 1024;

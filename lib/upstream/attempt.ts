@@ -5,6 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
 import type { Secrets } from '../credentials/secrets.js';
 import { SseProxyError, toSseProxyError } from '../errors.js';
+import { replaceMethod } from '../fast-path/replace-method.js';
 import { hasBody } from '../headers/has-body.js';
 import { isReadable, setForwarded } from '../headers/headers.js';
 import { acceptsEventStream } from '../headers/media-type.js';
@@ -12,7 +13,6 @@ import { applyRequestFields, concealFields, removeRequestFields } from '../heade
 import { readAsBytes } from '../request/body-readers.js';
 import { BodyCapture, limitBody, type RequestBody } from '../request/request-body.js';
 import type { Config, Route } from '../types/config.js';
-import { replaceMethod } from '../util/replace-method.js';
 import { UpstreamResponse } from './upstream-response.js';
 
 /** What an attempt reports. After `failed` nothing else is reported. */

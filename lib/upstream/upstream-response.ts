@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { replaceMethod } from '../fast-path/replace-method.js';
 import { linesOf } from '../headers/headers.js';
 import type { HeaderFields, ResponseHead } from '../types/types.js';
-import { replaceMethod } from '../util/replace-method.js';
 
 type HeaderValue = number | string | readonly string[];
 
@@ -14,7 +14,7 @@ type HeaderValue = number | string | readonly string[];
  * httpxy aborts the upstream request when this closes before it has finished.
  *
  * It is no stream, although httpxy takes it for one: from Node 24 on the state of a Writable has a function that keeps it, and
- * with it the whole exchange, until the next major collection (see `util/replace-method.ts`).
+ * with it the whole exchange, until the next major collection (see `fast-path/replace-method.ts`).
  */
 export class UpstreamResponse extends EventEmitter {
   destroyed = false;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { ActiveExchanges } from '../../../lib/exchange/active-exchanges.js';
+import { ActiveExchanges } from '../../../lib/fast-path/active-exchanges.js';
 
 describe('a bag', () => {
   it('is empty at first', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { chunkOf, joined } from '../../../lib/client/http-chunk.js';
+import { chunkOf } from '../../../lib/fast-path/chunk-encoder.js';
 
 const pieces = (...texts: string[]): Buffer[] => texts.map((text) => Buffer.from(text));
 
@@ -23,13 +23,5 @@ describe('a chunk', () => {
     expect(Buffer.concat(parts).toString()).toBe(`1e8480\r\n${one}${two}\r\n`);
     expect(parts.slice(1, -1)).toEqual([one, two]);
     expect(parts[1]).toBe(one);
-  });
-});
-
-describe('pieces', () => {
-  it('are joined, and one is left alone', () => {
-    const [piece] = pieces('a') as [Buffer];
-    expect(joined([piece], 1)).toBe(piece);
-    expect(joined(pieces('a', 'bc'), 3).toString()).toBe('abc');
   });
 });
