@@ -1,12 +1,8 @@
 import http, { type IncomingMessage } from 'node:http';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import {
-  applyResponsePasses,
-  type HeadContext,
-  prepareRequestHeaders,
-  trailerFields,
-} from '../../lib/headers/headers.js';
+import { applyResponsePasses, type HeadContext, trailerFields } from '../../lib/headers/headers.js';
+import { prepareRequestHeaders } from '../../lib/headers/request-passes.js';
 import type { HeaderFields } from '../../lib/types/types.js';
 import { runs, TIMEOUT } from '../support/fuzz.js';
 import { looseWire } from '../support/received.js';

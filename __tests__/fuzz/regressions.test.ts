@@ -1,7 +1,7 @@
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
 import type { Express } from 'express';
-import { prepareRequestHeaders } from '../../lib/headers/headers.js';
+import { prepareRequestHeaders } from '../../lib/headers/request-passes.js';
 import { answer } from '../support/events.js';
 import { requestWith } from '../support/received.js';
 import { proxyApp, readAll, request, upstream } from '../support/servers.js';

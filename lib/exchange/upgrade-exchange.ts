@@ -9,8 +9,8 @@ import { errorAnswer, respond } from '../client/proxy-response.js';
 import { UpgradeResponse } from '../client/upgrade-response.js';
 import { type Outcome, outcomeOf, SseProxyError, type SseProxyErrorCode, toSseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
-import { applyResponsePasses, isReadable, offersWebSocket, setForwarded } from '../headers/headers.js';
-import { applyRequestFields } from '../headers/request-fields.js';
+import { applyResponsePasses, isReadable, offersWebSocket } from '../headers/headers.js';
+import { applyUpgradePasses } from '../headers/request-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
 import { type DebugLog, diagnose } from '../observe/debug-log.js';
 import { Account } from '../observe/summary.js';
@@ -209,10 +209,13 @@ export class UpgradeExchange implements Exchange, Handshake {
       request.destroy();
       return;
     }
-    const { requestHeaders: policy } = this.#config;
-    const own = Object.keys(headers).map((name) => name.toLowerCase());
-    applyRequestFields(request, { policy, provider: undefined, credentials: undefined, set: this.#setFields, own });
-    if (this.#isForwarded) setForwarded(request, this.req);
+    applyUpgradePasses(request, {
+      req: this.req,
+      policy: this.#config.requestHeaders,
+      set: this.#setFields,
+      own: Object.keys(headers).map((name) => name.toLowerCase()),
+      isForwarded: this.#isForwarded,
+    });
     request.once('response', (response) => this.#onRefusal(response));
     request.once('upgrade', (response, socket: Socket) => this.#onSwitch(response, socket));
     if (this.#upgradeTimeout !== undefined) this.#limitHandshake(this.#upgradeTimeout);

@@ -1,11 +1,9 @@
-import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import type { TLSSocket } from 'node:tls';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import vary from 'vary';
 import type { HeaderFields } from '../types/types.js';
-import { hasBody } from './has-body.js';
 
 /** RFC 9110 7.6.1 and, beyond it, the fields that concern a single connection by common practice. */
-const HOP_BY_HOP = new Set([
+export const HOP_BY_HOP = new Set([
   'connection',
   'proxy-connection',
   'keep-alive',
@@ -22,7 +20,7 @@ const NEVER_NOMINATED = new Set(['content-length', 'content-type', 'content-enco
 const NO_NAMES: ReadonlySet<string> = new Set();
 
 /** What a Connection field lists, each once, beside those that are hop-by-hop in any case. */
-function nominatedBy(connection: string | string[] | undefined): ReadonlySet<string> {
+export function nominatedBy(connection: string | string[] | undefined): ReadonlySet<string> {
   // Nearly all of them.
   if (connection === undefined || connection === 'keep-alive' || connection === 'close') return NO_NAMES;
   const names = elementsOf(connection);
@@ -35,14 +33,14 @@ export function combined(field: string | string[] | undefined): string {
 }
 
 /** What a field lists, in lower case. */
-function elementsOf(field: string | string[] | undefined): string[] {
+export function elementsOf(field: string | string[] | undefined): string[] {
   return combined(field)
     .split(',')
     .map((element) => element.trim().toLowerCase());
 }
 
 /** Transfer codings that change nothing. RFC 9112 knows `identity` no more; some senders do. */
-const NO_CODINGS = new Set(['', 'identity']);
+export const NO_CODINGS = new Set(['', 'identity']);
 
 /** The lines of each field, by lower-case name. In older versions of Node `headersDistinct` throws for some names. */
 export function linesOf(rawHeaders: readonly string[]): Map<string, string[]> {
@@ -63,103 +61,9 @@ export function isHttp2(req: IncomingMessage): boolean {
 
 // --- requests -------------------------------------------------------------------------------------------------------
 
-/**
- * Takes away from a request what must not travel upstream. `Transfer-Encoding` stays, since Node frames the
- * upstream request by it. `Expect` goes too: Node has already answered it with 100 (Continue). To be called when the tick
- * in which the request came is over.
- */
-export function prepareRequestHeaders(req: IncomingMessage): void {
-  if (isHttp2(req)) translateFromHttp2(req);
-  else describeBody(req);
-  req.headers = endToEnd(req);
-}
-
-/** The fields of a request that are not about one connection. */
-function endToEnd({ headers, rawHeaders }: IncomingMessage): IncomingHttpHeaders {
-  const nominated = nominatedBy(headers.connection);
-  if (nominated.size > 0) {
-    const lines = linesOf(rawHeaders);
-    // What the app has put there, credentials above all, is not the client's to strip.
-    for (const name of nominated) if (isFrom(lines.get(name), headers[name])) delete headers[name];
-  }
-  // A copy without them: an object that properties were deleted from is a slow one for all who read it from then on.
-  const kept: IncomingHttpHeaders = {};
-  for (const name of Object.keys(headers)) {
-    if (!HOP_BY_HOP.has(name) && name !== 'expect') kept[name] = headers[name];
-  }
-  return kept;
-}
-
-/** RFC 6455 11.3: the fields of a handshake. */
-const HANDSHAKE = /^sec-websocket-/;
-
-/**
- * The same for a WebSocket's handshake, with what that needs (RFC 9110 7.8, RFC 6455 4.1). Whatever follows it belongs to the new
- * protocol, and is no body for the upstream to wait for.
- */
-export function prepareUpgradeHeaders(req: IncomingMessage): void {
-  const handshake = Object.entries(req.headers).filter(([name]) => HANDSHAKE.test(name));
-  const { 'content-length': _length, 'transfer-encoding': _coding, ...kept } = endToEnd(req);
-  req.headers = { ...kept, ...Object.fromEntries(handshake), connection: 'Upgrade', upgrade: 'websocket' };
-}
-
 /** Whether WebSocket is one of the protocols that a message offers, or has switched, to. */
 export function offersWebSocket({ headers }: IncomingMessage): boolean {
   return elementsOf(headers.upgrade).includes('websocket');
-}
-
-/** Shadows the header fields of an HTTP/2 request with those that it would have in HTTP/1.1 (RFC 9113 8.3.1). */
-function translateFromHttp2(req: IncomingMessage): void {
-  const headers: IncomingHttpHeaders = {};
-  for (const [name, value] of Object.entries(req.headers)) if (!name.startsWith(':')) headers[name] = value;
-  const authority = first(req.headers[':authority']);
-  if (authority !== undefined) headers.host = authority;
-  // HTTP/2 frames every body. In HTTP/1.1 one without a length would be taken for the next request.
-  if (headers['content-length'] === undefined && hasBody(req)) headers['transfer-encoding'] = 'chunked';
-  Object.defineProperty(req, 'headers', { value: headers, configurable: true, writable: true });
-}
-
-/**
- * Makes the fields of a request say, in one way only, how its body is framed. Node has read it and frames it anew: what is
- * not in these fields, or is written in a way that others read differently, could become a request of its own.
- */
-function describeBody(req: IncomingMessage): void {
-  const { headers } = req;
-  const { 'transfer-encoding': coding, 'content-length': length } = headers;
-  if (coding === 'chunked' && length === undefined) return;
-  if (coding !== undefined) {
-    const codings = elementsOf(coding).filter((name) => !NO_CODINGS.has(name));
-    // What does not end so is refused by Node, but only when the listeners have been called.
-    headers['transfer-encoding'] = codings.at(-1) === 'chunked' ? codings.join(', ') : 'chunked';
-    // RFC 9112 6.3, rule 3. They come together only where the server uses the insecure parser.
-    delete headers['content-length'];
-  } else if (length === undefined && (req.complete === false || req.readableLength > 0)) {
-    // Node reads the body by a field that is not in `headers`: it leaves out those beyond `server.maxHeadersCount`.
-    headers['transfer-encoding'] = 'chunked';
-  }
-}
-
-/** Whether a field has the value that the client has sent, in these lines. */
-function isFrom(lines: string[] | undefined, field: string | string[] | undefined): boolean {
-  const value = combined(field);
-  return lines !== undefined && (lines[0] === value || lines.join(', ') === value || lines.join('; ') === value);
-}
-
-/** Sets the `X-Forwarded-*` fields of an upstream request: the peer is appended, the others are added where absent. */
-export function setForwarded(upstreamRequest: ClientRequest, req: IncomingMessage): void {
-  const { headers, socket } = req;
-  const encrypted = (socket as Partial<TLSSocket>).encrypted === true;
-  const host = headers.host ?? '';
-  const path = [headers['x-forwarded-for'], socket.remoteAddress].flat().filter(Boolean);
-  upstreamRequest.setHeader('x-forwarded-for', path.join(', '));
-  const added = {
-    'x-forwarded-port': /:(\d+)$/.exec(host)?.[1] ?? (encrypted ? '443' : '80'),
-    'x-forwarded-proto': encrypted ? 'https' : 'http',
-    'x-forwarded-host': host,
-  };
-  for (const [name, value] of Object.entries(added)) {
-    if (headers[name] === undefined) upstreamRequest.setHeader(name, value);
-  }
 }
 
 /** A field that has one value, however it is held. */

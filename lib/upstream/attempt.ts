@@ -7,9 +7,8 @@ import type { Secrets } from '../credentials/secrets.js';
 import { SseProxyError, toSseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
 import { hasBody } from '../headers/has-body.js';
-import { isReadable, setForwarded } from '../headers/headers.js';
-import { acceptsEventStream } from '../headers/media-type.js';
-import { applyRequestFields, concealFields, removeRequestFields } from '../headers/request-fields.js';
+import { isReadable } from '../headers/headers.js';
+import { applyRequestPasses } from '../headers/request-passes.js';
 import { readAsBytes } from '../request/body-readers.js';
 import { BodyCapture, limitBody, type RequestBody } from '../request/request-body.js';
 import type { Config, Route } from '../types/config.js';
@@ -269,16 +268,20 @@ export class Attempt {
     const redirectedFrom = this.#request;
     this.#request = request;
     this.#options = options;
-    const { provider } = this.route;
-    const own = Object.keys(options.headers ?? {});
     // The Host of the first request may be the client's; that of the next is httpxy's.
     const isRedirected = redirectedFrom !== undefined;
     this.#hasLeftOrigin ||= isRedirected && `${request.protocol}//${request.getHeader('host')}` !== this.#origin;
-    const { credentials, setFields: set } = this;
-    const fields = { policy: requestHeaders, provider, credentials, set, own };
-    applyRequestFields(request, fields);
-    if (this.#hasLeftOrigin) removeRequestFields(request, fields);
-    if (credentials !== undefined) concealFields(request);
+    applyRequestPasses(request, {
+      req: this.req,
+      policy: requestHeaders,
+      provider: this.route.provider,
+      credentials: this.credentials,
+      set: this.setFields,
+      own: Object.keys(options.headers ?? {}),
+      hasLeftOrigin: this.#hasLeftOrigin,
+      wantsIdentity,
+      isForwarded: this.isForwarded,
+    });
     this.#watchConnection(request);
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
     // That of a redirect gets its connection later.
@@ -288,11 +291,6 @@ export class Attempt {
     // httpxy sends what it has of the body, and that is nothing yet: the next request would be taken for the rest of it.
     else if (!((options.buffer ?? this.req) as Readable).readableEnded && isFramed(request))
       this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
-    // httpxy has put a `Connection: close` there. RFC 9112 9.6: nothing more may be sent behind that.
-    if (request.hasHeader('transfer-encoding')) request.shouldKeepAlive = false;
-    else request.setHeader('connection', request.shouldKeepAlive ? 'keep-alive' : 'close');
-    if (wantsIdentity || acceptsEventStream(this.req.headers.accept)) request.setHeader('accept-encoding', 'identity');
-    if (this.isForwarded) setForwarded(request, this.req);
     // A 101 that nobody asked for: without a listener Node drops the connection and tells nobody.
     request.once('upgrade', (_response, socket) => {
       socket.destroy();

@@ -13,7 +13,8 @@ import { json, jsonArray } from '../../../lib/formats/json.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
 import { isAccepted } from '../../../lib/headers/content-coding.js';
-import { applyResponsePasses, setForwarded, trailerFields } from '../../../lib/headers/headers.js';
+import { setForwarded } from '../../../lib/headers/forwarded.js';
+import { applyResponsePasses, trailerFields } from '../../../lib/headers/headers.js';
 import { acceptsEventStream, isEventStreamType, isJsonType } from '../../../lib/headers/media-type.js';
 import type { SseProxyOptions } from '../../../lib/index.js';
 import { gemini, ollama, openai } from '../../../lib/providers/index.js';
@@ -921,7 +922,7 @@ describe('what takes a megabyte of malice in its stride:', () => {
   const forwarded = (host: string): string => {
     const fields: Record<string, unknown> = {};
     const upstreamRequest = { setHeader: (name: string, value: unknown) => Object.assign(fields, { [name]: value }) };
-    setForwarded(upstreamRequest as unknown as ClientRequest, requestWith({ host }));
+    setForwarded(upstreamRequest as unknown as ClientRequest, { req: requestWith({ host }), isForwarded: true });
     return String(fields['x-forwarded-port']);
   };
   const OPTIONS = '{"stream_options": {"a":1 ,"b":[]}},';

@@ -1,106 +1,12 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
-import {
-  applyResponsePasses,
-  type HeadContext,
-  offersWebSocket,
-  prepareRequestHeaders,
-  prepareUpgradeHeaders,
-  setForwarded,
-} from '../../../lib/headers/headers.js';
+import { applyResponsePasses, type HeadContext, offersWebSocket } from '../../../lib/headers/headers.js';
 import type { HeaderFields } from '../../../lib/types/types.js';
-import { requestWith, unconnectedRequest } from '../../support/received.js';
+import { requestWith } from '../../support/received.js';
 import { closeAll } from '../../support/servers.js';
 
 afterEach(closeAll);
 
-describe('the fields of a request', () => {
-  it.each([
-    ['Connection', 'close'],
-    ['Proxy-Connection', 'keep-alive'],
-    ['Keep-Alive', 'timeout=5'],
-    ['TE', 'trailers'],
-    ['Upgrade', 'h2c'],
-    ['Proxy-Authenticate', 'Basic'],
-    ['Proxy-Authorization', 'Basic eDp5'],
-    ['Trailer', 'X-Checksum'],
-    ['Expect', '100-continue'],
-  ])('%s concerns one connection and goes', async (name, value) => {
-    const req = await requestWith(['X-Kept: 1', `${name}: ${value}`]);
-    prepareRequestHeaders(req);
-    expect(Object.keys(req.headers)).toEqual(['host', 'x-kept']);
-  });
-
-  it('go where Connection names them, in any case and over several lines', async () => {
-    const req = await requestWith([
-      'Connection: X-One,  x-TWO ,,',
-      'Connection: x-three',
-      'x-one: 1',
-      'X-Two: 2',
-      'x-three: 3',
-      'x-four: 4',
-    ]);
-    prepareRequestHeaders(req);
-    expect(req.headers).toEqual({ host: 'proxy.example', 'x-four': '4' });
-  });
-
-  it('go where they came in several lines', async () => {
-    const req = await requestWith(['Connection: x-one, cookie', 'x-one: 1', 'x-one: 2', 'Cookie: a=1', 'Cookie: b=2']);
-    prepareRequestHeaders(req);
-    expect(req.headers).toEqual({ host: 'proxy.example' });
-  });
-
-  it('stay where the app has put them there, whatever the client says', async () => {
-    const req = await requestWith([
-      'Connection: authorization, x-tenant, x-user',
-      'Authorization: Bearer client',
-      'x-user: eve',
-    ]);
-    req.headers.authorization = 'Bearer server';
-    req.headers['x-tenant'] = 'acme';
-    prepareRequestHeaders(req);
-    expect(req.headers).toEqual({ host: 'proxy.example', authorization: 'Bearer server', 'x-tenant': 'acme' });
-  });
-
-  it('that frame the message stay', async () => {
-    const framing = ['Content-Length: 0', 'Content-Type: text/plain', 'Content-Encoding: identity'];
-    const req = await requestWith(
-      ['Connection: content-length, content-type, content-encoding, host', ...framing],
-      'POST',
-    );
-    prepareRequestHeaders(req);
-    expect(Object.keys(req.headers)).toEqual(['host', 'content-length', 'content-type', 'content-encoding']);
-  });
-
-  it('keep Transfer-Encoding, by which the upstream request is framed', async () => {
-    const req = await requestWith(['Transfer-Encoding: chunked', 'Connection: transfer-encoding'], 'POST');
-    prepareRequestHeaders(req);
-    expect(req.headers['transfer-encoding']).toBe('chunked');
-  });
-});
-
-describe('the fields of a WebSocket handshake', () => {
-  it('are those of a request without the hop-by-hop ones, and with what the handshake needs', async () => {
-    const req = await requestWith([
-      'Connection: keep-alive, Upgrade, X-Hop, Sec-WebSocket-Key',
-      'Upgrade: h2c, WebSocket',
-      'X-Hop: 1',
-      'X-End: 1',
-      'TE: trailers',
-      'Content-Length: 0',
-      'Sec-WebSocket-Key: a',
-      'Sec-WebSocket-Protocol: b',
-    ]);
-    prepareUpgradeHeaders(req);
-    expect(req.headers).toEqual({
-      host: 'proxy.example',
-      'x-end': '1',
-      'sec-websocket-key': 'a',
-      'sec-websocket-protocol': 'b',
-      connection: 'Upgrade',
-      upgrade: 'websocket',
-    });
-  });
-
+describe('a WebSocket handshake', () => {
   it.each([
     [true, 'websocket'],
     [true, 'h2c, WebSocket'],
@@ -108,39 +14,6 @@ describe('the fields of a WebSocket handshake', () => {
     [false, 'websockets'],
   ])('offer WebSocket: %s: %s', async (expected, value) => {
     expect(offersWebSocket(await requestWith(['Connection: Upgrade', `Upgrade: ${value}`]))).toBe(expected);
-  });
-});
-
-describe('X-Forwarded', () => {
-  async function forwarded(lines: string[]): Promise<Record<string, unknown>> {
-    const request = unconnectedRequest();
-    setForwarded(request, await requestWith(lines));
-    const fields = Object.entries(request.getHeaders()).filter(([name]) => name.startsWith('x-forwarded-'));
-    return Object.fromEntries(fields);
-  }
-
-  it('fields say who asked for what', async () => {
-    expect(await forwarded([])).toEqual({
-      'x-forwarded-for': '127.0.0.1',
-      'x-forwarded-port': '80',
-      'x-forwarded-proto': 'http',
-      'x-forwarded-host': 'proxy.example',
-    });
-  });
-
-  it('For gains the peer: a client cannot hide it', async () => {
-    expect(await forwarded(['X-Forwarded-For: 203.0.113.7', 'X-Forwarded-For: 203.0.113.8'])).toMatchObject({
-      'x-forwarded-for': '203.0.113.7, 203.0.113.8, 127.0.0.1',
-    });
-  });
-
-  it('fields of a proxy in front stay', async () => {
-    const request = await forwarded([
-      'X-Forwarded-Proto: https',
-      'X-Forwarded-Host: a.example',
-      'X-Forwarded-Port: 8443',
-    ]);
-    expect(request).toEqual({ 'x-forwarded-for': '127.0.0.1' });
   });
 });
 

@@ -12,7 +12,7 @@ import {
 import { checkTarget } from '../../admission/path-guard.js';
 import { SseProxyError } from '../../errors.js';
 import { hasBody } from '../../headers/has-body.js';
-import { prepareRequestHeaders, prepareUpgradeHeaders } from '../../headers/headers.js';
+import { prepareRequestHeaders, prepareUpgradeHeaders } from '../../headers/request-passes.js';
 import { shareBody } from '../../request/body-readers.js';
 import { NO_BODY, ReplayedBody, takeWhole } from '../../request/request-body.js';
 import type { Config } from '../../types/config.js';

@@ -1,0 +1,252 @@
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { inspect } from 'node:util';
+import type { FieldPolicy } from '../types/config.js';
+import type { Provider } from '../types/types.js';
+import { setForwarded } from './forwarded.js';
+import { hasBody } from './has-body.js';
+import { CALLER_CREDENTIALS, WITHHELD_FROM_PROVIDER } from './header-policy.js';
+import { combined, elementsOf, first, HOP_BY_HOP, isHttp2, linesOf, NO_CODINGS, nominatedBy } from './headers.js';
+import { acceptsEventStream } from './media-type.js';
+
+/*
+ * Every change that the proxy makes to the headers of a request, in two stages: to the client's request, before
+ * http-proxy-middleware makes one of its own from it, and to that upstream request, before its head is written.
+ */
+
+// --- the client's request -------------------------------------------------------------------------------------------
+
+type ReceivedPass = (req: IncomingMessage) => void;
+
+/** Every change to the headers of the client's request, in this order. */
+const receivedPasses: readonly ReceivedPass[] = [translateFromHttp2, describeBody, removeNominated, removeHopByHop];
+
+/** The same for a WebSocket's handshake (RFC 9110 7.8, RFC 6455 4.1). */
+const receivedUpgradePasses: readonly ReceivedPass[] = [
+  removeNominatedButHandshake,
+  removeHopByHop,
+  removeFraming,
+  offerWebSocket,
+];
+
+/**
+ * Takes away from a request what must not travel upstream. `Transfer-Encoding` stays, since Node frames the upstream request by it.
+ * To be called when the tick in which the request came is over.
+ */
+export function prepareRequestHeaders(req: IncomingMessage): void {
+  for (const pass of receivedPasses) pass(req);
+}
+
+/** The same for a WebSocket's handshake. */
+export function prepareUpgradeHeaders(req: IncomingMessage): void {
+  for (const pass of receivedUpgradePasses) pass(req);
+}
+
+/** Shadows the headers of an HTTP/2 request with those that it would have in HTTP/1.1 (RFC 9113 8.3.1). */
+function translateFromHttp2(req: IncomingMessage): void {
+  if (!isHttp2(req)) return;
+  const headers: IncomingHttpHeaders = {};
+  for (const [name, value] of Object.entries(req.headers)) if (!name.startsWith(':')) headers[name] = value;
+  const authority = first(req.headers[':authority']);
+  if (authority !== undefined) headers.host = authority;
+  // HTTP/2 frames every body. In HTTP/1.1 one without a length would be taken for the next request.
+  if (headers['content-length'] === undefined && hasBody(req)) headers['transfer-encoding'] = 'chunked';
+  Object.defineProperty(req, 'headers', { value: headers, configurable: true, writable: true });
+}
+
+/**
+ * Makes the headers of an HTTP/1 request say, in one way only, how its body is framed. Node has read it and frames it anew: what is
+ * not in these headers, or is written in a way that others read differently, could become a request of its own (request smuggling).
+ */
+function describeBody(req: IncomingMessage): void {
+  if (isHttp2(req)) return;
+  const { headers } = req;
+  const { 'transfer-encoding': coding, 'content-length': length } = headers;
+  if (coding === 'chunked' && length === undefined) return;
+  if (coding !== undefined) {
+    const codings = elementsOf(coding).filter((name) => !NO_CODINGS.has(name));
+    // What does not end so is refused by Node, but only when the listeners have been called.
+    headers['transfer-encoding'] = codings.at(-1) === 'chunked' ? codings.join(', ') : 'chunked';
+    // RFC 9112 6.3, rule 3. They come together only where the server uses the insecure parser.
+    delete headers['content-length'];
+  } else if (length === undefined && (req.complete === false || req.readableLength > 0)) {
+    // Node reads the body by a header that is not in `headers`: it leaves out those beyond `server.maxHeadersCount`.
+    headers['transfer-encoding'] = 'chunked';
+  }
+}
+
+/** RFC 9110 7.6.1: the headers that the client's Connection names. */
+function removeNominated({ headers, rawHeaders }: IncomingMessage): void {
+  removeNominatedFrom(headers, rawHeaders, nominatedBy(headers.connection));
+}
+
+/** RFC 6455 11.3: the headers of a handshake. */
+const HANDSHAKE = /^sec-websocket-/;
+
+function removeNominatedButHandshake({ headers, rawHeaders }: IncomingMessage): void {
+  const nominated = [...nominatedBy(headers.connection)].filter((name) => !HANDSHAKE.test(name));
+  removeNominatedFrom(headers, rawHeaders, new Set(nominated));
+}
+
+function removeNominatedFrom(
+  headers: IncomingHttpHeaders,
+  rawHeaders: readonly string[],
+  nominated: ReadonlySet<string>,
+): void {
+  if (nominated.size === 0) return;
+  const lines = linesOf(rawHeaders);
+  // What the app has put there, credentials above all, is not the client's to strip.
+  for (const name of nominated) if (isFrom(lines.get(name), headers[name])) delete headers[name];
+}
+
+/** Whether a header has the value that the client has sent, in these lines. */
+function isFrom(lines: string[] | undefined, header: string | string[] | undefined): boolean {
+  const value = combined(header);
+  return lines !== undefined && (lines[0] === value || lines.join(', ') === value || lines.join('; ') === value);
+}
+
+/** RFC 9110 7.6.1. `Expect` goes, too: Node has already answered it with 100 (Continue). */
+function removeHopByHop(req: IncomingMessage): void {
+  const { headers } = req;
+  // A copy without them: an object that properties were deleted from is a slow one for all who read it from then on.
+  const kept: IncomingHttpHeaders = {};
+  for (const name of Object.keys(headers)) {
+    if (!HOP_BY_HOP.has(name) && name !== 'expect') kept[name] = headers[name];
+  }
+  req.headers = kept;
+}
+
+/** Whatever follows a handshake belongs to the new protocol, and is no body for the upstream to wait for. */
+function removeFraming({ headers }: IncomingMessage): void {
+  delete headers['content-length'];
+  delete headers['transfer-encoding'];
+}
+
+function offerWebSocket({ headers }: IncomingMessage): void {
+  headers.connection = 'Upgrade';
+  headers.upgrade = 'websocket';
+}
+
+// --- the upstream request -------------------------------------------------------------------------------------------
+
+/** What the passes over an upstream request are told. */
+export interface UpstreamRequestContext {
+  /** The client's. */
+  req: IncomingMessage;
+  policy: FieldPolicy;
+  provider: Provider | undefined;
+  /** By which the proxy authenticates; `undefined` where the caller's own pass. */
+  credentials: Readonly<Record<string, string>> | undefined;
+  /** What the policy puts in. */
+  set: Readonly<Record<string, string>>;
+  /** What the options' `headers` put in, by lower-case name. */
+  own: readonly string[];
+  /** A redirect has led to another origin than the target's. */
+  hasLeftOrigin: boolean;
+  /** The response is read on its way, so that a content coding would be in it. */
+  wantsIdentity: boolean;
+  /** The request tells of the client (`xfwd`). */
+  isForwarded: boolean;
+}
+
+/** What those over a WebSocket's handshake are told of that: credentials of a provider are never put on one. */
+export type UpstreamUpgradeContext = Pick<UpstreamRequestContext, 'req' | 'policy' | 'set' | 'own' | 'isForwarded'>;
+
+type UpstreamPass = (request: ClientRequest, context: UpstreamRequestContext) => void;
+
+/** Every change to the headers of an upstream request, in this order. What is set later wins. */
+const requestPasses: readonly UpstreamPass[] = [
+  withhold,
+  addProviderHeaders,
+  setCredentials,
+  setPolicyHeaders,
+  removeAtOtherOrigin,
+  concealHeaders,
+  setConnection,
+  askForIdentity,
+  setForwarded,
+];
+
+/** The same for a WebSocket's handshake. */
+const upgradePasses: readonly UpstreamPass[] = [withhold, setPolicyHeaders, setForwarded];
+
+/** Makes an upstream request one of the proxy's own. Its head must not have been written. */
+export function applyRequestPasses(request: ClientRequest, context: UpstreamRequestContext): void {
+  for (const pass of requestPasses) pass(request, context);
+}
+
+/** The same for a WebSocket's handshake. */
+export function applyUpgradePasses(request: ClientRequest, upgrade: UpstreamUpgradeContext): void {
+  const context = {
+    ...upgrade,
+    provider: undefined,
+    credentials: undefined,
+    hasLeftOrigin: false,
+    wantsIdentity: false,
+  };
+  for (const pass of upgradePasses) pass(request, context);
+}
+
+/** Takes away what is the caller's alone, and what the policy removes. What the options put in stays. */
+function withhold(request: ClientRequest, { policy, provider, credentials, own }: UpstreamRequestContext): void {
+  const { withCredentials, withoutCredentials } = WITHHELD_FROM_PROVIDER;
+  const defaults = credentials === undefined ? withoutCredentials : withCredentials;
+  const withholds = policy.withholder(provider && defaults);
+  if (withholds === undefined) return;
+  for (const name of request.getHeaderNames()) {
+    if (!own.includes(name) && withholds(name)) request.removeHeader(name);
+  }
+}
+
+function addProviderHeaders(request: ClientRequest, { provider }: UpstreamRequestContext): void {
+  if (provider?.headers === undefined) return;
+  for (const [name, value] of Object.entries(provider.headers)) {
+    if (!request.hasHeader(name)) request.setHeader(name, value);
+  }
+}
+
+function setCredentials(request: ClientRequest, { credentials }: UpstreamRequestContext): void {
+  if (credentials !== undefined) setAll(request, credentials);
+}
+
+function setPolicyHeaders(request: ClientRequest, { set }: UpstreamRequestContext): void {
+  setAll(request, set);
+}
+
+function setAll(request: ClientRequest, headers: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(headers)) request.setHeader(name, value);
+}
+
+/**
+ * Takes away what is for the target, credentials above all, and for nobody else: the request was redirected to another origin.
+ * Of the caller's credentials httpxy itself takes away but two headers, and on the first step only.
+ */
+function removeAtOtherOrigin(request: ClientRequest, context: UpstreamRequestContext): void {
+  if (!context.hasLeftOrigin) return;
+  const { credentials, set, own } = context;
+  for (const name of [...own, ...Object.keys({ ...credentials, ...set }), ...CALLER_CREDENTIALS, 'cookie']) {
+    if (name !== 'host') request.removeHeader(name);
+  }
+}
+
+/**
+ * Hides the headers of a request with credentials from `util.inspect` and JSON, so that no credential reaches a log: a request is
+ * printed as a part of its response, a socket or a stream, too.
+ */
+function concealHeaders(request: ClientRequest, { credentials }: UpstreamRequestContext): void {
+  if (credentials === undefined) return;
+  const show = (): string => `ClientRequest { ${request.method} ${request.protocol}//${request.host}${request.path} }`;
+  Object.defineProperty(request, inspect.custom, { value: show });
+  Object.defineProperty(request, 'toJSON', { value: show });
+}
+
+/** Node's agent decides whether the connection is kept; httpxy has put a `Connection: close` on a chunked request. */
+function setConnection(request: ClientRequest): void {
+  // RFC 9112 9.6: nothing more may be sent behind that.
+  if (request.hasHeader('transfer-encoding')) request.shouldKeepAlive = false;
+  else request.setHeader('connection', request.shouldKeepAlive ? 'keep-alive' : 'close');
+}
+
+/** What is read on its way, or is meant to arrive event by event, is asked for without a content coding. */
+function askForIdentity(request: ClientRequest, { req, wantsIdentity }: UpstreamRequestContext): void {
+  if (wantsIdentity || acceptsEventStream(req.headers.accept)) request.setHeader('accept-encoding', 'identity');
+}
