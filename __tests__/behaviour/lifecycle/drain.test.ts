@@ -399,29 +399,30 @@ describe('an exchange that waits while the proxy is drained', () => {
     expect(proxy.summaries).toMatchObject([{ outcome: 'drained', statusCode: 503 }]);
   });
 
-  it.each<[string, (late: () => void) => NonNullable<SseProxyOptions['on']>['proxyRes']]>([
+  it.each<[string, (drained: Promise<void>, late: () => void) => NonNullable<SseProxyOptions['on']>['proxyRes']]>([
     [
       'by hand',
-      (late) => (_proxyRes, _req, res) =>
-        void setTimeout(() => {
+      (drained, late) => (_proxyRes, _req, res) =>
+        void drained.then(() => {
           (res as ServerResponse).writeHead(200).end('late');
           late();
-        }, SHORT),
+        }),
     ],
     [
       'by responseInterceptor',
-      (late) =>
+      (drained, late) =>
         responseInterceptor(async () => {
-          await new Promise((resolve) => setTimeout(resolve, SHORT));
+          await drained;
           setImmediate(late);
           return 'late';
         }) as NonNullable<SseProxyOptions['on']>['proxyRes'],
     ],
   ])('is the answer where selfHandleResponse is not done, which may go on: %s', async (_name, create) => {
     const { promise: late, resolve } = signal();
+    const drained = signal();
     const handedOver = signal();
     const { url } = await upstream((_req, res) => res.end('whole'));
-    const listener = create(resolve);
+    const listener = create(drained.promise, resolve);
     const { port, proxy } = await proxyApp({
       target: url,
       selfHandleResponse: true,
@@ -437,6 +438,7 @@ describe('an exchange that waits while the proxy is drained', () => {
     await handedOver.promise;
     await turns();
     await proxy.drain({ grace: 0 });
+    drained.resolve();
     await late;
     await turns();
     expect(answersIn((await client.end()).text)).toMatchObject([
