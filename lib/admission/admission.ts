@@ -1,6 +1,5 @@
 import type { IncomingMessage } from 'node:http';
 import { SseProxyError } from '../errors.js';
-import type { DebugLog } from '../observe/debug-log.js';
 import { knownSize, type RequestBody } from '../request/request-body.js';
 import type { AllowedRoute, Config } from '../types/config.js';
 import type { ConcurrencyLimiter, Refusal } from './concurrency-limiter.js';
@@ -13,12 +12,19 @@ export interface Doorkeeper {
   isDraining(): boolean;
 }
 
+/** Who is told of the wait for a place. */
+export interface QueueObserver {
+  /** The exchange waits for its turn. */
+  queued(): void;
+  turnedAway(reason: Refusal): void;
+}
+
 /** The place of one exchange among those that run. */
 export class Admission {
   readonly #doorkeeper: Doorkeeper;
   readonly #allow: readonly AllowedRoute[] | undefined;
   readonly #maxBody: number;
-  readonly #diagnostics: DebugLog | undefined;
+  readonly #observer: QueueObserver;
   #hasPlace = false;
   #hasLeft = false;
   #stopWaiting: (() => void) | undefined;
@@ -26,12 +32,12 @@ export class Admission {
   constructor(
     doorkeeper: Doorkeeper,
     { allow, requestBody }: Pick<Config, 'allow' | 'requestBody'>,
-    diagnostics: DebugLog | undefined,
+    observer: QueueObserver,
   ) {
     this.#doorkeeper = doorkeeper;
     this.#allow = allow;
     this.#maxBody = requestBody;
-    this.#diagnostics = diagnostics;
+    this.#observer = observer;
   }
 
   /**
@@ -55,11 +61,11 @@ export class Admission {
   async #wait(limiter: ConcurrencyLimiter): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const refused = (refusal: Refusal): void => {
-        this.#diagnostics?.turnedAway(refusal);
+        this.#observer.turnedAway(refusal);
         reject(new SseProxyError('CONCURRENCY_LIMIT'));
       };
       this.#stopWaiting = limiter.enter(resolve, refused);
-      if (this.#stopWaiting !== undefined) this.#diagnostics?.waits();
+      if (this.#stopWaiting !== undefined) this.#observer.queued();
     });
     this.#hasPlace = true;
     // It has left while it was waiting.

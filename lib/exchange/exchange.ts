@@ -12,8 +12,7 @@ import type { CircuitBreaker } from '../failover/circuit-breaker.js';
 import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
 import { withhold } from '../headers/headers.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
-import { type DebugLog, diagnose } from '../observe/debug-log.js';
-import { Account } from '../observe/summary.js';
+import { ExchangeObservers } from '../observe/exchange-observers.js';
 import { shareBody } from '../request/body-readers.js';
 import { editRequest, readEditable } from '../request/provider-edit.js';
 import { type RequestBody, requestBody } from '../request/request-body.js';
@@ -63,9 +62,7 @@ export class ProxyExchange implements Exchange {
   readonly #url: string | undefined;
   /** Path and query, as the client has asked for them. */
   readonly #asked: string;
-  readonly #account = new Account();
-  /** `undefined` where nobody reads them. */
-  readonly #diagnostics: DebugLog | undefined;
+  readonly #observers: ExchangeObservers;
   readonly #deadlines: Deadlines;
   readonly #admission: Admission;
   readonly #failover: AttemptPlan;
@@ -99,22 +96,22 @@ export class ProxyExchange implements Exchange {
     this.res = res;
     this.#next = next;
     this.#client = createClientResponse(req, res);
-    this.#diagnostics = diagnose(req);
+    this.#observers = new ExchangeObservers(this);
     this.#deadlines = new Deadlines(services.config.timeouts, (phase) => this.#onTimeout(phase));
     this.#url = req.url;
     this.#asked = askedPath(req.url ?? '/');
     this.path = this.#asked;
     this.#body = requestBody(req);
-    this.#admission = new Admission(services, services.config, this.#diagnostics);
-    this.#failover = new AttemptPlan(services.config, services.circuits, this, this.#diagnostics);
+    this.#admission = new Admission(services, services.config, this.#observers);
+    this.#failover = new AttemptPlan(services.config, services.circuits, this, this.#observers);
   }
 
   get attempts(): readonly AttemptSummary[] {
-    return this.#account.attempts;
+    return this.#observers.summary.attempts;
   }
 
   get target(): string | undefined {
-    return this.#account.target;
+    return this.#observers.summary.target;
   }
 
   get locals(): Record<string, unknown> {
@@ -127,9 +124,10 @@ export class ProxyExchange implements Exchange {
     const { timeout } = this.#config.hpm;
     if (!this.#send(this.#failover.route)) {
       this.req.url = this.#url;
-      this.#diagnostics?.leftToApp();
+      this.#observers.leftToApp();
       return false;
     }
+    this.#observers.started();
     this.#onEnd = onEnd;
     if (this.req.readableEncoding) shareBody(this.req, (cause) => this.#onReaderFailure(cause));
     this.#deadlines.begin();
@@ -172,10 +170,7 @@ export class ProxyExchange implements Exchange {
       prepare: (attempt, path) => this.#prepare(attempt, path),
       waiting: (hook) => this.#onWaiting(hook),
       limitSilence: (timeout) => this.#client.limitSilence(timeout),
-      sending: (target) => {
-        this.#account.sending(target);
-        this.#diagnostics?.sending(this, route.provider?.name, this.#attempt?.secrets);
-      },
+      sending: (target) => this.#observers.attempt(target, this.#attempt),
       connecting: () => deadlines.enter('connect'),
       connected: () => deadlines.enter('headers'),
       taken: () => deadlines.enter('headers'),
@@ -183,7 +178,7 @@ export class ProxyExchange implements Exchange {
       handedOver: () => {
         deadlines.stop();
         this.#forgetBody();
-        this.#diagnostics?.handedOver();
+        this.#observers.handedOver();
       },
       information: (info) => this.#onInformation(info),
       head: (response, source) => this.#onHead(response, source),
@@ -249,7 +244,7 @@ export class ProxyExchange implements Exchange {
 
   #onHead(response: UpstreamResponse, source: IncomingMessage): void {
     const attempt = this.#attempt as Attempt;
-    this.#account.headers(response.statusCode);
+    this.#observers.head(response.statusCode, source);
     try {
       const answer = this.#createAnswer(attempt, response, source);
       const { statusCode, headers } = answer;
@@ -316,7 +311,7 @@ export class ProxyExchange implements Exchange {
     const context = {
       config: this.#config,
       exchange: this,
-      account: this.#account,
+      observers: this.#observers,
       client: this.#client,
       deadlines: this.#deadlines,
       provider: attempt.route.provider,
@@ -330,7 +325,7 @@ export class ProxyExchange implements Exchange {
       nameOf: (key) => response.nameOf(key),
       source,
     });
-    this.#diagnostics?.head(answer);
+    this.#observers.planned(answer);
     return answer;
   }
 
@@ -350,7 +345,7 @@ export class ProxyExchange implements Exchange {
   #onGateFailure({ statusCode, event }: GateFailure): void {
     const error = new SseProxyError('UPSTREAM_ERROR_EVENT', { statusCode });
     const { secrets } = this.#attempt as Attempt;
-    this.#account.attemptFailed(error.code);
+    this.#observers.attemptFailed(error.code);
     if (this.#tryNext({ statusCode, reached: true })) return;
     this.#failure = error;
     this.#deadlines.stop();
@@ -390,7 +385,7 @@ export class ProxyExchange implements Exchange {
 
   #onFailure(error: SseProxyError, notify?: Notify): void {
     if (this.#failure !== undefined || this.#isReported) return;
-    this.#account.attemptFailed(error.code);
+    this.#observers.attemptFailed(error.code);
     if (this.#isClosed) {
       this.#end();
       return;
@@ -427,7 +422,7 @@ export class ProxyExchange implements Exchange {
     // RFC 9112 9.3.1: the upstream had closed an idle connection just when the request was sent on it.
     const stale = error.code === 'UPSTREAM_CLOSED' ? attempt?.bodyForFreshConnection() : undefined;
     if (attempt !== undefined && stale !== undefined && !this.#client.gone) {
-      this.#diagnostics?.sendsAgainOnFreshConnection(error);
+      this.#observers.retry({ error }, 'fresh-connection', 0);
       this.#sendAgain(stale, attempt.route, true);
       return true;
     }
@@ -441,14 +436,13 @@ export class ProxyExchange implements Exchange {
     const attempt = this.#attempt;
     if (attempt === undefined || this.#client.gone || !this.#failover.isPossible) return false;
     if (!attempt.isReplayable) {
-      if (this.#failover.isFailure(failed)) this.#diagnostics?.cannotSendAgain(failed);
+      if (this.#failover.isFailure(failed)) this.#observers.cannotRetry(failed);
       return false;
     }
     const next = this.#failover.next(failed);
     const body = next === undefined ? undefined : attempt.replay();
     if (next === undefined || body === undefined) return false;
-    if (next.route === attempt.route) this.#diagnostics?.sendsAgain(failed, next.delay);
-    else this.#diagnostics?.fallsBack(failed);
+    this.#observers.retry(failed, next.route === attempt.route ? 'retry' : 'fallback', next.delay);
     if (next.delay > 0) {
       this.#stopAttempt(body);
       this.#retryTimer = setTimeout(() => this.#send(next.route), next.delay);
@@ -554,7 +548,7 @@ export class ProxyExchange implements Exchange {
   #onClosed(): void {
     this.#isClosed = true;
     const continues = this.#mayContinue();
-    if (!this.#client.finished && this.#failure === undefined) this.#diagnostics?.clientLeft(continues);
+    if (!this.#client.finished && this.#failure === undefined) this.#observers.clientLeft(continues);
     if (continues) this.#continueWith(this.#answer);
     else this.#end();
   }
@@ -588,7 +582,7 @@ export class ProxyExchange implements Exchange {
     this.#isReported = true;
     // There is nobody left to be answered.
     this.#stopWaiting?.();
-    this.#account.ended();
+    this.#observers.summary.stopClock();
     this.#noteReach();
     this.#deadlines.stop();
     clearTimeout(this.#retryTimer);
@@ -611,13 +605,14 @@ export class ProxyExchange implements Exchange {
     const { onUsage, onFinish, logError } = this.#config;
     const error = this.#failure;
     if (onUsage !== undefined && this.#reachedUpstream) {
-      void runHook('onUsage', () => onUsage(this.#account.usage(), this), logError);
+      void runHook('onUsage', () => onUsage(this.#observers.summary.usage(), this), logError);
     }
     const outcome = error === undefined ? (finished ? 'completed' : 'client-closed') : outcomeOf(error);
     const { statusCode } = this.#client;
-    this.#diagnostics?.ended({ outcome, statusCode, bytes: this.#account.bytes, error });
+    const { summary } = this.#observers;
+    this.#observers.ended(outcome, statusCode, error);
     if (onFinish !== undefined) {
-      void runHook('onFinish', () => onFinish(this.#account.summary({ outcome, statusCode, error }), this), logError);
+      void runHook('onFinish', () => onFinish(summary.report(outcome, statusCode, error), this), logError);
     }
     this.#onEnd?.();
   }

@@ -12,8 +12,7 @@ import { replaceMethod } from '../fast-path/replace-method.js';
 import { applyResponsePasses, isReadable, offersWebSocket } from '../headers/headers.js';
 import { applyUpgradePasses } from '../headers/request-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
-import { type DebugLog, diagnose } from '../observe/debug-log.js';
-import { Account } from '../observe/summary.js';
+import { ExchangeObservers } from '../observe/exchange-observers.js';
 import type { Config, Phase } from '../types/config.js';
 import type { AttemptSummary, Exchange, HeaderFields, ResponseHead } from '../types/types.js';
 import { originOf } from '../upstream/attempt.js';
@@ -46,8 +45,7 @@ export class UpgradeExchange implements Exchange, Handshake {
   readonly #services: Services;
   readonly #config: Config;
   readonly #response: UpgradeResponse;
-  readonly #account = new Account();
-  readonly #diagnostics: DebugLog | undefined;
+  readonly #observers: ExchangeObservers;
   readonly #deadlines: Deadlines;
   readonly #admission: Admission;
   #locals: Record<string, unknown> | undefined;
@@ -81,11 +79,11 @@ export class UpgradeExchange implements Exchange, Handshake {
     this.head = head;
     this.path = req.url ?? '/';
     this.#response = new UpgradeResponse(req, socket);
-    this.#diagnostics = diagnose(req);
+    this.#observers = new ExchangeObservers(this);
     this.#deadlines = new Deadlines(config.timeouts, (phase) => this.#onTimeout(phase));
     // A handshake has no body.
     const { allow } = config;
-    this.#admission = new Admission(services, { allow, requestBody: Number.POSITIVE_INFINITY }, this.#diagnostics);
+    this.#admission = new Admission(services, { allow, requestBody: Number.POSITIVE_INFINITY }, this.#observers);
     this.#keep(head);
   }
 
@@ -107,11 +105,11 @@ export class UpgradeExchange implements Exchange, Handshake {
   }
 
   get attempts(): readonly AttemptSummary[] {
-    return this.#account.attempts;
+    return this.#observers.summary.attempts;
   }
 
   get target(): string | undefined {
-    return this.#account.target;
+    return this.#observers.summary.target;
   }
 
   get locals(): Record<string, unknown> {
@@ -122,6 +120,7 @@ export class UpgradeExchange implements Exchange, Handshake {
   start(onEnd: () => void): void {
     const { socket } = this;
     this.#onEnd = onEnd;
+    this.#observers.started();
     this.#deadlines.begin();
     // For good: what a listener of the user's writes too late must not end the process.
     socket.on('error', () => {});
@@ -196,8 +195,7 @@ export class UpgradeExchange implements Exchange, Handshake {
     // httpxy would leave the client without an answer.
     this.#upgradeTimeout = options.upgradeTimeout;
     options.upgradeTimeout = 0;
-    this.#account.sending(originOf(options.target));
-    this.#diagnostics?.sending(this, undefined, undefined);
+    this.#observers.attempt(originOf(options.target));
   }
 
   /** httpxy's `proxyReqWs`: the upstream request is made, and nothing of it was sent yet. */
@@ -255,7 +253,7 @@ export class UpgradeExchange implements Exchange, Handshake {
     }
     this.#deadlines.enter('idle');
     response.on('data', (bytes: Buffer) => {
-      this.#account.bytes += bytes.length;
+      this.#observers.summary.bytes += bytes.length;
       this.#deadlines.enter('idle');
     });
     response.once('close', () => {
@@ -283,7 +281,7 @@ export class UpgradeExchange implements Exchange, Handshake {
       if (head.statusCode !== 101) throw new RangeError('`rewriteHeaders` cannot change the status of a 101');
       const { 'content-length': _length, ...headers } = head.headers;
       this.#response.switchProtocols({ ...head, headers: { ...headers, connection: 'Upgrade', upgrade: 'websocket' } });
-      this.#diagnostics?.switched();
+      this.#observers.switched();
     } catch (cause) {
       this.fail(responseHookFailed(cause));
     }
@@ -292,7 +290,7 @@ export class UpgradeExchange implements Exchange, Handshake {
   #answered(response: IncomingMessage): void {
     clearTimeout(this.#timer);
     this.#deadlines.leave();
-    this.#account.headers(response.statusCode ?? 0);
+    this.#observers.head(response.statusCode ?? 0, response);
   }
 
   /** The head that the client is to get in the place of the upstream's. Throws what a hook throws. */
@@ -325,7 +323,7 @@ export class UpgradeExchange implements Exchange, Handshake {
     for (const bytes of this.#early.splice(0)) upstream.write(bytes);
     if (this.#config.onFinish !== undefined) {
       upstream.on('data', (bytes: Buffer) => {
-        this.#account.bytes += bytes.length;
+        this.#observers.summary.bytes += bytes.length;
       });
     }
     upstream.pipe(socket);
@@ -380,7 +378,7 @@ export class UpgradeExchange implements Exchange, Handshake {
         ? toSseProxyError(cause, headersSent)
         : new SseProxyError(this.#timeoutCode, { cause });
     this.#failure = error;
-    this.#account.attemptFailed(error.code);
+    this.#observers.attemptFailed(error.code);
     this.#stopUpstream();
     if (!this.#hasTurn) this.#end();
     // Who was not let in is nobody's failure.
@@ -452,7 +450,7 @@ export class UpgradeExchange implements Exchange, Handshake {
     if (this.#isOver) return;
     this.#isOver = true;
     const { socket } = this;
-    this.#account.ended();
+    this.#observers.summary.stopClock();
     clearTimeout(this.#drainTimer);
     // Before it is destroyed.
     const outcome = this.#outcome();
@@ -481,9 +479,9 @@ export class UpgradeExchange implements Exchange, Handshake {
     const { onFinish, logError } = this.#config;
     const { statusCode } = this.#response;
     const error = this.#failure;
-    this.#diagnostics?.ended({ outcome, statusCode, bytes: this.#account.bytes, error });
+    this.#observers.ended(outcome, statusCode, error);
     if (onFinish === undefined) return;
-    const summary = this.#account.summary({ outcome, statusCode, error });
+    const summary = this.#observers.summary.report(outcome, statusCode, error);
     void runHook('onFinish', () => onFinish(summary, this), logError);
   }
 }

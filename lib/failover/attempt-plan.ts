@@ -1,6 +1,5 @@
 import { memberOf } from '../credentials/secrets.js';
 import type { SseProxyError } from '../errors.js';
-import type { DebugLog } from '../observe/debug-log.js';
 import type { Config, Route } from '../types/config.js';
 import type { Exchange, Fallback, HeaderFields } from '../types/types.js';
 import { tryHook } from '../util/hooks.js';
@@ -26,12 +25,18 @@ export interface NextAttempt {
   delay: number;
 }
 
+/** Who is told of targets that are not tried. */
+export interface RouteObserver {
+  /** The circuit of the target is open. */
+  skipped(target: Route['target']): void;
+}
+
 /** Where the attempts of one exchange go, one after the other. */
 export class AttemptPlan {
   readonly #config: Config;
   readonly #circuits: ReadonlyMap<Route, CircuitBreaker>;
   readonly #exchange: Exchange;
-  readonly #diagnostics: DebugLog | undefined;
+  readonly #observer: RouteObserver | undefined;
   readonly #own: Route;
   /** Those that were not tried yet. */
   readonly #routes: Route[];
@@ -43,12 +48,12 @@ export class AttemptPlan {
     config: Config,
     circuits: ReadonlyMap<Route, CircuitBreaker>,
     exchange: Exchange,
-    diagnostics?: DebugLog | undefined,
+    observer?: RouteObserver,
   ) {
     this.#config = config;
     this.#circuits = circuits;
     this.#exchange = exchange;
-    this.#diagnostics = diagnostics;
+    this.#observer = observer;
     this.#routes = [...config.routes];
     this.#own = config.routes[0] as Route;
     // Where no target is worth it, the proxy's own is tried all the same.
@@ -108,7 +113,7 @@ export class AttemptPlan {
   #nextAdmitted(): Route | undefined {
     for (let route = this.#routes.shift(); route !== undefined; route = this.#routes.shift()) {
       if (this.#circuits.get(route)?.admits() ?? true) return route;
-      this.#diagnostics?.skips(route);
+      this.#observer?.skipped(route.target);
     }
     return undefined;
   }

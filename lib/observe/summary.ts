@@ -1,9 +1,10 @@
 import type { Outcome, SseProxyError, SseProxyErrorCode } from '../errors.js';
 import type { AttemptSummary, Reading, StreamSummary, Usage } from '../types/types.js';
 import { isObject } from '../util/checks.js';
+import type { Observer } from './observer.js';
 
-/** What is known of one exchange, as it goes. */
-export class Account {
+/** What is known of one exchange, as it goes. The observer that every exchange has. */
+export class Summary implements Observer {
   readonly attempts: AttemptSummary[] = [];
   bytes = 0;
   /** Counted only where events are read. */
@@ -21,19 +22,16 @@ export class Account {
     return this.attempts.at(-1)?.target;
   }
 
-  /** A request is about to be sent upstream. */
-  sending(target: string): void {
+  attempt(target: string): void {
     this.attempts.push({ target });
     this.#sentAt = this.#elapsed();
   }
 
-  /** It was answered with this status. */
-  headers(statusCode: number): void {
+  head(statusCode: number): void {
     this.#headersAt = this.#elapsed();
     this.#attempted({ statusCode }, this.#headersAt);
   }
 
-  /** It failed. */
   attemptFailed(error: SseProxyErrorCode): void {
     this.#attempted({ error }, this.#elapsed());
   }
@@ -49,12 +47,16 @@ export class Account {
     this.#firstByteAt = this.#elapsed();
   }
 
-  firstToken(): void {
+  /** `true` where it is the first time that it is told. */
+  firstToken(): boolean {
+    if (this.#firstTokenAt !== undefined) return false;
     // Events are read a moment after they have passed, the last ones after the end.
-    this.#firstTokenAt ??= this.#endedAt ?? this.#elapsed();
+    this.#firstTokenAt = this.#endedAt ?? this.#elapsed();
+    return true;
   }
 
-  ended(): void {
+  /** The exchange is over. What is left of its response to be read takes none of its time. */
+  stopClock(): void {
     this.#endedAt = this.#elapsed();
   }
 
@@ -71,8 +73,7 @@ export class Account {
     };
   }
 
-  summary(end: { outcome: Outcome; statusCode: number | undefined; error: SseProxyError | undefined }): StreamSummary {
-    const { outcome, statusCode, error } = end;
+  report(outcome: Outcome, statusCode: number | undefined, error: SseProxyError | undefined): StreamSummary {
     const { model, finishReason } = this.reading ?? {};
     return {
       outcome,

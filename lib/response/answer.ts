@@ -10,7 +10,7 @@ import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
 import { applyResponsePasses, first, mayHaveContent } from '../headers/headers.js';
 import { isEventStreamType, isJsonType } from '../headers/media-type.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
-import type { Account } from '../observe/summary.js';
+import type { ExchangeObservers } from '../observe/exchange-observers.js';
 import { readAlone } from '../request/body-readers.js';
 import type { Config } from '../types/config.js';
 import type { Exchange, Provider, RequestEdit, ResponseHead } from '../types/types.js';
@@ -23,7 +23,7 @@ import { type BodyDeadlines, Relay } from './relay.js';
 export interface AnswerContext {
   config: Config;
   exchange: Exchange;
-  account: Account;
+  observers: ExchangeObservers;
   client: ClientResponse;
   deadlines: BodyDeadlines;
   provider: Provider | undefined;
@@ -182,11 +182,11 @@ export class Answer {
   }
 
   #createEvents(): Pipeline | undefined {
-    const { config, exchange, account, client, edit, provider, secrets } = this.#context;
+    const { config, exchange, observers, client, edit, provider, secrets } = this.#context;
     const plan = this.plan;
     if (plan === undefined) return undefined;
     const ownConfig = secrets === undefined ? config : { ...config, logError: masked(config.logError, secrets) };
-    return new Pipeline(plan, ownConfig, provider, exchange, account, client, edit);
+    return new Pipeline(plan, ownConfig, provider, exchange, observers, client, edit);
   }
 
   #createMaskers(): Transform[] {
@@ -198,10 +198,10 @@ export class Answer {
 
   /** Lets the body flow. */
   relay(): void {
-    const { account, client, deadlines, ended, failed } = this.#context;
+    const { observers, client, deadlines, ended, failed } = this.#context;
     this.#maskers = this.#createMaskers();
     const stages = [...this.#maskers, ...(this.#events?.stages ?? [])];
-    this.#relay = new Relay(this.#source, stages, client, account, deadlines, {
+    this.#relay = new Relay(this.#source, stages, client, observers, deadlines, {
       ended,
       failed: (stage, cause) => failed(this.#events?.failureOf(stage, cause) ?? cause),
     });

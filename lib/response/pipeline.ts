@@ -8,7 +8,7 @@ import { EventTransformer } from '../events/event-transformer.js';
 import { Heartbeat } from '../events/heartbeat.js';
 import type { EventFormat, ParsedEvent } from '../formats/format.js';
 import { createDecoder, isDecodable } from '../headers/content-coding.js';
-import type { Account } from '../observe/summary.js';
+import type { ExchangeObservers } from '../observe/exchange-observers.js';
 import type { Config } from '../types/config.js';
 import type { EventFields, Exchange, Provider, Reading, RequestEdit, TransformResult } from '../types/types.js';
 import { isObject } from '../util/checks.js';
@@ -35,7 +35,7 @@ export class Pipeline {
   readonly #config: Config;
   readonly #provider: Provider | undefined;
   readonly #exchange: Exchange;
-  readonly #account: Account;
+  readonly #observers: ExchangeObservers;
   readonly #client: ClientResponse;
   readonly #transformer: EventTransformer | undefined;
   readonly #tap: EventTap | undefined;
@@ -53,7 +53,7 @@ export class Pipeline {
     config: Config,
     provider: Provider | undefined,
     exchange: Exchange,
-    account: Account,
+    observers: ExchangeObservers,
     client: ClientResponse,
     edit: RequestEdit | undefined,
   ) {
@@ -65,10 +65,11 @@ export class Pipeline {
     this.#config = config;
     this.#provider = provider;
     this.#exchange = exchange;
-    this.#account = account;
+    this.#observers = observers;
     this.#client = client;
-    if (plan.reads) account.reading = newReading();
-    if (plan.eventStream && (plan.reads || plan.observes || plan.transforms)) account.events = 0;
+    const { summary } = observers;
+    if (plan.reads) summary.reading = newReading();
+    if (plan.eventStream && (plan.reads || plan.observes || plan.transforms)) summary.events = 0;
     if (plan.transforms) this.#transformer = this.#createTransformer(edit);
     else if (plan.reads || plan.observes) this.#tap = this.#createTap();
     if (plan.beats || plan.reportsErrors || plan.reconnects) this.#boundary = new EventBoundary(plan.format);
@@ -130,7 +131,7 @@ export class Pipeline {
 
   /** An answer that was there to its end is not to be called failed. Where nobody reads it, the last chunk tells. */
   #hasEnded(): boolean {
-    const { reading } = this.#account;
+    const { reading } = this.#observers.summary;
     if (reading !== undefined) return reading.ended;
     const { eventSize } = this.#config;
     const last = newReading();
@@ -168,7 +169,7 @@ export class Pipeline {
 
   #beat(bytes: Buffer, relay: Relay): void {
     if (this.#boundary?.isReached !== true || !this.#client.isIdle) return;
-    if (this.#account.bytes === 0) relay.skipByteOrderMark();
+    if (this.#observers.summary.bytes === 0) relay.skipByteOrderMark();
     this.#insert(bytes);
   }
 
@@ -176,7 +177,7 @@ export class Pipeline {
   #insert(bytes: Buffer): void {
     // A hook may have promised a length, which has no room for it.
     if (this.#client.isLengthDelimited || !this.#client.takesBody) return;
-    this.#account.bytes += bytes.length;
+    this.#observers.summary.bytes += bytes.length;
     this.#client.write([bytes], bytes.length);
   }
 
@@ -217,15 +218,16 @@ export class Pipeline {
   }
 
   #count(): void {
-    if (this.#plan.eventStream) this.#account.events = (this.#account.events ?? 0) + 1;
+    const { summary } = this.#observers;
+    if (this.#plan.eventStream) summary.events = (summary.events ?? 0) + 1;
   }
 
   /** Has the provider take from an event what it tells. */
   #read(event: ParsedEvent): void {
-    const { reading } = this.#account;
+    const { reading } = this.#observers.summary;
     if (reading === undefined) return;
     this.#readInto(reading, event);
-    if (reading.hasContent) this.#account.firstToken();
+    if (reading.hasContent) this.#observers.firstToken();
   }
 
   #readInto(reading: Reading, event: ParsedEvent): void {

@@ -5,7 +5,7 @@ import { takePieces } from '../fast-path/body-push.js';
 import { takeChunks } from '../fast-path/chunk-passthrough.js';
 import { forEachChunk } from '../fast-path/chunk-scanner.js';
 import { BYTE_ORDER_MARK } from '../formats/format.js';
-import type { Account } from '../observe/summary.js';
+import type { ExchangeObservers } from '../observe/exchange-observers.js';
 import { readAsBytes, readBytes } from '../request/body-readers.js';
 import { type Coalesced, WriteCoalescer } from './write-coalescer.js';
 
@@ -36,10 +36,10 @@ export class Relay {
   readonly #stages: readonly Transform[];
   readonly #client: ClientResponse;
   readonly #handlers: RelayHandlers;
-  readonly #account: Account;
+  readonly #observers: ExchangeObservers;
   readonly #deadlines: BodyDeadlines;
   readonly #coalescer = new WriteCoalescer((coalesced) => this.#send(coalesced));
-  readonly #observers: ((chunk: Buffer) => void)[] = [];
+  readonly #listeners: ((chunk: Buffer) => void)[] = [];
   #hasBegun = false;
   /** A byte order mark is to be left out, if there is one. */
   #skipsMark = false;
@@ -53,14 +53,14 @@ export class Relay {
     source: IncomingMessage,
     stages: readonly Transform[],
     client: ClientResponse,
-    account: Account,
+    observers: ExchangeObservers,
     deadlines: BodyDeadlines,
     handlers: RelayHandlers,
   ) {
     this.#source = source;
     this.#stages = stages;
     this.#client = client;
-    this.#account = account;
+    this.#observers = observers;
     this.#deadlines = deadlines;
     this.#handlers = handlers;
     const onData = this.#onData.bind(this);
@@ -85,7 +85,7 @@ export class Relay {
 
   /** The callback is told of each chunk before it is sent, which is at the end of the same tick. */
   observe(callback: (chunk: Buffer) => void): void {
-    this.#observers.push(callback);
+    this.#listeners.push(callback);
   }
 
   get #wantsChunks(): boolean {
@@ -94,18 +94,18 @@ export class Relay {
 
   #onChunks(chunks: Buffer, size: number): void {
     this.#begin();
-    if (this.#observers.length > 0) forEachChunk(chunks, (bytes) => this.#tell(bytes));
+    if (this.#listeners.length > 0) forEachChunk(chunks, (bytes) => this.#tell(bytes));
     this.#coalescer.pushChunks(chunks, size);
   }
 
   #begin(): void {
     if (this.#hasBegun) return;
     this.#hasBegun = true;
-    this.#account.firstByte();
+    this.#observers.firstByte();
   }
 
   #tell(chunk: Buffer): void {
-    for (const observe of this.#observers) observe(chunk);
+    for (const observe of this.#listeners) observe(chunk);
   }
 
   #onData(chunk: Buffer): void {
@@ -117,7 +117,7 @@ export class Relay {
   }
 
   #send({ size, chunks, pieces, piecesSize }: Coalesced): void {
-    this.#account.bytes += size;
+    this.#observers.summary.bytes += size;
     const isLast = this.#stages.length === 0 && this.#source.complete;
     if (this.#client.write(pieces, piecesSize, isLast, chunks)) {
       if (!isLast) this.#deadlines.enter('idle');

@@ -1,14 +1,14 @@
-import type { IncomingMessage } from 'node:http';
 import { describe, expect, it } from '@jest/globals';
 import { Secrets } from '../../../lib/credentials/secrets.js';
 import { SseProxyError, type SseProxyErrorCode } from '../../../lib/errors.js';
 import { AttemptPlan } from '../../../lib/failover/attempt-plan.js';
 import { CircuitBreaker } from '../../../lib/failover/circuit-breaker.js';
-import { DebugLog, diagnose, type UpstreamHead } from '../../../lib/observe/debug-log.js';
+import { DebugLog, debugLog } from '../../../lib/observe/debug-log.js';
+import type { PlannedResponse } from '../../../lib/observe/observer.js';
 import { resolveOptions } from '../../../lib/options/resolve.js';
 import { openai } from '../../../lib/providers/index.js';
 import { planBody } from '../../../lib/response/body-plan.js';
-import type { SseProxyOptions } from '../../../lib/types/types.js';
+import type { Exchange, SseProxyOptions } from '../../../lib/types/types.js';
 import { exchangeFor } from '../../support/dialects.js';
 import { closeAndWatchEachTest } from '../../support/watch.js';
 
@@ -22,26 +22,27 @@ function notes(url = '/v1/chat?key=secret', method = 'POST') {
   const lines: string[] = [];
   const exchange = exchangeFor(url);
   Object.assign(exchange.req, { url, method });
-  const diagnostics = new DebugLog(7, exchange.req, (line) => lines.push(line));
+  const diagnostics = new DebugLog(7, exchange, (line) => lines.push(line));
   return { exchange, diagnostics, news: () => lines.splice(0).map((line) => line.replace(/^#7 \+\d+ ms /, '')) };
 }
 
 describe('without NODE_DEBUG', () => {
-  it('there are none, and the request is not looked at', () => {
-    const req = new Proxy({} as IncomingMessage, {
+  it('there are none, and the exchange is not looked at', () => {
+    const exchange = new Proxy({} as Exchange, {
       get() {
         throw new Error('was looked at');
       },
     });
-    expect(diagnose(req)).toBeUndefined();
+    expect(debugLog(exchange)).toBeUndefined();
   });
 });
 
 describe('a line', () => {
   it('has the number of the exchange, the milliseconds since it came in, and method and path', () => {
     const lines: string[] = [];
-    const { req } = exchangeFor('/');
-    new DebugLog(12, Object.assign(req, { url: '/v1', method: 'GET' }), (line) => lines.push(line));
+    const exchange = exchangeFor('/');
+    Object.assign(exchange.req, { url: '/v1', method: 'GET' });
+    new DebugLog(12, exchange, (line) => lines.push(line));
     expect(lines).toEqual([expect.stringMatching(/^#12 \+\d+ ms GET \/v1$/)]);
   });
 
@@ -55,9 +56,14 @@ describe('a line', () => {
 describe('an attempt', () => {
   const sending = (path: string, target: string, provider?: string, method = 'POST'): string | undefined => {
     const { exchange, diagnostics, news } = notes('/', method);
-    const told = { ...exchange, path, target, attempts: [{ target: 'http://other' }, { target }] };
+    Object.assign(exchange, { path, target, attempts: [{ target: 'http://other' }, { target }] });
     news();
-    diagnostics.sending(told, provider, new Secrets({ authorization: `Bearer ${KEY}` }));
+    diagnostics.attempt(target, {
+      route: {
+        provider: provider === undefined ? undefined : Object.assign(openai({ apiKey: KEY }), { name: provider }),
+      },
+      secrets: new Secrets({ authorization: `Bearer ${KEY}` }),
+    });
     return news()[0];
   };
 
@@ -81,7 +87,7 @@ describe('a head', () => {
   const SSE = 'text/event-stream; charset=utf-8';
 
   function headLine(
-    headers: UpstreamHead['headers'],
+    headers: PlannedResponse['headers'],
     options: Partial<SseProxyOptions> = {},
     {
       statusCode = 200,
@@ -97,7 +103,7 @@ describe('a head', () => {
     const kind = { eventStream, hasExtras: false, hasProvider: config.provider !== undefined };
     const plan = hasBody ? planBody(config, exchange.req, { statusCode, statusMessage: '', headers }, kind) : undefined;
     news();
-    diagnostics.head({ statusCode, headers, isGated, eventStream, plan });
+    diagnostics.planned({ statusCode, headers, isGated, eventStream, plan });
     return news()[0];
   }
 
@@ -106,7 +112,7 @@ describe('a head', () => {
   const transformEvent = (): null => null;
   const onEvent = (): void => {};
 
-  it.each<[string, UpstreamHead['headers'], Partial<SseProxyOptions>]>([
+  it.each<[string, PlannedResponse['headers'], Partial<SseProxyOptions>]>([
     ['head: 200, text/event-stream, event stream', { 'content-type': SSE }, {}],
     ['head: 200, application/json', { 'content-type': 'application/json; secret=1' }, {}],
     ['head: 200, application/json', { 'content-type': 'application/json' }, { onEvent, transformEvent }],
@@ -180,7 +186,7 @@ describe('a failure', () => {
   const failing = (code: SseProxyErrorCode, cause?: unknown): string | undefined => {
     const { diagnostics, news } = notes();
     news();
-    diagnostics.fallsBack({ error: new SseProxyError(code, { cause }) });
+    diagnostics.retry({ error: new SseProxyError(code, { cause }) }, 'fallback', 0);
     return news()[0];
   };
 
@@ -205,10 +211,10 @@ describe('a failure', () => {
   it('has what comes of it', () => {
     const { diagnostics, news } = notes();
     news();
-    diagnostics.sendsAgain({ statusCode: 503 }, 412.3);
-    diagnostics.fallsBack({ statusCode: 529 });
-    diagnostics.cannotSendAgain({ statusCode: 429 });
-    diagnostics.sendsAgainOnFreshConnection(new SseProxyError('UPSTREAM_CLOSED'));
+    diagnostics.retry({ statusCode: 503 }, 'retry', 412.3);
+    diagnostics.retry({ statusCode: 529 }, 'fallback', 0);
+    diagnostics.cannotRetry({ statusCode: 429 });
+    diagnostics.retry({ error: new SseProxyError('UPSTREAM_CLOSED') }, 'fresh-connection', 0);
     expect(news()).toEqual([
       'failed: status 503; again in 412 ms',
       'failed: status 529; falls back',
@@ -229,7 +235,7 @@ describe('a target that is skipped', () => {
   ])('is named without credentials: %p', (target, expected) => {
     const { diagnostics, news } = notes();
     news();
-    diagnostics.skips({ target });
+    diagnostics.skipped(target);
     expect(news()).toEqual([`skips ${expected}: its circuit is open`]);
   });
 
@@ -255,9 +261,10 @@ describe('an end', () => {
     const { diagnostics, news } = notes();
     news();
     const error = new SseProxyError('UPSTREAM_TRUNCATED', { cause: { code: 'ECONNRESET' } });
-    diagnostics.ended({ outcome: 'completed', statusCode: 200, bytes: 17_306 });
-    diagnostics.ended({ outcome: 'client-closed', bytes: 0 });
-    diagnostics.ended({ outcome: 'upstream-truncated', statusCode: 200, bytes: 9, error });
+    const rest = { attempts: [], timings: { total: 0 } };
+    diagnostics.ended({ outcome: 'completed', statusCode: 200, bytes: 17_306, ...rest });
+    diagnostics.ended({ outcome: 'client-closed', bytes: 0, ...rest });
+    diagnostics.ended({ outcome: 'upstream-truncated', statusCode: 200, bytes: 9, error, ...rest });
     expect(news()).toEqual([
       'ended: completed, 200, 17306 bytes',
       'ended: client-closed, no status, 0 bytes',

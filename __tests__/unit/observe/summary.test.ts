@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { SseProxyError } from '../../../lib/errors.js';
-import { Account } from '../../../lib/observe/summary.js';
+import { Summary } from '../../../lib/observe/summary.js';
 import type { Reading } from '../../../lib/types/types.js';
 
 beforeEach(() => {
@@ -13,8 +13,6 @@ afterEach(() => {
 function reading(rest: Partial<Reading> = {}): Reading {
   return { usage: {}, reported: {}, usageComplete: false, hasContent: false, ended: false, ...rest };
 }
-
-const completed = { outcome: 'completed', statusCode: 200, error: undefined } as const;
 
 describe('the usage', () => {
   it.each<[string, Partial<Reading> | undefined, object]>([
@@ -42,38 +40,38 @@ describe('the usage', () => {
       { cachedInputTokens: 1, cacheCreationInputTokens: 2, reasoningTokens: 3, complete: false },
     ],
   ])('%s', (_what, given, expected) => {
-    const account = new Account();
-    if (given !== undefined) account.reading = reading(given);
+    const summary = new Summary();
+    if (given !== undefined) summary.reading = reading(given);
     // Not `toEqual`: what was not reported is absent, not undefined.
-    expect(account.usage()).toStrictEqual(expected);
+    expect(summary.usage()).toStrictEqual(expected);
   });
 });
 
 describe('the summary', () => {
   it('has nothing that is not known', () => {
-    const summary = new Account().summary({ outcome: 'client-closed', statusCode: undefined, error: undefined });
-    expect(summary).toStrictEqual({ outcome: 'client-closed', attempts: [], bytes: 0, timings: { total: 0 } });
+    const report = new Summary().report('client-closed', undefined, undefined);
+    expect(report).toStrictEqual({ outcome: 'client-closed', attempts: [], bytes: 0, timings: { total: 0 } });
   });
 
   it('has all that is', () => {
-    const account = new Account();
+    const summary = new Summary();
     const error = new SseProxyError('UPSTREAM_TRUNCATED');
-    account.sending('https://down.example');
-    account.attemptFailed('UPSTREAM_UNREACHABLE');
-    account.sending('https://api.example');
-    account.bytes = 100;
-    account.events = 0;
-    account.reading = reading({ usage: { inputTokens: 1 }, model: 'm', finishReason: 'stop' });
+    summary.attempt('https://down.example');
+    summary.attemptFailed('UPSTREAM_UNREACHABLE');
+    summary.attempt('https://api.example');
+    summary.bytes = 100;
+    summary.events = 0;
+    summary.reading = reading({ usage: { inputTokens: 1 }, model: 'm', finishReason: 'stop' });
     jest.advanceTimersByTime(10);
-    account.headers(200);
+    summary.head(200);
     jest.advanceTimersByTime(10);
-    account.firstByte();
+    summary.firstByte();
     jest.advanceTimersByTime(10);
-    account.firstToken();
+    summary.firstToken();
     jest.advanceTimersByTime(10);
-    account.ended();
+    summary.stopClock();
     jest.advanceTimersByTime(10);
-    expect(account.summary({ outcome: 'upstream-truncated', statusCode: 200, error })).toStrictEqual({
+    expect(summary.report('upstream-truncated', 200, error)).toStrictEqual({
       outcome: 'upstream-truncated',
       statusCode: 200,
       attempts: [
@@ -92,20 +90,20 @@ describe('the summary', () => {
   });
 
   it('has the time of the first token, not of a later one', () => {
-    const account = new Account();
+    const summary = new Summary();
     jest.advanceTimersByTime(10);
-    account.firstToken();
+    summary.firstToken();
     jest.advanceTimersByTime(10);
-    account.firstToken();
-    expect(account.summary(completed).timings.firstToken).toBe(10);
+    summary.firstToken();
+    expect(summary.report('completed', 200, undefined).timings.firstToken).toBe(10);
   });
 
   it('has no first token after the end: what is read late has come before', () => {
-    const account = new Account();
+    const summary = new Summary();
     jest.advanceTimersByTime(10);
-    account.ended();
+    summary.stopClock();
     jest.advanceTimersByTime(10);
-    account.firstToken();
-    expect(account.summary(completed).timings).toStrictEqual({ firstToken: 10, total: 10 });
+    summary.firstToken();
+    expect(summary.report('completed', 200, undefined).timings).toStrictEqual({ firstToken: 10, total: 10 });
   });
 });

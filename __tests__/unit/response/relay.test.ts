@@ -6,8 +6,10 @@ import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { createClientResponse } from '../../../lib/client/create-client-response.js';
 import { Deadlines } from '../../../lib/exchange/deadlines.js';
 import { createDecoder } from '../../../lib/headers/content-coding.js';
-import { Account } from '../../../lib/observe/summary.js';
+import { ExchangeObservers } from '../../../lib/observe/exchange-observers.js';
+import type { Summary } from '../../../lib/observe/summary.js';
 import { Relay } from '../../../lib/response/relay.js';
+import { exchangeFor } from '../../support/dialects.js';
 import { chunkings } from '../../support/event-streams.js';
 import { receive } from '../../support/received.js';
 import { onCleanUp } from '../../support/servers.js';
@@ -22,7 +24,7 @@ interface Relayed {
   /** What the upstream sends. */
   source: IncomingMessage;
   relay: Relay;
-  account: Account;
+  summary: Summary;
   /** What has happened: `ended`, or what a stage has failed with. */
   events: unknown[];
   ended: Promise<void>;
@@ -37,12 +39,13 @@ async function relayed({ stages = [], headers = {} }: { stages?: Transform[]; he
   client.commit({ statusCode: 200, statusMessage: '', headers }, { eventStream: true, nameOf: (name) => name });
   const socket = new Socket();
   const source = new IncomingMessage(socket);
-  const account = new Account();
+  const observers = new ExchangeObservers(exchangeFor('/'));
+  const { summary } = observers;
   const off = { connect: false, headers: false, idle: false, drain: false, total: false } as const;
   const deadlines = new Deadlines(off, () => {});
   const events: unknown[] = [];
   const ended = signal();
-  const relay = new Relay(source, stages, client, account, deadlines, {
+  const relay = new Relay(source, stages, client, observers, deadlines, {
     ended() {
       events.push('ended');
       ended.resolve();
@@ -58,7 +61,7 @@ async function relayed({ stages = [], headers = {} }: { stages?: Transform[]; he
   const result: Relayed = {
     source,
     relay,
-    account,
+    summary,
     events,
     ended: ended.promise,
     async body() {
@@ -74,7 +77,7 @@ describe('skipByteOrderMark', () => {
   const MARK = '\xef\xbb\xbf';
 
   async function bodyOf(chunks: readonly Buffer[]): Promise<string> {
-    const { source, relay, account, ended, body } = await relayed();
+    const { source, relay, summary, ended, body } = await relayed();
     relay.skipByteOrderMark();
     for (const chunk of chunks) {
       source.push(chunk);
@@ -83,7 +86,7 @@ describe('skipByteOrderMark', () => {
     source.push(null);
     await ended;
     const text = await body();
-    expect(account.bytes).toBe(text.length);
+    expect(summary.bytes).toBe(text.length);
     return text;
   }
 
