@@ -6,7 +6,7 @@ import { CircuitBreaker } from './failover/circuit-breaker.js';
 import { ActiveExchanges } from './fast-path/active-exchanges.js';
 import { resolveOptions } from './options/resolve.js';
 import type { Config } from './types/config.js';
-import type { SseProxy, SseProxyOptions } from './types/types.js';
+import type { SseProxy, SseProxyOptions } from './types/options.js';
 import { createUpstream } from './upstream/hpm/create-upstream.js';
 import { MAX_DELAY } from './util/checks.js';
 import { makeRoomForListeners } from './util/listeners.js';

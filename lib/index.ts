@@ -13,24 +13,8 @@ export { definePlugin, fixRequestBody, responseInterceptor } from 'http-proxy-mi
 export { createSseProxy } from './create-sse-proxy.js';
 export { type Outcome, SseProxyError, type SseProxyErrorCode } from './errors.js';
 export { type AccessLogOptions, accessLog } from './observe/access-log.js';
-export type {
-  AttemptFailed,
-  AttemptSummary,
-  EventFields,
-  Exchange,
-  Fallback,
-  FallbackTarget,
-  HeaderFields,
-  HeaderPolicy,
-  Provider,
-  ProviderFailure,
-  Reading,
-  RequestEdit,
-  ResponseHead,
-  SseProxy,
-  SseProxyOptions,
-  StreamEvent,
-  StreamSummary,
-  TransformResult,
-  Usage,
-} from './types/types.js';
+export type { AttemptFailed, EventFields, Exchange, StreamEvent, TransformResult } from './types/hooks.js';
+export type { HeaderFields, ResponseHead } from './types/http.js';
+export type { Fallback, FallbackTarget, HeaderPolicy, SseProxy, SseProxyOptions } from './types/options.js';
+export type { Provider, ProviderFailure, Reading, RequestEdit } from './types/provider.js';
+export type { AttemptSummary, StreamSummary, Usage } from './types/summary.js';

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { applyResponsePasses, type HeadContext, trailerFields } from '../../lib/headers/headers.js';
 import { prepareRequestHeaders } from '../../lib/headers/request-passes.js';
-import type { HeaderFields } from '../../lib/types/types.js';
+import type { HeaderFields } from '../../lib/types/http.js';
 import { runs, TIMEOUT } from '../support/fuzz.js';
 import { looseWire } from '../support/received.js';
 import { closeAll, onCleanUp } from '../support/servers.js';

@@ -65,7 +65,7 @@ describe('the documentation', () => {
   });
 
   it('has every figure of the usage', () => {
-    const [, usage = ''] = /export interface Usage \{(.*?)\n\}/s.exec(textOf('lib/types/types.ts')) ?? [];
+    const [, usage = ''] = /export interface Usage \{(.*?)\n\}/s.exec(textOf('lib/types/summary.ts')) ?? [];
     const known = [...usage.matchAll(/^ {2}(\w+)\??: /gm)].map(([, name]) => name);
     const text = textOf('docs/count-the-tokens.md');
     const start = text.indexOf('| `inputTokens` |');

@@ -3,7 +3,7 @@ import type { Response } from 'express';
 import { createTokenBudget, type TokenBudgetOptions } from '../../examples/token-budget/budget.js';
 import type { SseProxyOptions } from '../../lib/index.js';
 import { openai, type ProviderOptions } from '../../lib/providers/index.js';
-import type { Provider } from '../../lib/types/types.js';
+import type { Provider } from '../../lib/types/provider.js';
 import { type ProxyUnderTest, proxyApp, readAll, upstream } from './servers.js';
 import { post, SERVERS_KEY } from './stand-in.js';
 import { Queue } from './watch.js';

@@ -5,7 +5,9 @@ import type { EventFormat } from '../../lib/formats/format.js';
 import { json, jsonArray } from '../../lib/formats/json.js';
 import { ndjson } from '../../lib/formats/ndjson.js';
 import { sse } from '../../lib/formats/sse.js';
-import type { Exchange, Provider, Reading, Usage } from '../../lib/types/types.js';
+import type { Exchange } from '../../lib/types/hooks.js';
+import type { Provider, Reading } from '../../lib/types/provider.js';
+import type { Usage } from '../../lib/types/summary.js';
 
 /** A part of an answer, and what it tells of the answer that the parts before it did not. */
 export interface Part {

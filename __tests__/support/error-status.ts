@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { EventReader } from '../../lib/events/event-reader.js';
 import { ParsedEvent } from '../../lib/formats/format.js';
-import type { Provider } from '../../lib/types/types.js';
+import type { Provider } from '../../lib/types/provider.js';
 import { type Answer, bytesOf } from './dialects.js';
 import { blocksOf } from './event-streams.js';
 

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { ParsedEvent } from '../../lib/formats/format.js';
-import type { Provider, Reading } from '../../lib/types/types.js';
+import type { Provider, Reading } from '../../lib/types/provider.js';
 import { type Answer, bytesOf, reads, toldBy } from './dialects.js';
 
 const RUNS = { numRuns: 200 };

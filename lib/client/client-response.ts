@@ -8,7 +8,7 @@ import {
 import { SseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
 import { combined, removeConnectionFields, trailerFields } from '../headers/headers.js';
-import type { HeaderFields, ResponseHead } from '../types/types.js';
+import type { HeaderFields, ResponseHead } from '../types/http.js';
 
 /** How long a client may take nothing of what was written for it before it is cut off. Milliseconds. */
 export const LINGER = 5_000;

@@ -2,7 +2,7 @@ import { OutgoingMessage, type ServerResponse, STATUS_CODES, validateHeaderValue
 import { Socket } from 'node:net';
 import { chunkOf } from '../fast-path/chunk-encoder.js';
 import { forEachChunk } from '../fast-path/chunk-scanner.js';
-import type { ResponseHead } from '../types/types.js';
+import type { ResponseHead } from '../types/http.js';
 import { joined } from '../util/join-buffers.js';
 import { ClientResponse, LINGER, UNKNOWN_LENGTH, UPLOAD_LINGER } from './client-response.js';
 

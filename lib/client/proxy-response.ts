@@ -1,6 +1,8 @@
 import { errorResponse, type SseProxyError } from '../errors.js';
 import type { Config } from '../types/config.js';
-import type { Exchange, Provider, ResponseHead } from '../types/types.js';
+import type { Exchange } from '../types/hooks.js';
+import type { ResponseHead } from '../types/http.js';
+import type { Provider } from '../types/provider.js';
 import { kindOf, tryHook } from '../util/hooks.js';
 import type { ClientResponse } from './client-response.js';
 

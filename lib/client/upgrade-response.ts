@@ -1,6 +1,6 @@
 import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { HeaderFields, ResponseHead } from '../types/types.js';
+import type { HeaderFields, ResponseHead } from '../types/http.js';
 import { isPlainTcp, isValue } from './http1-response.js';
 
 /** The answer to a handshake, on the connection that it came by. Node writes it, by the rules that it has for any response. */

@@ -1,7 +1,8 @@
 import { validateHeaderName } from 'node:http';
 import { SseProxyError } from '../errors.js';
 import { fieldValue } from '../headers/header-policy.js';
-import type { Exchange, Provider } from '../types/types.js';
+import type { Exchange } from '../types/hooks.js';
+import type { Provider } from '../types/provider.js';
 import { isObject } from '../util/checks.js';
 import { awaitHook, callHook, kindOf, type Waiter } from '../util/hooks.js';
 

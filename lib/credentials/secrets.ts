@@ -1,6 +1,6 @@
 import { Transform, type TransformCallback } from 'node:stream';
 import { types } from 'node:util';
-import type { HeaderFields } from '../types/types.js';
+import type { HeaderFields } from '../types/http.js';
 import { escaped } from '../util/escape-regexp.js';
 
 /** What is shorter is no secret, and would be found everywhere. */

@@ -1,6 +1,6 @@
 import { Transform, type TransformCallback } from 'node:stream';
 import { BYTE_ORDER_MARK, type EventFormat, ParsedEvent } from '../formats/format.js';
-import type { EventFields, TransformResult } from '../types/types.js';
+import type { EventFields, TransformResult } from '../types/hooks.js';
 import { ignore, isPromiseLike, kindOf } from '../util/hooks.js';
 import { type Block, EventReader } from './event-reader.js';
 

@@ -1,7 +1,9 @@
 import { memberOf } from '../credentials/secrets.js';
 import type { SseProxyError } from '../errors.js';
 import type { Config, Route } from '../types/config.js';
-import type { Exchange, Fallback, HeaderFields } from '../types/types.js';
+import type { Exchange } from '../types/hooks.js';
+import type { HeaderFields } from '../types/http.js';
+import type { Fallback } from '../types/options.js';
 import { tryHook } from '../util/hooks.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import { type AttemptFailure, isRetryable, retryDelay, shouldRetry } from './retry-policy.js';

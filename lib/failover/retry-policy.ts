@@ -1,5 +1,5 @@
 import type { RetryConfig } from '../types/config.js';
-import type { HeaderFields } from '../types/types.js';
+import type { HeaderFields } from '../types/http.js';
 
 /** Why an attempt is not the answer: a response with such a status, or an error. */
 export interface AttemptFailure {

@@ -1,6 +1,7 @@
 import type { Options } from 'http-proxy-middleware';
 import type { Route } from '../types/config.js';
-import type { Fallback, FallbackTarget, Provider } from '../types/types.js';
+import type { Fallback, FallbackTarget } from '../types/options.js';
+import type { Provider } from '../types/provider.js';
 import { aFunction, aProvider, aTarget, checkNested, fields, isObject, quote } from '../util/checks.js';
 
 const FALLBACK = { target: aTarget, provider: aProvider, pathRewrite: aFunction, headers: fields };

@@ -1,4 +1,4 @@
-import type { EventFields, StreamEvent } from '../types/types.js';
+import type { EventFields, StreamEvent } from '../types/hooks.js';
 
 /** How the events of one kind of stream are found in its bytes, read, and written. */
 export interface EventFormat {

@@ -1,4 +1,4 @@
-import type { EventFields } from '../types/types.js';
+import type { EventFields } from '../types/hooks.js';
 import { assertText, type EventFormat, ParsedEvent } from './format.js';
 
 const LF = 0x0a;

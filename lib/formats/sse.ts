@@ -1,5 +1,5 @@
 import { createParser } from 'eventsource-parser';
-import type { EventFields } from '../types/types.js';
+import type { EventFields } from '../types/hooks.js';
 import { assertText, type EventFormat, LINE_END, ParsedEvent } from './format.js';
 
 const LF = 0x0a;

@@ -1,6 +1,7 @@
 import { validateHeaderName, validateHeaderValue } from 'node:http';
 import type { FieldNames, FieldPolicy } from '../types/config.js';
-import type { Exchange, HeaderPolicy } from '../types/types.js';
+import type { Exchange } from '../types/hooks.js';
+import type { HeaderPolicy } from '../types/options.js';
 import { escaped } from '../util/escape-regexp.js';
 import { callHook, kindOf } from '../util/hooks.js';
 

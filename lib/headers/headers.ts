@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import vary from 'vary';
-import type { HeaderFields } from '../types/types.js';
+import type { HeaderFields } from '../types/http.js';
 
 /** RFC 9110 7.6.1 and, beyond it, the fields that concern a single connection by common practice. */
 export const HOP_BY_HOP = new Set([

@@ -1,7 +1,7 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { inspect } from 'node:util';
 import type { FieldPolicy } from '../types/config.js';
-import type { Provider } from '../types/types.js';
+import type { Provider } from '../types/provider.js';
 import { setForwarded } from './forwarded.js';
 import { hasBody } from './has-body.js';
 import { CALLER_CREDENTIALS, WITHHELD_FROM_PROVIDER } from './header-policy.js';

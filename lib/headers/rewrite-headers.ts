@@ -1,5 +1,6 @@
 import type { Config } from '../types/config.js';
-import type { Exchange, HeaderFields, ResponseHead } from '../types/types.js';
+import type { Exchange } from '../types/hooks.js';
+import type { HeaderFields, ResponseHead } from '../types/http.js';
 import { callHook, kindOf } from '../util/hooks.js';
 
 /**

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import bytes from 'bytes';
-import type { Exchange, StreamSummary, Usage } from '../types/types.js';
+import type { Exchange } from '../types/hooks.js';
+import type { StreamSummary, Usage } from '../types/summary.js';
 import { aFunction, checkNested, isObject, oneOf, quote } from '../util/checks.js';
 import { originForm } from '../util/request-target.js';
 

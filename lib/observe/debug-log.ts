@@ -3,7 +3,8 @@ import { isDecodable } from '../headers/content-coding.js';
 import { first } from '../headers/headers.js';
 import { essenceOf } from '../headers/media-type.js';
 import type { Route } from '../types/config.js';
-import type { Exchange, StreamSummary } from '../types/types.js';
+import type { Exchange } from '../types/hooks.js';
+import type { StreamSummary } from '../types/summary.js';
 import { pathOf, withoutQuery, word } from './access-log.js';
 import type { BodyTasks, Identity, Observer, PlannedResponse, RetryKind, Why } from './observer.js';
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Outcome, SseProxyError, SseProxyErrorCode } from '../errors.js';
 import type { Route } from '../types/config.js';
-import type { Exchange } from '../types/types.js';
+import type { Exchange } from '../types/hooks.js';
 import { debugLog } from './debug-log.js';
 import type { Identity, Observer, PlannedResponse, RetryKind, Why } from './observer.js';
 import { Summary } from './summary.js';

@@ -2,7 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import type { Secrets } from '../credentials/secrets.js';
 import type { SseProxyError, SseProxyErrorCode } from '../errors.js';
 import type { Route } from '../types/config.js';
-import type { HeaderFields, StreamSummary } from '../types/types.js';
+import type { HeaderFields } from '../types/http.js';
+import type { StreamSummary } from '../types/summary.js';
 
 /**
  * Somebody who follows one exchange. It is told what happens when it happens, synchronously, and each thing once; it implements

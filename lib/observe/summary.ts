@@ -1,5 +1,6 @@
 import type { Outcome, SseProxyError, SseProxyErrorCode } from '../errors.js';
-import type { AttemptSummary, Reading, StreamSummary, Usage } from '../types/types.js';
+import type { Reading } from '../types/provider.js';
+import type { AttemptSummary, StreamSummary, Usage } from '../types/summary.js';
 import { isObject } from '../util/checks.js';
 import type { Observer } from './observer.js';
 

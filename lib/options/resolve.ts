@@ -5,7 +5,8 @@ import { resolveFallback } from '../failover/route.js';
 import { sse } from '../formats/sse.js';
 import { ResolvedHeaderPolicy } from '../headers/header-policy.js';
 import type { Config, RetryConfig, Route } from '../types/config.js';
-import type { Provider, SseProxyOptions } from '../types/types.js';
+import type { SseProxyOptions } from '../types/options.js';
+import type { Provider } from '../types/provider.js';
 import {
   aBodySize,
   aBoolean,

@@ -1,5 +1,6 @@
 import { isErrorStatus } from '../errors.js';
-import type { Provider, ProviderFailure, Reading, StreamEvent } from '../types/types.js';
+import type { StreamEvent } from '../types/hooks.js';
+import type { Provider, ProviderFailure, Reading } from '../types/provider.js';
 import { keyIn, type ProviderOptions } from './auth/api-key.js';
 import { counts, member } from './dialects/chat.js';
 

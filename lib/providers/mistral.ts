@@ -1,4 +1,4 @@
-import type { Provider } from '../types/types.js';
+import type { Provider } from '../types/provider.js';
 import { bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
 import { readChat } from './dialects/chat.js';
 import { errorBody, errorEvent, errorStatus } from './openai.js';

@@ -1,4 +1,5 @@
-import type { Exchange, Provider, ProviderFailure, Reading, StreamEvent } from '../types/types.js';
+import type { Exchange, StreamEvent } from '../types/hooks.js';
+import type { Provider, ProviderFailure, Reading } from '../types/provider.js';
 import { type ApiKey, bearer, keyIn } from './auth/api-key.js';
 import { counts, isMoreOfTheSame, member, readChat } from './dialects/chat.js';
 import * as openai from './openai.js';

@@ -1,13 +1,6 @@
 import { isErrorStatus } from '../errors.js';
-import type {
-  EventFields,
-  Exchange,
-  Provider,
-  ProviderFailure,
-  Reading,
-  RequestEdit,
-  StreamEvent,
-} from '../types/types.js';
+import type { EventFields, Exchange, StreamEvent } from '../types/hooks.js';
+import type { Provider, ProviderFailure, Reading, RequestEdit } from '../types/provider.js';
 import { type ApiKey, bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
 import { isMoreOfTheSame, member, readChat, readUsage } from './dialects/chat.js';
 

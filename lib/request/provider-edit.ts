@@ -3,7 +3,8 @@ import type { IncomingMessage } from 'node:http';
 import { codingOf } from '../headers/content-coding.js';
 import { hasBody } from '../headers/has-body.js';
 import { isJsonType } from '../headers/media-type.js';
-import type { Exchange, Provider, RequestEdit } from '../types/types.js';
+import type { Exchange } from '../types/hooks.js';
+import type { Provider, RequestEdit } from '../types/provider.js';
 import { callHook, kindOf } from '../util/hooks.js';
 import { ReplayedBody, type RequestBody, readBody } from './request-body.js';
 

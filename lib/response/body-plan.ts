@@ -7,7 +7,7 @@ import { codingOf, isAccepted, isDecodable } from '../headers/content-coding.js'
 import { first, forbidsTransform } from '../headers/headers.js';
 import { acceptsEventStream, essenceOf, isJsonLinesType, isJsonType } from '../headers/media-type.js';
 import type { Config } from '../types/config.js';
-import type { ResponseHead } from '../types/types.js';
+import type { ResponseHead } from '../types/http.js';
 
 /** What is to be done with the body of one response. */
 export interface BodyPlan {

@@ -1,5 +1,7 @@
 import type { Options } from 'http-proxy-middleware';
-import type { Exchange, FallbackTarget, Provider, SseProxyOptions } from './types.js';
+import type { Exchange } from './hooks.js';
+import type { FallbackTarget, SseProxyOptions } from './options.js';
+import type { Provider } from './provider.js';
 
 /** The options of one proxy: checked, with defaults, frozen. */
 export interface Config {

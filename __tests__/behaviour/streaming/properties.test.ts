@@ -7,7 +7,7 @@ import type { EventFormat, ParsedEvent } from '../../../lib/formats/format.js';
 import { jsonArray } from '../../../lib/formats/json.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
-import type { EventFields, TransformResult } from '../../../lib/types/types.js';
+import type { EventFields, TransformResult } from '../../../lib/types/hooks.js';
 import { blocksOf, fieldsOf, referenceEvents } from '../../support/event-streams.js';
 import { anyCuts, cutAt } from '../../support/fuzz.js';
 

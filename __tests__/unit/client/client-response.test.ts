@@ -7,7 +7,7 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import compression from 'compression';
 import type { ClientResponse } from '../../../lib/client/client-response.js';
 import { createClientResponse } from '../../../lib/client/create-client-response.js';
-import type { ResponseHead } from '../../../lib/types/types.js';
+import type { ResponseHead } from '../../../lib/types/http.js';
 import { type Received, receive } from '../../support/received.js';
 import { closeAll, listen, onCleanUp, proxyApp, readAll, request, upstream } from '../../support/servers.js';
 import { watchProcess } from '../../support/watch.js';

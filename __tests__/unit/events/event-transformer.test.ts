@@ -5,7 +5,7 @@ import type { EventFormat, ParsedEvent } from '../../../lib/formats/format.js';
 import { json } from '../../../lib/formats/json.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
-import type { EventFields, TransformResult } from '../../../lib/types/types.js';
+import type { EventFields, TransformResult } from '../../../lib/types/hooks.js';
 import { chunkings, fieldsOf, formatOf, STREAMS } from '../../support/event-streams.js';
 import { onCleanUp } from '../../support/servers.js';
 import { closeAndWatchEachTest, type Signal, signal, turns } from '../../support/watch.js';

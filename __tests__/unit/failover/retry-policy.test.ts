@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { type AttemptFailure, isRetryable, retryDelay, shouldRetry } from '../../../lib/failover/retry-policy.js';
 import { resolveOptions } from '../../../lib/options/resolve.js';
 import type { RetryConfig } from '../../../lib/types/config.js';
-import type { SseProxyOptions } from '../../../lib/types/types.js';
+import type { SseProxyOptions } from '../../../lib/types/options.js';
 
 /** The defaults, unless something else is asked for. */
 function configOf(retry: Exclude<SseProxyOptions['retry'], false> = {}): RetryConfig {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { EventReader } from '../../../lib/events/event-reader.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
-import type { EventFields } from '../../../lib/types/types.js';
+import type { EventFields } from '../../../lib/types/hooks.js';
 import { blocksOf, chunkings } from '../../support/event-streams.js';
 
 /** The blocks of a stream, each with its data, however it is cut. */

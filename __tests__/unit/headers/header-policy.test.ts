@@ -5,7 +5,8 @@ import {
   WITHHELD_FROM_CLIENT,
   WITHHELD_FROM_PROVIDER,
 } from '../../../lib/headers/header-policy.js';
-import type { Exchange, HeaderPolicy } from '../../../lib/types/types.js';
+import type { Exchange } from '../../../lib/types/hooks.js';
+import type { HeaderPolicy } from '../../../lib/types/options.js';
 
 function thrownBy(run: () => unknown): unknown {
   try {

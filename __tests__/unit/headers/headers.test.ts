@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { applyResponsePasses, type HeadContext, offersWebSocket } from '../../../lib/headers/headers.js';
-import type { HeaderFields } from '../../../lib/types/types.js';
+import type { HeaderFields } from '../../../lib/types/http.js';
 import { requestWith } from '../../support/received.js';
 import { closeAll } from '../../support/servers.js';
 

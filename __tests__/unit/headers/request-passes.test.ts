@@ -8,7 +8,8 @@ import {
   prepareUpgradeHeaders,
   type UpstreamRequestContext,
 } from '../../../lib/headers/request-passes.js';
-import type { HeaderPolicy, Provider } from '../../../lib/types/types.js';
+import type { HeaderPolicy } from '../../../lib/types/options.js';
+import type { Provider } from '../../../lib/types/provider.js';
 import { requestWith, unconnectedRequest } from '../../support/received.js';
 import { closeAndWatchEachTest } from '../../support/watch.js';
 

@@ -8,7 +8,8 @@ import type { PlannedResponse } from '../../../lib/observe/observer.js';
 import { resolveOptions } from '../../../lib/options/resolve.js';
 import { openai } from '../../../lib/providers/index.js';
 import { planBody } from '../../../lib/response/body-plan.js';
-import type { Exchange, SseProxyOptions } from '../../../lib/types/types.js';
+import type { Exchange } from '../../../lib/types/hooks.js';
+import type { SseProxyOptions } from '../../../lib/types/options.js';
 import { exchangeFor } from '../../support/dialects.js';
 import { closeAndWatchEachTest } from '../../support/watch.js';
 

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { SseProxyError } from '../../../lib/errors.js';
 import { Summary } from '../../../lib/observe/summary.js';
-import type { Reading } from '../../../lib/types/types.js';
+import type { Reading } from '../../../lib/types/provider.js';
 
 beforeEach(() => {
   jest.useFakeTimers();

@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { resolveOptions } from '../../../lib/options/resolve.js';
 import { openai } from '../../../lib/providers/index.js';
-import type { SseProxyOptions } from '../../../lib/types/types.js';
+import type { SseProxyOptions } from '../../../lib/types/options.js';
 
 const target = 'http://127.0.0.1:1';
 

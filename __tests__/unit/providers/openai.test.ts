@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { credentialsOf } from '../../../lib/credentials/resolve-credentials.js';
 import { ParsedEvent } from '../../../lib/formats/format.js';
 import { openai, openaiCompatible } from '../../../lib/providers/index.js';
-import type { RequestEdit } from '../../../lib/types/types.js';
+import type { RequestEdit } from '../../../lib/types/provider.js';
 import { exchangeFor, OPENAI, openaiChat, openaiChatUnasked, usageChunk } from '../../support/dialects.js';
 import { describeErrorStatus } from '../../support/error-status.js';
 import { describeReading } from '../../support/reading.js';

@@ -6,7 +6,8 @@ import { sse } from '../../../lib/formats/sse.js';
 import { resolveOptions } from '../../../lib/options/resolve.js';
 import { openai } from '../../../lib/providers/index.js';
 import { type BodyPlan, planBody } from '../../../lib/response/body-plan.js';
-import type { HeaderFields, SseProxyOptions } from '../../../lib/types/types.js';
+import type { HeaderFields } from '../../../lib/types/http.js';
+import type { SseProxyOptions } from '../../../lib/types/options.js';
 import { requestWith } from '../../support/received.js';
 import { closeAndWatchEachTest } from '../../support/watch.js';
 

@@ -1,6 +1,7 @@
 import { validateHeaderValue } from 'node:http';
 import { SseProxyError } from '../../errors.js';
-import type { Exchange, Provider } from '../../types/types.js';
+import type { Exchange } from '../../types/hooks.js';
+import type { Provider } from '../../types/provider.js';
 
 /**
  * A key of the provider's, or a function that gives one per exchange, also as a promise. `false` for reading only: the

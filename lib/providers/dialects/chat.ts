@@ -1,4 +1,6 @@
-import type { Reading, StreamEvent, Usage } from '../../types/types.js';
+import type { StreamEvent } from '../../types/hooks.js';
+import type { Reading } from '../../types/provider.js';
+import type { Usage } from '../../types/summary.js';
 
 /** What OpenAI's Chat Completions and their many relatives answer with: a chunk of a stream, or the whole. */
 interface ChatPayload {

@@ -13,7 +13,7 @@ import {
   openaiCompatible,
   type Provider,
 } from '../../../../lib/providers/index.js';
-import type { Exchange } from '../../../../lib/types/types.js';
+import type { Exchange } from '../../../../lib/types/hooks.js';
 import { exchangeFor } from '../../../support/dialects.js';
 
 const SECRET = 'sk-ant-very-secret';

@@ -2,7 +2,7 @@ import { describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
 import { ParsedEvent } from '../../../../lib/formats/format.js';
 import { mistral, ollama, openai } from '../../../../lib/providers/index.js';
-import type { Provider, Reading } from '../../../../lib/types/types.js';
+import type { Provider, Reading } from '../../../../lib/types/provider.js';
 
 const newReading = (): Reading => ({ usage: {}, reported: {}, usageComplete: false, hasContent: false, ended: false });
 

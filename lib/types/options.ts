@@ -1,236 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Options, RequestHandler } from 'http-proxy-middleware';
-import type { Outcome, SseProxyError, SseProxyErrorCode } from '../errors.js';
-
-/** Header fields by lower-case name; an array stands for one field line per element. */
-export type HeaderFields = Record<string, string | string[]>;
-
-/** The head of a response, before its status line is sent. All of it may be changed. */
-export interface ResponseHead {
-  /** 200 to 999. */
-  statusCode: number;
-  /** The reason phrase; empty for the standard one. HTTP/2 has none. */
-  statusMessage: string;
-  /** By lower-case name. Fields with characters that HTTP forbids are left out when the head is sent. */
-  headers: HeaderFields;
-}
-
-/** What goes on of the header fields of a message, beyond the defaults. Names in any case; `*` in one stands for anything. */
-export interface HeaderPolicy {
-  /** Fields that go on although they would be withheld by default. */
-  pass?: readonly (string | RegExp)[];
-  /** Fields that do not go on, whatever `pass` says. */
-  remove?: readonly (string | RegExp)[];
-  /**
-   * Fields to put in, in the place of those that came; a function that gives `undefined` puts in none. Synchronous: a promise, or
-   * what is no string, is `HOOK_FAILED`.
-   */
-  set?: Readonly<Record<string, string | ((exchange: Exchange) => string | undefined)>>;
-}
-
-/** What an event of a stream is made of. Of NDJSON, where an event is a line, it has `data` only. */
-export interface EventFields {
-  /** The data. Any line break in it is one in Server-Sent Events, too: LF, CR and CRLF all arrive as LF. */
-  data?: string | undefined;
-  /** The type; clients take an event without one for a `message`. No line breaks. */
-  event?: string | undefined;
-  /** What a client sends back as `Last-Event-ID`; empty to reset it. No line breaks, no NUL. */
-  id?: string | undefined;
-  /** The reconnection time from here on, in milliseconds. */
-  retry?: number | undefined;
-  /** Comment lines, without their colons. */
-  comment?: string | undefined;
-}
-
-/** An event that came from the upstream. */
-export interface StreamEvent extends EventFields {
-  /** Lines of Server-Sent Events are joined by LF. */
-  data: string;
-  /** `data` as JSON, parsed once; `undefined` where it is none, such as `[DONE]`. Changing it does not change the event. */
-  json<T = unknown>(): T | undefined;
-}
-
-/** What `transformEvent` returns: what the client gets in the event's place. `undefined` stands for the event itself. */
-export type TransformResult = EventFields | readonly EventFields[] | null | undefined;
-
-/** What a provider has reported of the tokens of one exchange. What it did not report is absent. */
-export interface Usage {
-  /** Tokens read, those from a cache included. */
-  inputTokens?: number;
-  /** Tokens written, those of reasoning included. */
-  outputTokens?: number;
-  /** As reported, or else the sum of both where both were reported. */
-  totalTokens?: number;
-  /** Those of `inputTokens` that were read from a cache. */
-  cachedInputTokens?: number;
-  /** Those of `inputTokens` that were written to a cache. */
-  cacheCreationInputTokens?: number;
-  /** Those of `outputTokens` that were spent on reasoning. */
-  reasoningTokens?: number;
-  /** Whether these are the provider's final figures: `false` where the answer broke off, or where it reported none. */
-  complete: boolean;
-}
-
-/** What was read of one answer so far: a provider's `read` fills it in. */
-export interface Reading {
-  /** The figures so far. */
-  usage: Omit<Usage, 'complete'>;
-  /** For `read` to remember what it needs, such as figures as the provider names them. */
-  reported: Record<string, unknown>;
-  /** The figures in `usage` are final. */
-  usageComplete: boolean;
-  /** The model that answers, as the provider names it. */
-  model?: string;
-  /** Why the answer ended, in the provider's word. */
-  finishReason?: string;
-  /** The first piece of the answer itself was there. */
-  hasContent: boolean;
-  /** The answer has ended by the rules of its dialect; what follows does not belong to it. */
-  ended: boolean;
-}
-
-/** A change to a request body. */
-export interface RequestEdit {
-  /** The body to send. */
-  body: string;
-  /**
-   * Whether an event of the answer is there only because of the change, and is to be kept from the client. Synchronous; where it
-   * fails, the stream breaks off.
-   */
-  isExtra?(event: StreamEvent): boolean;
-}
-
-/** What a client is told of a failure, in the provider's dialect. */
-export interface ProviderFailure {
-  /** Safe to show. */
-  message: string;
-  /** Stable; an `SseProxyErrorCode`. */
-  code: string;
-  /** The HTTP status that says the same. */
-  statusCode: number;
-}
-
-/**
- * One AI API: where it is, how it is authenticated with, and how its answers are read. Those of
- * `express-sse-proxy/providers` are made by `openai()`, `anthropic()` and so on; this is the contract for one of your own.
- */
-export interface Provider {
-  /** A name for logs and metrics; OpenTelemetry's `gen_ai.provider.name` where that knows it. */
-  readonly name: string;
-  /** The `target`, where the options give none. */
-  readonly target: string;
-  /**
-   * The header fields that authenticate a request. With it, no credentials of the caller's travel upstream; without it they
-   * pass. Throws, or rejects with, what keeps the request from being sent; so does what no header field can have. `undefined` and
-   * `null` are `CREDENTIALS_MISSING`. A promise is waited for no longer than `timeouts.headers`.
-   */
-  credentials?(exchange: Exchange): Record<string, string> | Promise<Record<string, string>>;
-  /** Header fields for requests that have none of that name. */
-  readonly headers?: Readonly<Record<string, string>>;
-  /** Changes a JSON request body; `undefined` to send the bytes as they came. Synchronous; where it fails, nothing is sent. */
-  editRequest?(body: string, exchange: Exchange): RequestEdit | undefined;
-  /** Whether the JSON answer to this request is an array that is sent element by element. Synchronous. */
-  streamsArray?(exchange: Exchange): boolean;
-  /** Methods that `retry` tries again, beside those that are safe by HTTP. */
-  readonly retryMethods?: readonly string[];
-  /**
-   * The HTTP status that an error event stands for, 400 to 599; `undefined` (also `null` or `false`) for an event that is none. Used by
-   * `commit`. Synchronous. Anything else says that it is an error, and not which: it is logged, and taken for 502.
-   */
-  errorStatus?(event: StreamEvent): number | undefined;
-  /** Takes from an event of a stream, or from a whole JSON answer, what it tells. What it throws is logged. */
-  read(event: StreamEvent, reading: Reading): void;
-  /** The event that says in the middle of a stream that it has failed. Synchronous; where it fails, that is logged, and none is sent. */
-  errorEvent(failure: ProviderFailure, exchange: Exchange): EventFields;
-  /** The JSON body that says so instead of an answer. Synchronous; where it fails, that is logged, and it is ours. */
-  errorBody(failure: ProviderFailure, exchange: Exchange): unknown;
-}
-
-/** What became of one request upstream. */
-export interface AttemptSummary {
-  /** The origin of its target, without credentials or path. */
-  target: string;
-  /** The upstream's status; absent where none came. */
-  statusCode?: number;
-  /** Why it failed; absent where its response was used. */
-  error?: SseProxyErrorCode;
-  /** Milliseconds until its head, or its failure. */
-  duration?: number;
-}
-
-/** A target to fall back to. */
-export interface FallbackTarget {
-  /** Default: the provider's. */
-  target?: Options['target'];
-  /** Whose credentials and dialect; default: those of the proxy's own `provider`. */
-  provider?: Provider;
-  /** As http-proxy-middleware's, from the path that the client asked for. Default: the proxy's own. */
-  pathRewrite?: (path: string, req: IncomingMessage) => string | undefined;
-  /** In the place of the proxy's own `headers`, which are meant for its own target. */
-  headers?: Record<string, string>;
-}
-
-/** A target to fall back to, or only its address. */
-export type Fallback = NonNullable<Options['target']> | FallbackTarget;
-
-/** Why an attempt did not bring the answer. */
-export interface AttemptFailed {
-  /** The upstream's status, where it has answered. */
-  statusCode?: number;
-  /** The error, where it has not. */
-  error?: SseProxyError;
-}
-
-/** One client request, or one WebSocket, on its way through the proxy, as hooks see it. */
-export interface Exchange<TReq = IncomingMessage, TRes = ServerResponse> {
-  /** Express's own request. */
-  readonly req: TReq;
-  /** Express's own response. Of a WebSocket's handshake one that is not sent yet, by which the proxy answers it. */
-  readonly res: TRes;
-  /** The requests that were sent upstream so far, the last one included. */
-  readonly attempts: readonly AttemptSummary[];
-  /** The origin of the last attempt's target, without credentials or path; `undefined` before the first. */
-  readonly target: string | undefined;
-  /** Path and query of the last attempt's request, as `pathRewrite` left it; the client's before the first. */
-  readonly path: string;
-  /** Yours: what the hooks of one exchange tell each other. */
-  readonly locals: Record<string, unknown>;
-}
-
-/** The account of one exchange. */
-export interface StreamSummary {
-  /** How the exchange ended. */
-  outcome: Outcome;
-  /** The status that the client was sent; absent where it left before one was. */
-  statusCode?: number;
-  /** The requests that were sent upstream, in order. */
-  attempts: readonly AttemptSummary[];
-  /** The origin of the last attempt's target; absent where none was tried. */
-  target?: string;
-  /** Bytes of the body written to the client, before any compression in front of the proxy. */
-  bytes: number;
-  /** Events of the upstream's response; absent where no option had them read. */
-  events?: number;
-  /** What the provider reported; absent without a `provider`. */
-  usage?: Usage;
-  /** The model that answered, as the provider names it. */
-  model?: string;
-  /** Why the answer ended, in the provider's word. */
-  finishReason?: string;
-  /** Milliseconds since the request came in; absent where that point was not reached. */
-  timings: {
-    /** The upstream's head was there. */
-    headers?: number;
-    /** The first byte of the body was there. */
-    firstByte?: number;
-    /** The first piece of the answer itself was read; needs a `provider`. */
-    firstToken?: number;
-    /** The exchange ended. */
-    total: number;
-  };
-  /** Why, where the outcome is not `completed` or `client-closed`. */
-  error?: SseProxyError;
-}
+import type { SseProxyError } from '../errors.js';
+import type { AttemptFailed, Exchange, StreamEvent, TransformResult } from './hooks.js';
+import type { ResponseHead } from './http.js';
+import type { Provider } from './provider.js';
+import type { StreamSummary, Usage } from './summary.js';
 
 /**
  * All options of http-proxy-middleware (they mean what they mean there), and those of this package. Defaults that differ
@@ -435,6 +209,34 @@ export interface SseProxyOptions<
    * of `on.error` come first: one that declares a response among its parameters has five seconds to send a head (docs/errors.md).
    */
   onError?: 'respond' | 'next';
+}
+
+/** What goes on of the header fields of a message, beyond the defaults. Names in any case; `*` in one stands for anything. */
+export interface HeaderPolicy {
+  /** Fields that go on although they would be withheld by default. */
+  pass?: readonly (string | RegExp)[];
+  /** Fields that do not go on, whatever `pass` says. */
+  remove?: readonly (string | RegExp)[];
+  /**
+   * Fields to put in, in the place of those that came; a function that gives `undefined` puts in none. Synchronous: a promise, or
+   * what is no string, is `HOOK_FAILED`.
+   */
+  set?: Readonly<Record<string, string | ((exchange: Exchange) => string | undefined)>>;
+}
+
+/** A target to fall back to, or only its address. */
+export type Fallback = NonNullable<Options['target']> | FallbackTarget;
+
+/** A target to fall back to. */
+export interface FallbackTarget {
+  /** Default: the provider's. */
+  target?: Options['target'];
+  /** Whose credentials and dialect; default: those of the proxy's own `provider`. */
+  provider?: Provider;
+  /** As http-proxy-middleware's, from the path that the client asked for. Default: the proxy's own. */
+  pathRewrite?: (path: string, req: IncomingMessage) => string | undefined;
+  /** In the place of the proxy's own `headers`, which are meant for its own target. */
+  headers?: Record<string, string>;
 }
 
 /** Express middleware that also works as a plain `node:http` request listener. */

@@ -1,0 +1,77 @@
+import type { EventFields, Exchange, StreamEvent } from './hooks.js';
+import type { Usage } from './summary.js';
+
+/**
+ * One AI API: where it is, how it is authenticated with, and how its answers are read. Those of
+ * `express-sse-proxy/providers` are made by `openai()`, `anthropic()` and so on; this is the contract for one of your own.
+ */
+export interface Provider {
+  /** A name for logs and metrics; OpenTelemetry's `gen_ai.provider.name` where that knows it. */
+  readonly name: string;
+  /** The `target`, where the options give none. */
+  readonly target: string;
+  /**
+   * The header fields that authenticate a request. With it, no credentials of the caller's travel upstream; without it they
+   * pass. Throws, or rejects with, what keeps the request from being sent; so does what no header field can have. `undefined` and
+   * `null` are `CREDENTIALS_MISSING`. A promise is waited for no longer than `timeouts.headers`.
+   */
+  credentials?(exchange: Exchange): Record<string, string> | Promise<Record<string, string>>;
+  /** Header fields for requests that have none of that name. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Changes a JSON request body; `undefined` to send the bytes as they came. Synchronous; where it fails, nothing is sent. */
+  editRequest?(body: string, exchange: Exchange): RequestEdit | undefined;
+  /** Whether the JSON answer to this request is an array that is sent element by element. Synchronous. */
+  streamsArray?(exchange: Exchange): boolean;
+  /** Methods that `retry` tries again, beside those that are safe by HTTP. */
+  readonly retryMethods?: readonly string[];
+  /**
+   * The HTTP status that an error event stands for, 400 to 599; `undefined` (also `null` or `false`) for an event that is none. Used by
+   * `commit`. Synchronous. Anything else says that it is an error, and not which: it is logged, and taken for 502.
+   */
+  errorStatus?(event: StreamEvent): number | undefined;
+  /** Takes from an event of a stream, or from a whole JSON answer, what it tells. What it throws is logged. */
+  read(event: StreamEvent, reading: Reading): void;
+  /** The event that says in the middle of a stream that it has failed. Synchronous; where it fails, that is logged, and none is sent. */
+  errorEvent(failure: ProviderFailure, exchange: Exchange): EventFields;
+  /** The JSON body that says so instead of an answer. Synchronous; where it fails, that is logged, and it is ours. */
+  errorBody(failure: ProviderFailure, exchange: Exchange): unknown;
+}
+
+/** A change to a request body. */
+export interface RequestEdit {
+  /** The body to send. */
+  body: string;
+  /**
+   * Whether an event of the answer is there only because of the change, and is to be kept from the client. Synchronous; where it
+   * fails, the stream breaks off.
+   */
+  isExtra?(event: StreamEvent): boolean;
+}
+
+/** What a client is told of a failure, in the provider's dialect. */
+export interface ProviderFailure {
+  /** Safe to show. */
+  message: string;
+  /** Stable; an `SseProxyErrorCode`. */
+  code: string;
+  /** The HTTP status that says the same. */
+  statusCode: number;
+}
+
+/** What was read of one answer so far: a provider's `read` fills it in. */
+export interface Reading {
+  /** The figures so far. */
+  usage: Omit<Usage, 'complete'>;
+  /** For `read` to remember what it needs, such as figures as the provider names them. */
+  reported: Record<string, unknown>;
+  /** The figures in `usage` are final. */
+  usageComplete: boolean;
+  /** The model that answers, as the provider names it. */
+  model?: string;
+  /** Why the answer ended, in the provider's word. */
+  finishReason?: string;
+  /** The first piece of the answer itself was there. */
+  hasContent: boolean;
+  /** The answer has ended by the rules of its dialect; what follows does not belong to it. */
+  ended: boolean;
+}

@@ -1,0 +1,66 @@
+import type { Outcome, SseProxyError, SseProxyErrorCode } from '../errors.js';
+
+/** What a provider has reported of the tokens of one exchange. What it did not report is absent. */
+export interface Usage {
+  /** Tokens read, those from a cache included. */
+  inputTokens?: number;
+  /** Tokens written, those of reasoning included. */
+  outputTokens?: number;
+  /** As reported, or else the sum of both where both were reported. */
+  totalTokens?: number;
+  /** Those of `inputTokens` that were read from a cache. */
+  cachedInputTokens?: number;
+  /** Those of `inputTokens` that were written to a cache. */
+  cacheCreationInputTokens?: number;
+  /** Those of `outputTokens` that were spent on reasoning. */
+  reasoningTokens?: number;
+  /** Whether these are the provider's final figures: `false` where the answer broke off, or where it reported none. */
+  complete: boolean;
+}
+
+/** What became of one request upstream. */
+export interface AttemptSummary {
+  /** The origin of its target, without credentials or path. */
+  target: string;
+  /** The upstream's status; absent where none came. */
+  statusCode?: number;
+  /** Why it failed; absent where its response was used. */
+  error?: SseProxyErrorCode;
+  /** Milliseconds until its head, or its failure. */
+  duration?: number;
+}
+
+/** The account of one exchange. */
+export interface StreamSummary {
+  /** How the exchange ended. */
+  outcome: Outcome;
+  /** The status that the client was sent; absent where it left before one was. */
+  statusCode?: number;
+  /** The requests that were sent upstream, in order. */
+  attempts: readonly AttemptSummary[];
+  /** The origin of the last attempt's target; absent where none was tried. */
+  target?: string;
+  /** Bytes of the body written to the client, before any compression in front of the proxy. */
+  bytes: number;
+  /** Events of the upstream's response; absent where no option had them read. */
+  events?: number;
+  /** What the provider reported; absent without a `provider`. */
+  usage?: Usage;
+  /** The model that answered, as the provider names it. */
+  model?: string;
+  /** Why the answer ended, in the provider's word. */
+  finishReason?: string;
+  /** Milliseconds since the request came in; absent where that point was not reached. */
+  timings: {
+    /** The upstream's head was there. */
+    headers?: number;
+    /** The first byte of the body was there. */
+    firstByte?: number;
+    /** The first piece of the answer itself was read; needs a `provider`. */
+    firstToken?: number;
+    /** The exchange ended. */
+    total: number;
+  };
+  /** Why, where the outcome is not `completed` or `client-closed`. */
+  error?: SseProxyError;
+}
