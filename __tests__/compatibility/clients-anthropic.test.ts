@@ -1,30 +1,30 @@
 import Anthropic from '@anthropic-ai/sdk';
 import { describe, expect, it } from '@jest/globals';
-import { appStack } from '../support/app-stack.js';
-import { compatible, versionOf } from '../support/compatibility.js';
-import { ANTHROPIC, type Answer } from '../support/dialects.js';
-import { type Provider, provider } from '../support/provider.js';
+import { providerBehindApp, testsOfSdk } from '../support/clients/sdk-tests.js';
 import {
   anthropicClient,
   anthropicRawSdk,
   anthropicStreamSdk,
   CALLERS_KEY,
   anthropicParams as params,
-} from '../support/sdks.js';
-import { type ProxyUnderTest, proxyApp } from '../support/servers.js';
-import { closeAndWatchEachTest } from '../support/watch.js';
-import { providerBehindApp, testsOfSdk } from './clients-sdk.js';
+} from '../support/clients/sdks.js';
+import { compatible, versionOf } from '../support/programs/compatibility.js';
+import { appStack } from '../support/servers/app-stack.js';
+import { type ChatProvider, chatProvider } from '../support/servers/chat-provider.js';
+import { type ProxyUnderTest, proxyApp } from '../support/servers/proxies.js';
+import { ANTHROPIC, type ProviderAnswer } from '../support/streams/dialects.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
 
 closeAndWatchEachTest();
 
 /** With the caller's own key, which passes. */
-async function behindApp(): Promise<{ client: Anthropic; standIn: Provider; proxy: ProxyUnderTest }> {
-  const standIn = await provider();
+async function behindApp(): Promise<{ client: Anthropic; standIn: ChatProvider; proxy: ProxyUnderTest }> {
+  const standIn = await chatProvider();
   const proxy = await proxyApp({ target: standIn.url }, appStack());
   return { client: anthropicClient(proxy.url), standIn, proxy };
 }
 
-function answerNamed(name: string): Answer {
+function answerNamed(name: string): ProviderAnswer {
   const answer = ANTHROPIC.find((each) => each.name === name);
   if (answer === undefined) throw new Error(`There is no answer ${name}`);
   return answer;

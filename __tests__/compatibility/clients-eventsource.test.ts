@@ -1,11 +1,14 @@
 import { describe, expect, it } from '@jest/globals';
 import { type ErrorEvent, EventSource } from 'eventsource';
 import type { SseProxyOptions } from '../../lib/index.js';
-import { appStack } from '../support/app-stack.js';
-import { ABORTS, compatible, ERRORS, HEARTBEATS, PING, STREAMS, versionOf } from '../support/compatibility.js';
-import { tappedFetch } from '../support/sdks.js';
-import { eventStream, onCleanUp, type ProxyUnderTest, proxyApp } from '../support/servers.js';
-import { closeAndWatchEachTest, manualUpstream, type Queue, type Received } from '../support/watch.js';
+import { tappedFetch } from '../support/clients/sdks.js';
+import { ABORTS, compatible, ERRORS, HEARTBEATS, PING, STREAMS, versionOf } from '../support/programs/compatibility.js';
+import { appStack } from '../support/servers/app-stack.js';
+import { type ProxyUnderTest, proxyApp } from '../support/servers/proxies.js';
+import { eventStream, manualUpstream, type PendingRequest } from '../support/servers/upstreams.js';
+import { onCleanUp } from '../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
+import type { Queue } from '../support/watch/wait.js';
 
 closeAndWatchEachTest();
 
@@ -13,7 +16,7 @@ closeAndWatchEachTest();
 async function subscribe(
   options: SseProxyOptions = {},
   tap = fetch,
-): Promise<{ source: EventSource; proxy: ProxyUnderTest; requests: Queue<Received> }> {
+): Promise<{ source: EventSource; proxy: ProxyUnderTest; requests: Queue<PendingRequest> }> {
   const { url, requests } = await manualUpstream();
   const proxy = await proxyApp({ target: url, ...options }, appStack());
   const source = new EventSource(proxy.url, { fetch: tap });

@@ -1,10 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
 import { fetch as undiciFetch, request as undiciRequest } from 'undici';
 import type { SseProxyOptions } from '../../lib/index.js';
-import { appStack } from '../support/app-stack.js';
-import { ABORTS, compatible, ERRORS, HEARTBEATS, PING, STREAMS, versionOf } from '../support/compatibility.js';
-import { eventStream, type ProxyUnderTest, proxyApp } from '../support/servers.js';
-import { closeAndWatchEachTest, manualUpstream, type Received } from '../support/watch.js';
+import { ABORTS, compatible, ERRORS, HEARTBEATS, PING, STREAMS, versionOf } from '../support/programs/compatibility.js';
+import { appStack } from '../support/servers/app-stack.js';
+import { type ProxyUnderTest, proxyApp } from '../support/servers/proxies.js';
+import { eventStream, manualUpstream, type PendingRequest } from '../support/servers/upstreams.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
 
 closeAndWatchEachTest();
 
@@ -52,7 +53,7 @@ describe.each(CLIENTS)('$title', ({ ask }) => {
   interface Asking {
     controller: AbortController;
     coming: Promise<Answer>;
-    asked: Received;
+    asked: PendingRequest;
     proxy: ProxyUnderTest;
     log: string[];
   }

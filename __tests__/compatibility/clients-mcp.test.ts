@@ -7,11 +7,14 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 import { LoggingMessageNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 import type { SseProxyOptions } from '../../lib/index.js';
-import { appStack } from '../support/app-stack.js';
-import { ABORTS, compatible, ERRORS, HEARTBEATS, PING, STREAMS, versionOf } from '../support/compatibility.js';
-import { tappedFetch } from '../support/sdks.js';
-import { onCleanUp, proxyApp, upstream } from '../support/servers.js';
-import { closeAndWatchEachTest, closed, Queue, signal } from '../support/watch.js';
+import { tappedFetch } from '../support/clients/sdks.js';
+import { ABORTS, compatible, ERRORS, HEARTBEATS, PING, STREAMS, versionOf } from '../support/programs/compatibility.js';
+import { appStack } from '../support/servers/app-stack.js';
+import { proxyApp } from '../support/servers/proxies.js';
+import { upstream } from '../support/servers/upstreams.js';
+import { onCleanUp } from '../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
+import { closed, Queue, signal } from '../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

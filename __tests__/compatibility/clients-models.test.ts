@@ -3,13 +3,19 @@ import { describe, expect, it } from '@jest/globals';
 import { streamText } from 'ai';
 import { Ollama } from 'ollama';
 import { ollama, openaiCompatible } from '../../lib/providers/index.js';
-import { compatible, HEARTBEATS, PING, versionOf } from '../support/compatibility.js';
-import { bytesOf, OLLAMA, ollamaChat, ollamaCompatible, openaiChat, TEXT } from '../support/dialects.js';
-import { CALLERS_KEY, geminiSdk, messages, mistralSdk, PROMPT, reading, tappedFetch } from '../support/sdks.js';
-import { reader } from '../support/servers.js';
-import { post } from '../support/stand-in.js';
-import { closeAndWatchEachTest } from '../support/watch.js';
-import { type ClientSdk, providerBehindApp, testsOfErrors, testsOfSdk, testsOfStreams } from './clients-sdk.js';
+import { reader } from '../support/clients/http.js';
+import {
+  type ClientSdk,
+  providerBehindApp,
+  testsOfErrors,
+  testsOfSdk,
+  testsOfStreams,
+} from '../support/clients/sdk-tests.js';
+import { CALLERS_KEY, geminiSdk, messages, mistralSdk, PROMPT, reading, tappedFetch } from '../support/clients/sdks.js';
+import { compatible, HEARTBEATS, PING, versionOf } from '../support/programs/compatibility.js';
+import { post } from '../support/servers/provider.js';
+import { bytesOf, OLLAMA, ollamaChat, ollamaCompatible, openaiChat, TEXT } from '../support/streams/dialects.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
 
 closeAndWatchEachTest();
 

@@ -1,21 +1,22 @@
 import { describe, expect, it } from '@jest/globals';
 import OpenAI from 'openai';
 import { openai } from '../../lib/providers/index.js';
-import { appStack } from '../support/app-stack.js';
-import { compatible, versionOf } from '../support/compatibility.js';
-import { openaiChat } from '../support/dialects.js';
-import { type Provider, provider } from '../support/provider.js';
-import { CALLERS_KEY, messages, openaiClient, openaiResponsesSdk, openaiSdk } from '../support/sdks.js';
-import { type ProxyUnderTest, proxyApp } from '../support/servers.js';
-import { setting } from '../support/stand-in.js';
-import { closeAndWatchEachTest, closedPort } from '../support/watch.js';
-import { testsOfSdk } from './clients-sdk.js';
+import { testsOfSdk } from '../support/clients/sdk-tests.js';
+import { CALLERS_KEY, messages, openaiClient, openaiResponsesSdk, openaiSdk } from '../support/clients/sdks.js';
+import { compatible, versionOf } from '../support/programs/compatibility.js';
+import { appStack } from '../support/servers/app-stack.js';
+import { type ChatProvider, chatProvider } from '../support/servers/chat-provider.js';
+import { closedPort } from '../support/servers/listen.js';
+import { proxiedProvider } from '../support/servers/provider.js';
+import { type ProxyUnderTest, proxyApp } from '../support/servers/proxies.js';
+import { openaiChat } from '../support/streams/dialects.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
 
 closeAndWatchEachTest();
 
 /** With the caller's own key, which passes. */
-async function behindApp(): Promise<{ client: OpenAI; standIn: Provider; proxy: ProxyUnderTest }> {
-  const standIn = await provider();
+async function behindApp(): Promise<{ client: OpenAI; standIn: ChatProvider; proxy: ProxyUnderTest }> {
+  const standIn = await chatProvider();
   const proxy = await proxyApp({ target: standIn.url, headers: { 'x-of-the-app': '1' } }, appStack());
   return { client: openaiClient(proxy.url), standIn, proxy };
 }
@@ -54,7 +55,7 @@ describe(compatible('client', 'openai', versionOf('openai')), () => {
   });
 
   it('bodies that no parser has read', async () => {
-    const standIn = await provider();
+    const standIn = await chatProvider();
     const { url } = await proxyApp({ target: standIn.url });
     const coming = openaiClient(url).chat.completions.create({ model: 'm', stream: true, messages });
     const answer = await standIn.nextStream();
@@ -88,7 +89,7 @@ describe(compatible('client', 'openai', versionOf('openai')), () => {
     [429, { 'retry-after-ms': '1' }],
     [503, { 'retry-after': '7', 'retry-after-ms': '1' }],
   ])('retries: %i', async (status, fields) => {
-    const { upstream, proxy } = await setting(openai, {}, appStack());
+    const { upstream, proxy } = await proxiedProvider(openai, {}, appStack());
     const seen: Headers[] = [];
     const client = openaiClient(proxy.url, async (input, init) => {
       const response = await fetch(input, init);
@@ -110,7 +111,7 @@ describe(compatible('client', 'openai', versionOf('openai')), () => {
   });
 
   it('x-should-retry', async () => {
-    const { upstream, proxy } = await setting(openai, {}, appStack());
+    const { upstream, proxy } = await proxiedProvider(openai, {}, appStack());
     const client = openaiClient(proxy.url);
     const failed = client.chat.completions.create({ model: 'm', stream: true, messages }, { maxRetries: 1 });
     const { res } = await upstream.next();

@@ -11,12 +11,14 @@ import compression from 'compression';
 import connect from 'connect';
 import express from 'express';
 import { createSseProxy, type SseProxyOptions } from '../../lib/index.js';
-import { type Ask, begin, beginWithEvent, expectOneByOne, http1Asker, http2Asker } from '../support/asking.js';
-import { ABORTS, compatible, ERRORS, HEARTBEATS, PING, STREAMS, versionOf } from '../support/compatibility.js';
-import { listenHttp2 } from '../support/http2.js';
-import { eventStream, listen, onCleanUp } from '../support/servers.js';
-import { closeAndWatchEachTest, closedPort, manualUpstream, Queue } from '../support/watch.js';
-import { bodyOf } from '../support/wire.js';
+import { type Ask, begin, beginWithEvent, expectOneByOne, http1Asker, http2Asker } from '../support/clients/ask.js';
+import { ABORTS, compatible, ERRORS, HEARTBEATS, PING, STREAMS, versionOf } from '../support/programs/compatibility.js';
+import { closedPort, listen } from '../support/servers/listen.js';
+import { listenHttp2 } from '../support/servers/proxies.js';
+import { bodyOf, eventStream, manualUpstream } from '../support/servers/upstreams.js';
+import { onCleanUp } from '../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
+import { Queue } from '../support/watch/wait.js';
 
 closeAndWatchEachTest();
 
@@ -90,7 +92,7 @@ const HOSTS_HERE: [title: string, host: Host][] = [
 
 /** Two workers, in processes of their own. */
 async function clustered(options: SseProxyOptions): Promise<Hosted & { primary: ChildProcess }> {
-  const script = fileURLToPath(new URL('../support/cluster.js', import.meta.url));
+  const script = fileURLToPath(new URL('../support/programs/cluster.js', import.meta.url));
   const env = { ...process.env, OPTIONS: JSON.stringify(options) };
   const primary = spawn(process.execPath, [script], { env, stdio: ['ignore', 'pipe', 'inherit'] });
   const close = once(primary, 'close');

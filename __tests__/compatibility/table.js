@@ -28,7 +28,7 @@ const END = '<!-- /compatibility -->';
 const COLUMNS = { 'one by one': STREAMS, abort: ABORTS, errors: ERRORS, heartbeats: HEARTBEATS };
 const KINDS = { client: 'Clients', front: 'In front', host: 'Hosts' };
 
-/** What `compatible()` in `support/compatibility.ts` makes: a kind, a name, and a version where there is one. */
+/** What `compatible()` in `support/programs/compatibility.ts` makes: a kind, a name, and a version where there is one. */
 const TITLE = /^(client|front|host): (.+?)(?: (\d+(?:\.\d+)+))?$/;
 
 /**

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
-import { ABORTS, compatible, STREAMS } from '../support/compatibility.js';
+import { ABORTS, compatible, STREAMS } from '../support/programs/compatibility.js';
 
 const script = fileURLToPath(new URL('table.js', import.meta.url));
 const MARKERS = '<!-- compatibility, written by __tests__/compatibility/table.js -->\n<!-- /compatibility -->';

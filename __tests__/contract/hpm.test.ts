@@ -18,18 +18,15 @@ import {
   proxyEventsPlugin,
   responseInterceptor,
 } from 'http-proxy-middleware';
-import { exchange, hpmApp, PlainResponse, recorder, runModule, until } from '../support/reference.js';
-import {
-  closeAll,
-  listen,
-  onCleanUp,
-  rawExchange,
-  rawUpstream,
-  readAll,
-  readUntilCut,
-  request,
-  upstream,
-} from '../support/servers.js';
+import { exchange, readAll, readUntilCut, request } from '../support/clients/http.js';
+import { rawExchange } from '../support/clients/raw.js';
+import { runModule } from '../support/programs/run.js';
+import { PlainResponse } from '../support/servers/bare-http.js';
+import { listen } from '../support/servers/listen.js';
+import { hpmApp } from '../support/servers/proxies.js';
+import { rawUpstream, recorder, upstream } from '../support/servers/upstreams.js';
+import { closeAll, onCleanUp } from '../support/watch/clean-up.js';
+import { until } from '../support/watch/wait.js';
 
 afterEach(closeAll);
 

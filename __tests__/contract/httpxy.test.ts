@@ -8,8 +8,12 @@ import net from 'node:net';
 import { Readable } from 'node:stream';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { createProxyMiddleware, type Options } from 'http-proxy-middleware';
-import { exchange, hpmApp, PlainResponse, recorder } from '../support/reference.js';
-import { closeAll, listen, onCleanUp, rawUpstream, readAll, request, upstream } from '../support/servers.js';
+import { exchange, readAll, request } from '../support/clients/http.js';
+import { PlainResponse } from '../support/servers/bare-http.js';
+import { listen } from '../support/servers/listen.js';
+import { hpmApp } from '../support/servers/proxies.js';
+import { rawUpstream, recorder, upstream } from '../support/servers/upstreams.js';
+import { closeAll, onCleanUp } from '../support/watch/clean-up.js';
 
 afterEach(closeAll);
 

@@ -10,8 +10,11 @@ import { Readable, Writable } from 'node:stream';
 import zlib from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import express from 'express';
-import { certificate, exchange, recorder, recording, secureUpstream, until } from '../support/reference.js';
-import { closeAll, listen, onCleanUp, rawUpstream, readAll, upstream } from '../support/servers.js';
+import { exchange, readAll } from '../support/clients/http.js';
+import { certificate, listen } from '../support/servers/listen.js';
+import { rawUpstream, recorder, recording, secureUpstream, upstream } from '../support/servers/upstreams.js';
+import { closeAll, onCleanUp } from '../support/watch/clean-up.js';
+import { until } from '../support/watch/wait.js';
 
 afterEach(closeAll);
 

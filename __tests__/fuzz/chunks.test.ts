@@ -1,8 +1,8 @@
 import { expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { readByParser, readDirectly } from '../support/chunk-reading.js';
-import { FIXTURES } from '../support/fixtures.js';
-import { anyCuts, cutAt, damaged, runs, someDamage, TIMEOUT } from '../support/fuzz.js';
+import { anyCuts, cutAt, damaged, runs, someDamage, TIMEOUT } from '../support/fuzz/runs.js';
+import { readByParser, readDirectly } from '../support/streams/chunk-reading.js';
+import { FIXTURES } from '../support/streams/fixtures.js';
 
 /** A chunk, in one of the ways to write it. */
 const anyChunk = fc

@@ -9,8 +9,17 @@ import { json, jsonArray } from '../../lib/formats/json.js';
 import { ndjson } from '../../lib/formats/ndjson.js';
 import { sse } from '../../lib/formats/sse.js';
 import { createDecoder } from '../../lib/headers/content-coding.js';
-import { fieldsOf, formatOf, STREAMS } from '../support/event-streams.js';
-import { anyCuts, bytewise, cutAt, damaged, referenceReading, runs, someDamage, TIMEOUT } from '../support/fuzz.js';
+import {
+  anyCuts,
+  bytewise,
+  cutAt,
+  damaged,
+  referenceReading,
+  runs,
+  someDamage,
+  TIMEOUT,
+} from '../support/fuzz/runs.js';
+import { fieldsOf, formatOf, STREAMS } from '../support/streams/event-streams.js';
 
 afterEach(() => {
   jest.restoreAllMocks();

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { ROOT } from '../support/docs.js';
+import { ROOT } from '../support/programs/docs.js';
 
 /** The rooms of `lib/`, from the ground up: a file imports from its own room and from floors below. */
 const FLOORS = [

@@ -5,7 +5,8 @@ import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { accessLog } from '../../lib/index.js';
 import * as providers from '../../lib/providers/index.js';
-import { exchangeFor } from '../support/dialects.js';
+import { openRequest, readAll, reader, request, responseTo } from '../support/clients/http.js';
+import { echo, failed, opened } from '../support/clients/web-sockets.js';
 import {
   BLOCKS,
   codeOf,
@@ -15,23 +16,17 @@ import {
   replaced,
   start,
   textOf,
-  token,
+  tokenEvent,
   withStandIn,
-} from '../support/docs.js';
-import { readAll, reader, request } from '../support/servers.js';
-import { ask, CHAT, evaluate, listening, mounted, streams } from '../support/snippets.js';
-import { post } from '../support/stand-in.js';
-import {
-  closeAndWatchEachTest,
-  closedPort,
-  connections,
-  manualUpstream,
-  openRequest,
-  Queue,
-  type Received,
-  responseTo,
-} from '../support/watch.js';
-import { echo, echoUpstream, failed, opened } from '../support/web-sockets.js';
+} from '../support/programs/docs.js';
+import { ask, CHAT, evaluate, listening, mounted, streams } from '../support/programs/snippets.js';
+import { closedPort, connections } from '../support/servers/listen.js';
+import { post } from '../support/servers/provider.js';
+import { manualUpstream, type PendingRequest } from '../support/servers/upstreams.js';
+import { echoUpstream } from '../support/servers/web-sockets.js';
+import { exchangeFor } from '../support/streams/dialects.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
+import { Queue } from '../support/watch/wait.js';
 
 const run = promisify(execFile);
 
@@ -249,9 +244,9 @@ const RUNS: [titles: string[], run: (...codes: string[]) => Promise<void> | void
     ['docs/read-and-change-events.md, Heartbeats: js'],
     async (code) => {
       const { res, response } = await ask(await mounted(replaced(code, '15_000', '20')));
-      res.writeHead(200, EVENT_STREAM).write(token('One'));
+      res.writeHead(200, EVENT_STREAM).write(tokenEvent('One'));
       const { until } = reader(await response);
-      await until(token('One'));
+      await until(tokenEvent('One'));
       expect(await until('\n\n')).toBe(': ping\n\n');
       res.end(DONE);
       await until(DONE);
@@ -313,7 +308,7 @@ const RUNS: [titles: string[], run: (...codes: string[]) => Promise<void> | void
 
       // 200 run, 50 wait, and one is too many.
       const asked = Array.from({ length: 251 }, () => responseTo(openRequest(url).end()));
-      const running: Received[] = [];
+      const running: PendingRequest[] = [];
       while (running.length < 200) running.push(await requests.next());
       const refused = await Promise.race(asked);
       expect([refused.statusCode, refused.headers['retry-after']]).toEqual([503, '1']);
@@ -333,16 +328,16 @@ const RUNS: [titles: string[], run: (...codes: string[]) => Promise<void> | void
       await new Promise<void>((resolve) => void idle.once('socket', (socket) => socket.once('connect', resolve)));
       const response = post(url, '{}');
       const { res } = await requests.next();
-      res.writeHead(200, EVENT_STREAM).write(token('One'));
+      res.writeHead(200, EVENT_STREAM).write(tokenEvent('One'));
       const { until } = reader(await response);
-      expect(await until(token('One'))).toBe(token('One'));
+      expect(await until(tokenEvent('One'))).toBe(tokenEvent('One'));
       expect(await connections(server)).toBe(2);
 
       const closed = once(server, 'close');
       process.emit('SIGTERM');
       // What is running goes on.
-      res.end(token(' two') + DONE);
-      expect(await until(DONE)).toBe(token(' two') + DONE);
+      res.end(tokenEvent(' two') + DONE);
+      expect(await until(DONE)).toBe(tokenEvent(' two') + DONE);
       await closed;
     },
   ],

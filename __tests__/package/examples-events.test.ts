@@ -4,8 +4,11 @@ import { describe, expect, it } from '@jest/globals';
 import { startStandIn } from '../../examples/chat/provider.js';
 import { ADDRESS, AddressMask, MASK, maskAddresses } from '../../examples/redact/mask.js';
 import type { StreamEvent } from '../../lib/index.js';
-import { onCleanUp, proxyApp, readAll, request, upstream } from '../support/servers.js';
-import { closeAndWatchEachTest } from '../support/watch.js';
+import { readAll, request } from '../support/clients/http.js';
+import { proxyApp } from '../support/servers/proxies.js';
+import { upstream } from '../support/servers/upstreams.js';
+import { onCleanUp } from '../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
 
 const run = promisify(execFile);
 const root = new URL('../..', import.meta.url);

@@ -2,9 +2,11 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { anthropic, openai } from '../../lib/providers/index.js';
-import { begin, budgetApp, costs, pricedUpstream } from '../support/budget.js';
-import { readAll, readUntilCut } from '../support/servers.js';
-import { closeAndWatchEachTest, closed, closedPort, openRequest, responseTo, turns, until } from '../support/watch.js';
+import { openRequest, readAll, readUntilCut, responseTo } from '../support/clients/http.js';
+import { closedPort } from '../support/servers/listen.js';
+import { beginStream, budgetApp, costs, pricedUpstream } from '../support/servers/token-budget.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
+import { closed, turns, until } from '../support/watch/wait.js';
 
 const run = promisify(execFile);
 const root = new URL('../..', import.meta.url);
@@ -105,7 +107,7 @@ describe('a budget of tokens', () => {
     const app = await budgetApp(url, { logger, budget: { tokens: 150 } });
     const answers = [app.ask('ada'), app.ask('ada')];
     for (const res of [await others.next(), await others.next()]) {
-      begin(res, {});
+      beginStream(res, {});
       res.end(costs(90));
     }
     for (const answer of answers) expect((await readAll(await answer)).toString()).toMatch(/\[DONE\]\n\n$/);
@@ -121,7 +123,7 @@ describe('a budget of tokens', () => {
     const req = openRequest(app.proxy.url, { method: 'POST', headers: { 'x-user': 'ada' } });
     req.end('{"stream":true}');
     const res = await others.next();
-    begin(res, { choices: [{ delta: { content: 'Hi' } }] });
+    beginStream(res, { choices: [{ delta: { content: 'Hi' } }] });
     await responseTo(req);
     req.destroy();
     await closed(req);
@@ -148,7 +150,7 @@ describe('a budget of tokens', () => {
       const app = await budgetApp(url, { create, budget: { tokens: budget, estimate } });
       const answer = app.ask('ada');
       const res = await others.next();
-      begin(res, first);
+      beginStream(res, first);
       res.write('', () => res.destroy());
       expect((await readUntilCut(await answer)).cut).toBe(true);
       expect((await app.proxy.summary()).outcome).toBe('upstream-truncated');

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { SseProxyError, type SseProxyErrorCode } from '../../lib/index.js';
-import { PAGES, ROOT, textOf } from '../support/docs.js';
+import { PAGES, ROOT, textOf } from '../support/programs/docs.js';
 
 const API = ['docs/api/README.md', 'docs/api/express-sse-proxy.md', 'docs/api/express-sse-proxy/providers.md'];
 

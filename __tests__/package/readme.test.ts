@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import { SseProxyError, type SseProxyErrorCode } from '../../lib/index.js';
 import { resolveOptions } from '../../lib/options/resolve.js';
-import { textOf } from '../support/docs.js';
+import { textOf } from '../support/programs/docs.js';
 
 /** The rows of the table below this header, each as its cells. */
 function table(page: string, header: string): string[][] {

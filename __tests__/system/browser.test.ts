@@ -1,10 +1,12 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import compression from 'compression';
 import type { Browser, Page } from 'playwright-core';
-import { CHROMIUM, launchChromium } from '../support/chromium.js';
-import { ABORTS, ERRORS, STREAMS } from '../support/compatibility.js';
-import { closeAll, eventStream, type ProxyUnderTest, proxyApp } from '../support/servers.js';
-import { manualUpstream, Queue, type Received } from '../support/watch.js';
+import { CHROMIUM, launchChromium } from '../support/programs/chromium.js';
+import { ABORTS, ERRORS, STREAMS } from '../support/programs/compatibility.js';
+import { type ProxyUnderTest, proxyApp } from '../support/servers/proxies.js';
+import { eventStream, manualUpstream, type PendingRequest } from '../support/servers/upstreams.js';
+import { closeAll } from '../support/watch/clean-up.js';
+import { Queue } from '../support/watch/wait.js';
 
 let browser: Browser;
 
@@ -18,7 +20,7 @@ afterAll(async () => {
 
 describe(CHROMIUM, () => {
   /** What was asked for upstream. */
-  let requests: Queue<Received>;
+  let requests: Queue<PendingRequest>;
   /** What the page has acknowledged, by a request of its own. */
   let acks: Queue<string>;
   let proxy: ProxyUnderTest;
@@ -46,7 +48,7 @@ describe(CHROMIUM, () => {
   });
 
   /** The next request, which is answered with a stream. */
-  const nextStream = async (): Promise<Received> => {
+  const nextStream = async (): Promise<PendingRequest> => {
     const received = await requests.next();
     eventStream(received.res);
     return received;

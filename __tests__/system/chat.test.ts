@@ -5,7 +5,7 @@ import type { Browser, Page } from 'playwright-core';
 import type { Stopped } from '../../examples/chat/provider.js';
 import { startServer } from '../../examples/chat/server.js';
 import type { StreamSummary } from '../../lib/index.js';
-import { launchChromium } from '../support/chromium.js';
+import { launchChromium } from '../support/programs/chromium.js';
 
 /** The page's, in functions that run there. */
 declare const document: { querySelector(selector: string): { textContent: string } | null };

@@ -4,11 +4,14 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from '@jest/globals';
 import type { SseProxyOptions } from '../../lib/index.js';
-import { appStack } from '../support/app-stack.js';
-import { ABORTS, compatible, ERRORS, HEARTBEATS, STREAMS } from '../support/compatibility.js';
-import { stop } from '../support/programs.js';
-import { eventStream, onCleanUp, type ProxyUnderTest, proxyApp, reader } from '../support/servers.js';
-import { closeAndWatchEachTest, manualUpstream, type Received } from '../support/watch.js';
+import { reader } from '../support/clients/http.js';
+import { ABORTS, compatible, ERRORS, HEARTBEATS, STREAMS } from '../support/programs/compatibility.js';
+import { stop } from '../support/programs/run.js';
+import { appStack } from '../support/servers/app-stack.js';
+import { type ProxyUnderTest, proxyApp } from '../support/servers/proxies.js';
+import { eventStream, manualUpstream, type PendingRequest } from '../support/servers/upstreams.js';
+import { onCleanUp } from '../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
 
 closeAndWatchEachTest();
 
@@ -18,7 +21,7 @@ const HTTP_RETURNED_ERROR = 22;
 
 const [version = ''] = /\d+\.\d+\.\d+/.exec(execFileSync('curl', ['--version'], { encoding: 'utf8' })) ?? [];
 
-interface Asking extends Received {
+interface Asking extends PendingRequest {
   curl: ChildProcess & { stdout: Readable };
   /** Its exit code. */
   exit: Promise<number | null>;

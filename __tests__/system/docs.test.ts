@@ -4,11 +4,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
-import { beginWithEvent, expectOneByOne } from '../support/asking.js';
-import { BLOCKS, codeOf, needsSystem, ROOT, replaced, start, tokenByToken, withStandIn } from '../support/docs.js';
-import { caddyOptions, FRONT_SERVERS, nginxAround, startFront } from '../support/front-servers.js';
-import { onCleanUp, proxyApp, reader } from '../support/servers.js';
-import { closeAndWatchEachTest, manualUpstream } from '../support/watch.js';
+import { beginWithEvent, expectOneByOne } from '../support/clients/ask.js';
+import { reader } from '../support/clients/http.js';
+import {
+  BLOCKS,
+  codeOf,
+  needsSystem,
+  ROOT,
+  replaced,
+  start,
+  tokenByToken,
+  withStandIn,
+} from '../support/programs/docs.js';
+import { caddyOptions, FRONT_SERVERS, nginxAround, startFront } from '../support/programs/front-servers.js';
+import { proxyApp } from '../support/servers/proxies.js';
+import { manualUpstream } from '../support/servers/upstreams.js';
+import { onCleanUp } from '../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
 
 const run = promisify(execFile);
 

@@ -2,12 +2,14 @@ import type { ServerResponse } from 'node:http';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import compression from 'compression';
 import type { SseProxyOptions } from '../../lib/index.js';
-import { type Ask, begin, beginWithEvent, expectOneByOne, QUESTION } from '../support/asking.js';
-import { ABORTS, compatible, ERRORS, HEARTBEATS, STREAMS } from '../support/compatibility.js';
-import { FRONT_SERVERS, type FrontServer, nginx, startFront } from '../support/front-servers.js';
-import { closeAll, eventStream, type ProxyUnderTest, proxyApp, upstream } from '../support/servers.js';
-import { closedPort, manualUpstream, type Queue, type Received, turns } from '../support/watch.js';
-import { bodyOf, signal } from '../support/wire.js';
+import { type Ask, begin, beginWithEvent, expectOneByOne, QUESTION } from '../support/clients/ask.js';
+import { ABORTS, compatible, ERRORS, HEARTBEATS, STREAMS } from '../support/programs/compatibility.js';
+import { FRONT_SERVERS, type FrontServer, nginx, startFront } from '../support/programs/front-servers.js';
+import { closedPort } from '../support/servers/listen.js';
+import { type ProxyUnderTest, proxyApp } from '../support/servers/proxies.js';
+import { bodyOf, eventStream, manualUpstream, type PendingRequest, upstream } from '../support/servers/upstreams.js';
+import { closeAll } from '../support/watch/clean-up.js';
+import { type Queue, signal, turns } from '../support/watch/wait.js';
 
 afterEach(closeAll);
 
@@ -16,7 +18,7 @@ interface Behind {
   http2: Ask;
   proxy: ProxyUnderTest;
   /** The requests that reach the upstream. */
-  requests: Queue<Received>;
+  requests: Queue<PendingRequest>;
 }
 
 /** An app with compression and the proxy, behind a front. */

@@ -1,9 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Browser } from 'playwright-core';
-import { CHROMIUM, launchChromium } from '../support/chromium.js';
-import { HEARTBEATS } from '../support/compatibility.js';
-import { closeAll, eventStream, onCleanUp, proxyApp } from '../support/servers.js';
-import { manualUpstream, Queue, until } from '../support/watch.js';
+import { CHROMIUM, launchChromium } from '../support/programs/chromium.js';
+import { HEARTBEATS } from '../support/programs/compatibility.js';
+import { proxyApp } from '../support/servers/proxies.js';
+import { eventStream, manualUpstream } from '../support/servers/upstreams.js';
+import { closeAll, onCleanUp } from '../support/watch/clean-up.js';
+import { Queue, until } from '../support/watch/wait.js';
 
 let browser: Browser;
 

@@ -7,10 +7,13 @@ import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { REDIS_OPTIONS } from '../../examples/token-budget/budget.js';
-import { type BudgetApp, budgetApp, pricedUpstream } from '../support/budget.js';
-import { stop } from '../support/programs.js';
-import { onCleanUp, readAll } from '../support/servers.js';
-import { closeAndWatchEachTest, closedPort, until } from '../support/watch.js';
+import { readAll } from '../support/clients/http.js';
+import { stop } from '../support/programs/run.js';
+import { closedPort } from '../support/servers/listen.js';
+import { type BudgetApp, budgetApp, pricedUpstream } from '../support/servers/token-budget.js';
+import { onCleanUp } from '../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
+import { until } from '../support/watch/wait.js';
 
 const run = promisify(execFile);
 const root = new URL('../..', import.meta.url);

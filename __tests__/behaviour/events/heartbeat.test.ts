@@ -6,23 +6,15 @@ import compression from 'compression';
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import type { Express } from 'express';
 import type { SseProxyOptions } from '../../../lib/index.js';
-import { openStream } from '../../support/events.js';
-import { FIXTURES } from '../../support/fixtures.js';
-import { closing, http2Proxy } from '../../support/http2.js';
-import { type ProxyUnderTest, proxyApp, readAll, reader, readUntilCut } from '../../support/servers.js';
-import {
-  closeAndWatchEachTest,
-  closed,
-  manualUpstream,
-  openRequest,
-  type Queue,
-  type Received,
-  rawClient,
-  realProcess,
-  responseTo,
-  signal,
-  until,
-} from '../../support/watch.js';
+import { openRequest, readAll, reader, readUntilCut, responseTo } from '../../support/clients/http.js';
+import { closing } from '../../support/clients/http2.js';
+import { rawClient } from '../../support/clients/raw.js';
+import { http2Proxy, type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { manualUpstream, type PendingRequest } from '../../support/servers/upstreams.js';
+import { FIXTURES } from '../../support/streams/fixtures.js';
+import { openStream } from '../../support/streams/open-streams.js';
+import { closeAndWatchEachTest, realProcess } from '../../support/watch/process.js';
+import { closed, type Queue, signal, until } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 
@@ -51,7 +43,7 @@ function eventsOf(stream: Buffer): EventSourceMessage[] {
 interface Clocked {
   proxy: ProxyUnderTest;
   /** What the upstream is asked. */
-  requests: Queue<Received>;
+  requests: Queue<PendingRequest>;
   /** A request, with the upstream's response to give. */
   open(options?: RequestOptions): Promise<{ res: ServerResponse; response: Promise<IncomingMessage> }>;
   /** Resolves when streams that are silent have had several heartbeats each. */

@@ -8,28 +8,25 @@ import {
   type Usage,
 } from '../../../lib/index.js';
 import { anthropic, openai, openaiCompatible } from '../../../lib/providers/index.js';
+import { openRequest, readAll, request, responseTo } from '../../support/clients/http.js';
+import { closedPort } from '../../support/servers/listen.js';
+import { post } from '../../support/servers/provider.js';
+import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { manualUpstream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
 import {
-  type Answer,
   anthropicText,
   anthropicWhole,
   bytesOf,
   openaiChat,
   openaiChatUnasked,
+  type ProviderAnswer,
   toldBy,
   usageChunk,
   usageFrom,
-} from '../../support/dialects.js';
-import { logbook } from '../../support/events.js';
-import { type ProxyUnderTest, proxyApp, rawUpstream, readAll, request, upstream } from '../../support/servers.js';
-import { post } from '../../support/stand-in.js';
-import {
-  closeAndWatchEachTest,
-  closedPort,
-  manualUpstream,
-  openRequest,
-  responseTo,
-  turns,
-} from '../../support/watch.js';
+} from '../../support/streams/dialects.js';
+import { logbook } from '../../support/watch/log.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 
@@ -56,7 +53,7 @@ async function target(reply: (res: ServerResponse, req: IncomingMessage) => void
 
 const good = (text = 'good'): Promise<Target> => target((res) => res.end(text));
 const bad = (statusCode = 503): Promise<Target> => target((res) => res.writeHead(statusCode).end(`bad ${statusCode}`));
-const answering = (answer: Answer): Promise<Target> =>
+const answering = (answer: ProviderAnswer): Promise<Target> =>
   target((res) => res.writeHead(200, { 'content-type': answer.contentType }).end(bytesOf(answer.parts)));
 const refusing = async (): Promise<string> => `http://127.0.0.1:${await closedPort()}`;
 

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { describe, expect, it } from '@jest/globals';
 import type { SseProxyErrorCode, SseProxyOptions, StreamEvent, Usage } from '../../../lib/index.js';
 import { openaiCompatible } from '../../../lib/providers/index.js';
+import { keepAliveAgent, openRequest, readAll, responseTo } from '../../support/clients/http.js';
 import {
   EVENTS,
   FAULTS,
@@ -10,18 +11,11 @@ import {
   faultyUpstream,
   PHASES,
   type Phase,
-} from '../../support/faulty-upstream.js';
-import { proxyApp, readAll } from '../../support/servers.js';
-import {
-  closeAndWatchEachTest,
-  closed,
-  connections,
-  openRequest,
-  responseTo,
-  turns,
-  until,
-} from '../../support/watch.js';
-import { keepAliveAgent } from '../../support/wire.js';
+} from '../../support/servers/faulty-upstream.js';
+import { connections } from '../../support/servers/listen.js';
+import { proxyApp } from '../../support/servers/proxies.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { closed, turns, until } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

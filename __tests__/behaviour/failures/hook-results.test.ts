@@ -10,27 +10,15 @@ import {
   type StreamSummary,
 } from '../../../lib/index.js';
 import { openai } from '../../../lib/providers/index.js';
-import { stopTheClock } from '../../support/clock.js';
-import { answer, logbook } from '../../support/events.js';
-import {
-  listen,
-  type ProxyUnderTest,
-  proxyApp,
-  readAll,
-  readUntilCut,
-  request,
-  upstream,
-} from '../../support/servers.js';
-import { SERVERS_KEY } from '../../support/stand-in.js';
-import {
-  closeAndWatchEachTest,
-  closedPort,
-  manualUpstream,
-  openRequest,
-  responseTo,
-  turns,
-} from '../../support/watch.js';
-import { bodyOf, signal } from '../../support/wire.js';
+import { openRequest, readAll, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import { closedPort, listen } from '../../support/servers/listen.js';
+import { SERVERS_KEY } from '../../support/servers/provider.js';
+import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { answeringUpstream, bodyOf, manualUpstream, upstream } from '../../support/servers/upstreams.js';
+import { stopTheClock } from '../../support/watch/clock.js';
+import { logbook } from '../../support/watch/log.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { signal, turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 
@@ -276,7 +264,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
   );
 
   it.each(cases)('%s must be synchronous: one that %s is a 502', async (name, _, options, hook) => {
-    const proxy = await proxyApp(options(hook, await answer('data: 1\n\n')));
+    const proxy = await proxyApp(options(hook, await answeringUpstream('data: 1\n\n')));
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(502);
     expect(response.rawHeaders.join()).not.toContain('Promise');
@@ -286,7 +274,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
   });
 
   it.each(ASYNC)('streamsArray must be synchronous: one that %s is a 502', async (_, streamsArray) => {
-    const url = await answer('[]', { 'content-type': 'application/json' });
+    const url = await answeringUpstream('[]', { 'content-type': 'application/json' });
     const proxy = await proxyApp({ provider: providerAt(url, { streamsArray }) });
     expect((await request(proxy.url)).statusCode).toBe(502);
     await expectOneSummary(proxy, { error: { code: 'HOOK_FAILED', hook: 'streamsArray' } });
@@ -299,7 +287,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
     ['a list with null', ['a', null]],
   ])('rewriteHeaders that sets a field to %s is a 502', async (_, value) => {
     const proxy = await proxyApp({
-      target: await answer('data: 1\n\n'),
+      target: await answeringUpstream('data: 1\n\n'),
       rewriteHeaders: ({ headers }) => {
         headers['x-a'] = value as string;
       },
@@ -317,7 +305,10 @@ describe('a hook whose result is used when the upstream has answered', () => {
     ['a reason that throws', (head) => Object.defineProperty(head, 'statusMessage', { get: throws })],
   ])('rewriteHeaders that leaves %s is a 502', async (_, rewrite) => {
     const rewriteHeaders = rewrite as unknown as SseProxyOptions['rewriteHeaders'];
-    const proxy = await proxyApp({ target: await answer('data: 1\n\n'), ...(rewriteHeaders && { rewriteHeaders }) });
+    const proxy = await proxyApp({
+      target: await answeringUpstream('data: 1\n\n'),
+      ...(rewriteHeaders && { rewriteHeaders }),
+    });
     expect((await request(proxy.url)).statusCode).toBe(502);
     await expectOneSummary(proxy, { outcome: 'failed', error: { code: 'HOOK_FAILED' } });
   });
@@ -337,7 +328,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
     ['a bigint', 500n],
   ])('errorStatus that gives %s is logged, and taken for 502', async (_, status) => {
     const { logger, errors } = logbook();
-    const provider = providerAt(await answer('data: {"oops":1}\n\n'), { errorStatus: () => status });
+    const provider = providerAt(await answeringUpstream('data: {"oops":1}\n\n'), { errorStatus: () => status });
     const proxy = await proxyApp({ provider, commit: 'first-event', logger });
     const response = await request(proxy.url);
     expect([response.statusCode, (await readAll(response)).toString()]).toEqual([502, '{"oops":1}']);
@@ -350,7 +341,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
 
   it.each([undefined, null, false])('errorStatus that gives %s says that it is no error', async (status) => {
     const { logger, errors } = logbook();
-    const provider = providerAt(await answer('data: 1\n\n'), { errorStatus: () => status });
+    const provider = providerAt(await answeringUpstream('data: 1\n\n'), { errorStatus: () => status });
     const proxy = await proxyApp({ provider, commit: 'first-event', logger });
     expect((await readAll(await request(proxy.url))).toString()).toBe('data: 1\n\n');
     await expectOneSummary(proxy, { outcome: 'completed' });
@@ -366,7 +357,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
     [null, 502],
     [undefined, 502],
   ])('commit that gives %p is taken by its truth, and nothing is left to the provider: %i', async (verdict, status) => {
-    const provider = providerAt(await answer('data: 1\n\n'), { errorStatus: () => 502 });
+    const provider = providerAt(await answeringUpstream('data: 1\n\n'), { errorStatus: () => 502 });
     const proxy = await proxyApp({ provider, commit: () => verdict as boolean });
     expect((await request(proxy.url)).statusCode).toBe(status);
     await proxy.summary();
@@ -376,7 +367,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
     'commit that gives nothing leaves it to the provider',
     async (verdict) => {
       const commit = (verdict ?? (() => undefined)) as unknown as () => boolean;
-      const proxy = await proxyApp({ target: await answer('data: 1\n\n'), commit });
+      const proxy = await proxyApp({ target: await answeringUpstream('data: 1\n\n'), commit });
       expect((await request(proxy.url)).statusCode).toBe(200);
       await expectOneSummary(proxy, { outcome: 'completed' });
     },
@@ -444,7 +435,7 @@ describe("what a provider has for an error of the proxy's own", () => {
   it('is an answer whatever status an error of the user’s has', async () => {
     for (const statusCode of [42, 200, Number.NaN]) {
       const proxy = await proxyApp({
-        target: await answer('data: 1\n\n'),
+        target: await answeringUpstream('data: 1\n\n'),
         isEventStream: () => {
           throw new SseProxyError('NOT_FOUND', { statusCode });
         },
@@ -459,7 +450,7 @@ describe('a hook that takes part in a stream', () => {
   it.each<[string, () => unknown]>([...ASYNC, ['throws', throws]])(
     'ends it, honestly, where it is isExtra, and %s',
     async (_, isExtra) => {
-      const url = await answer('data: 1\n\n');
+      const url = await answeringUpstream('data: 1\n\n');
       const provider = providerAt(url, { editRequest: (body: string) => ({ body, isExtra }) });
       const proxy = await proxyApp({ provider });
       expect((await readUntilCut(await request(proxy.url, JSON_REQUEST))).cut).toBe(true);
@@ -471,7 +462,7 @@ describe('a hook that takes part in a stream', () => {
     'ends it, honestly, where transformEvent gives a list of promises',
     async (item) => {
       const transformEvent = () => [item(), item(), { data: '1' }] as unknown as { data: string }[];
-      const proxy = await proxyApp({ target: await answer('data: 1\n\n'), transformEvent });
+      const proxy = await proxyApp({ target: await answeringUpstream('data: 1\n\n'), transformEvent });
       expect((await readUntilCut(await request(proxy.url))).cut).toBe(true);
       const { error } = await expectOneSummary(proxy, { error: { code: 'HOOK_FAILED', hook: 'transformEvent' } });
       expect(error?.cause).toMatchObject({ message: expect.stringMatching(/got an array with promise$/) });
@@ -485,7 +476,7 @@ describe('a hook that takes part in a stream', () => {
       asked.resolve();
       return never();
     };
-    const proxy = await proxyApp({ target: await answer('data: 1\n\n'), transformEvent });
+    const proxy = await proxyApp({ target: await answeringUpstream('data: 1\n\n'), transformEvent });
     const response = await request(proxy.url);
     await asked.promise;
     await turns();
@@ -501,7 +492,7 @@ describe('a hook that takes part in a stream', () => {
     ['null', null],
     ['a number', 42],
   ])('does not keep an exchange from its end where read leaves %s for the usage', async (_, usage) => {
-    const provider = providerAt(await answer('data: 1\n\n'), {
+    const provider = providerAt(await answeringUpstream('data: 1\n\n'), {
       read: (_event: unknown, reading: { usage: unknown }) => {
         reading.usage = usage;
       },
@@ -549,7 +540,7 @@ describe('a logger that fails', () => {
     'is harmless where each of its methods %s',
     async (_, level) => {
       const logger = { info: level, warn: level, error: level } as NonNullable<Options['logger']>;
-      const fine = await proxyApp({ target: await answer('data: 1\n\n'), logger, onFinish: throws });
+      const fine = await proxyApp({ target: await answeringUpstream('data: 1\n\n'), logger, onFinish: throws });
       expect((await readAll(await request(fine.url))).toString()).toBe('data: 1\n\n');
       await fine.summary();
       const broken = await proxyApp({ target: `http://127.0.0.1:${await closedPort()}`, logger });
@@ -573,7 +564,11 @@ describe('a logger that fails', () => {
         this.#said.push('error');
       }
     }
-    const proxy = await proxyApp({ target: await answer('data: 1\n\n'), logger: new Logger(), onFinish: throws });
+    const proxy = await proxyApp({
+      target: await answeringUpstream('data: 1\n\n'),
+      logger: new Logger(),
+      onFinish: throws,
+    });
     await readAll(await request(proxy.url));
     await proxy.summary();
     expect(said).toEqual(['info', 'error']);

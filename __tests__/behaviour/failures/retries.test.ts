@@ -4,28 +4,15 @@ import { describe, expect, it, jest } from '@jest/globals';
 import express from 'express';
 import type { SseProxyOptions } from '../../../lib/index.js';
 import { anthropic, openai } from '../../../lib/providers/index.js';
-import { stopTheClock } from '../../support/clock.js';
-import { bytesOf, openaiChat, openaiChatUnasked } from '../../support/dialects.js';
-import {
-  eventStream,
-  type ProxyUnderTest,
-  proxyApp,
-  rawUpstream,
-  readAll,
-  readUntilCut,
-  request,
-  upstream,
-} from '../../support/servers.js';
-import { post, SERVERS_KEY } from '../../support/stand-in.js';
-import {
-  closeAndWatchEachTest,
-  closedPort,
-  manualUpstream,
-  openRequest,
-  Queue,
-  responseTo,
-  turns,
-} from '../../support/watch.js';
+import { openRequest, readAll, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import { closedPort } from '../../support/servers/listen.js';
+import { post, SERVERS_KEY } from '../../support/servers/provider.js';
+import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { eventStream, manualUpstream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
+import { bytesOf, openaiChat, openaiChatUnasked } from '../../support/streams/dialects.js';
+import { stopTheClock } from '../../support/watch/clock.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { Queue, turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

@@ -4,10 +4,14 @@ import { constants } from 'node:http2';
 import type { Socket } from 'node:net';
 import { describe, expect, it, jest } from '@jest/globals';
 import { createSseProxy, type Provider, type SseProxyOptions } from '../../../lib/index.js';
-import { logbook } from '../../support/events.js';
-import { closing, http2Proxy } from '../../support/http2.js';
-import { listen, type ProxyUnderTest, proxyApp, reader } from '../../support/servers.js';
-import { closeAndWatchEachTest, manualUpstream, type RawClient, rawClient } from '../../support/watch.js';
+import { reader } from '../../support/clients/http.js';
+import { closing } from '../../support/clients/http2.js';
+import { type RawClient, rawClient } from '../../support/clients/raw.js';
+import { listen } from '../../support/servers/listen.js';
+import { http2Proxy, type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { manualUpstream } from '../../support/servers/upstreams.js';
+import { logbook } from '../../support/watch/log.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
 closeAndWatchEachTest();
 

@@ -5,9 +5,10 @@ import cors from 'cors';
 import type { Express } from 'express';
 import { SseProxyError, type SseProxyOptions } from '../../../lib/index.js';
 import { openai } from '../../../lib/providers/index.js';
-import { exchange, recorder } from '../../support/reference.js';
-import { proxyApp, rawUpstream, readAll, request, upstream } from '../../support/servers.js';
-import { closeAndWatchEachTest } from '../../support/watch.js';
+import { exchange, readAll, request } from '../../support/clients/http.js';
+import { proxyApp } from '../../support/servers/proxies.js';
+import { rawUpstream, recorder, upstream } from '../../support/servers/upstreams.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
 closeAndWatchEachTest();
 

@@ -4,32 +4,17 @@ import { describe, expect, it, jest } from '@jest/globals';
 import { responseInterceptor } from 'http-proxy-middleware';
 import type { SseProxyOptions } from '../../../lib/index.js';
 import { openai } from '../../../lib/providers/index.js';
-import { answersIn } from '../../support/answers.js';
-import { stopTheClock } from '../../support/clock.js';
-import { bytesOf, openaiChat, toldBy, usageFrom } from '../../support/dialects.js';
-import { runModule } from '../../support/reference.js';
-import {
-  eventStream,
-  type ProxyUnderTest,
-  proxyApp,
-  readAll,
-  readUntilCut,
-  request,
-  upstream,
-} from '../../support/servers.js';
-import { SERVERS_KEY } from '../../support/stand-in.js';
-import {
-  closeAndWatchEachTest,
-  connections,
-  manualUpstream,
-  openRequest,
-  rawClient,
-  responseTo,
-  signal,
-  turns,
-  until,
-} from '../../support/watch.js';
-import { keepAliveAgent } from '../../support/wire.js';
+import { keepAliveAgent, openRequest, readAll, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import { answersIn, rawClient } from '../../support/clients/raw.js';
+import { runModule } from '../../support/programs/run.js';
+import { connections } from '../../support/servers/listen.js';
+import { SERVERS_KEY } from '../../support/servers/provider.js';
+import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { eventStream, manualUpstream, upstream } from '../../support/servers/upstreams.js';
+import { bytesOf, openaiChat, toldBy, usageFrom } from '../../support/streams/dialects.js';
+import { stopTheClock } from '../../support/watch/clock.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { signal, turns, until } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

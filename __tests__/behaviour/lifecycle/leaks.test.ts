@@ -4,26 +4,14 @@ import type { Socket } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import express, { type RequestHandler } from 'express';
 import type { SseProxyOptions } from '../../../lib/index.js';
-import { buffersInUse } from '../../support/memory.js';
-import {
-  eventStream,
-  onCleanUp,
-  type ProxyUnderTest,
-  proxyApp,
-  readAll,
-  request,
-  upstream,
-} from '../../support/servers.js';
-import {
-  closeAndWatchEachTest,
-  closed,
-  closedPort,
-  connections,
-  openRequest,
-  realProcess,
-  responseTo,
-  until,
-} from '../../support/watch.js';
+import { openRequest, readAll, request, responseTo } from '../../support/clients/http.js';
+import { closedPort, connections } from '../../support/servers/listen.js';
+import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { eventStream, upstream } from '../../support/servers/upstreams.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
+import { buffersInUse } from '../../support/watch/memory.js';
+import { closeAndWatchEachTest, realProcess } from '../../support/watch/process.js';
+import { closed, until } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

@@ -4,29 +4,14 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { describe, expect, it, jest } from '@jest/globals';
 import type { SseProxyErrorCode, SseProxyOptions } from '../../../lib/index.js';
-import { stopTheClock } from '../../support/clock.js';
-import {
-  eventStream,
-  onCleanUp,
-  type ProxyUnderTest,
-  proxyApp,
-  rawUpstream,
-  readAll,
-  reader,
-  readUntilCut,
-  request,
-  upstream,
-} from '../../support/servers.js';
-import {
-  closeAndWatchEachTest,
-  closed,
-  closedPort,
-  manualUpstream,
-  openRequest,
-  Queue,
-  responseTo,
-  turns,
-} from '../../support/watch.js';
+import { openRequest, readAll, reader, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import { closedPort } from '../../support/servers/listen.js';
+import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { eventStream, manualUpstream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
+import { stopTheClock } from '../../support/watch/clock.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { closed, Queue, turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

@@ -3,9 +3,14 @@ import { describe, expect, it } from '@jest/globals';
 import { WebSocketServer } from 'ws';
 import type { SseProxyErrorCode, SseProxyOptions } from '../../../lib/index.js';
 import { openai } from '../../../lib/providers/index.js';
-import { listen, onCleanUp, rawExchange, rawUpstream } from '../../support/servers.js';
-import { closeAndWatchEachTest, rawClient, until } from '../../support/watch.js';
-import { connect, echo, echoUpstream, failed, handshake, opened, upgradeServer } from '../../support/web-sockets.js';
+import { rawClient, rawExchange } from '../../support/clients/raw.js';
+import { connect, echo, failed, handshake, opened } from '../../support/clients/web-sockets.js';
+import { listen } from '../../support/servers/listen.js';
+import { rawUpstream } from '../../support/servers/upstreams.js';
+import { echoUpstream, upgradeServer } from '../../support/servers/web-sockets.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { until } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

@@ -5,18 +5,12 @@ import zlib from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import compression from 'compression';
 import type { Express, Response } from 'express';
-import {
-  closeAll,
-  eventStream,
-  type ProxyUnderTest,
-  proxyApp,
-  readAll,
-  reader,
-  readUntilCut,
-  request,
-  upstream,
-} from '../../support/servers.js';
-import { keepAliveAgent, rawClient, signal } from '../../support/wire.js';
+import { keepAliveAgent, readAll, reader, readUntilCut, request } from '../../support/clients/http.js';
+import { rawConnection } from '../../support/clients/raw.js';
+import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { eventStream, upstream } from '../../support/servers/upstreams.js';
+import { closeAll } from '../../support/watch/clean-up.js';
+import { signal } from '../../support/watch/wait.js';
 
 afterEach(closeAll);
 
@@ -573,7 +567,7 @@ it('a stream that was decoded is not compressed again by compression()', async (
       app.use(compression());
     },
   );
-  const client = await rawClient(proxy.port);
+  const client = await rawConnection(proxy.port);
   client.socket.write('GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n');
   const text = await client.closed();
   expect(text).not.toMatch(/content-encoding/i);

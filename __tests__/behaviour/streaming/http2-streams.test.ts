@@ -3,10 +3,12 @@ import type { ServerResponse } from 'node:http';
 import http2, { type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2';
 import { describe, expect, it } from '@jest/globals';
 import { createSseProxy, type SseProxy, type SseProxyOptions, type StreamSummary } from '../../../lib/index.js';
-import { closing } from '../../support/http2.js';
-import { sendFramesInTheClear } from '../../support/http2-frames.js';
-import { eventStream, listen, onCleanUp, rawUpstream, upstream } from '../../support/servers.js';
-import { closeAndWatchEachTest, manualUpstream, until } from '../../support/watch.js';
+import { closing, sendFramesInTheClear } from '../../support/clients/http2.js';
+import { listen } from '../../support/servers/listen.js';
+import { eventStream, manualUpstream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { until } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

@@ -8,8 +8,10 @@ import vm from 'node:vm';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { generate } from 'selfsigned';
 import { createSseProxy, type SseProxyOptions, type StreamSummary } from '../../../lib/index.js';
-import { closeAll, eventStream, onCleanUp, rawUpstream, readAll, reader, upstream } from '../../support/servers.js';
-import { bodyOf, signal } from '../../support/wire.js';
+import { readAll, reader } from '../../support/clients/http.js';
+import { bodyOf, eventStream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
+import { closeAll, onCleanUp } from '../../support/watch/clean-up.js';
+import { signal } from '../../support/watch/wait.js';
 
 let key: string;
 let cert: string;

@@ -1,9 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { describe, expect, it } from '@jest/globals';
 import type { SseProxyOptions } from '../../../lib/index.js';
-import { answersIn } from '../../support/answers.js';
-import { eventStream, proxyApp, rawUpstream } from '../../support/servers.js';
-import { closeAndWatchEachTest, manualUpstream, rawClient, turns, until } from '../../support/watch.js';
+import { answersIn, rawClient } from '../../support/clients/raw.js';
+import { proxyApp } from '../../support/servers/proxies.js';
+import { eventStream, manualUpstream, rawUpstream } from '../../support/servers/upstreams.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { turns, until } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

@@ -8,9 +8,13 @@ import compression from 'compression';
 import type { ClientResponse } from '../../../lib/client/client-response.js';
 import { createClientResponse } from '../../../lib/client/create-client-response.js';
 import type { ResponseHead } from '../../../lib/types/http.js';
-import { type Received, receive } from '../../support/received.js';
-import { closeAll, listen, onCleanUp, proxyApp, readAll, request, upstream } from '../../support/servers.js';
-import { watchProcess } from '../../support/watch.js';
+import { readAll, request } from '../../support/clients/http.js';
+import { receive, type ServedRequest } from '../../support/servers/bare-http.js';
+import { listen } from '../../support/servers/listen.js';
+import { proxyApp } from '../../support/servers/proxies.js';
+import { upstream } from '../../support/servers/upstreams.js';
+import { closeAll, onCleanUp } from '../../support/watch/clean-up.js';
+import { watchProcess } from '../../support/watch/process.js';
 
 afterEach(closeAll);
 
@@ -20,7 +24,7 @@ function head(headers: ResponseHead['headers'] = {}, statusCode = 200, statusMes
   return { statusCode, statusMessage, headers };
 }
 
-async function client(version = '1.1'): Promise<Received & { response: ClientResponse }> {
+async function client(version = '1.1'): Promise<ServedRequest & { response: ClientResponse }> {
   const received = await receive(`GET / HTTP/${version}\r\nHost: x\r\nConnection: close\r\n\r\n`);
   return { ...received, response: createClientResponse(received.req, received.res) };
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { withoutKey } from '../../../lib/credentials/resolve-credentials.js';
-import { closeAndWatchEachTest } from '../../support/watch.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
 closeAndWatchEachTest();
 

@@ -2,8 +2,8 @@ import { inspect } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { Secrets } from '../../../lib/credentials/secrets.js';
-import { readAll } from '../../support/servers.js';
-import { closeAndWatchEachTest } from '../../support/watch.js';
+import { readAll } from '../../support/clients/http.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
 closeAndWatchEachTest();
 

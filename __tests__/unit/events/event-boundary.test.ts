@@ -4,7 +4,7 @@ import type { EventFormat } from '../../../lib/formats/format.js';
 import { json, jsonArray } from '../../../lib/formats/json.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
-import { chunkings } from '../../support/event-streams.js';
+import { chunkings } from '../../support/streams/event-streams.js';
 
 /** Whether a stream that was sent in these chunks has reached a boundary. */
 function isReached(format: EventFormat, chunks: readonly Buffer[]): boolean {

@@ -3,8 +3,15 @@ import { EventReader, EventTooLarge } from '../../../lib/events/event-reader.js'
 import { json, jsonArray } from '../../../lib/formats/json.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
-import { blocksOf, chunkings, fieldsOf, formatOf, referenceEvents, STREAMS } from '../../support/event-streams.js';
-import { buffersInUse } from '../../support/memory.js';
+import {
+  blocksOf,
+  chunkings,
+  fieldsOf,
+  formatOf,
+  referenceEvents,
+  STREAMS,
+} from '../../support/streams/event-streams.js';
+import { buffersInUse } from '../../support/watch/memory.js';
 
 const MB = 1024 * 1024;
 

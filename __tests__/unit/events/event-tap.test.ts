@@ -7,8 +7,9 @@ import type { EventFormat } from '../../../lib/formats/format.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
 import { createDecoder } from '../../../lib/headers/content-coding.js';
-import { onCleanUp } from '../../support/servers.js';
-import { closeAndWatchEachTest, turns } from '../../support/watch.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

@@ -6,9 +6,10 @@ import { json } from '../../../lib/formats/json.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
 import type { EventFields, TransformResult } from '../../../lib/types/hooks.js';
-import { chunkings, fieldsOf, formatOf, STREAMS } from '../../support/event-streams.js';
-import { onCleanUp } from '../../support/servers.js';
-import { closeAndWatchEachTest, type Signal, signal, turns } from '../../support/watch.js';
+import { chunkings, fieldsOf, formatOf, STREAMS } from '../../support/streams/event-streams.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { type Signal, signal, turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

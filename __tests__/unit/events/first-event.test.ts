@@ -7,9 +7,12 @@ import { firstEvent } from '../../../lib/events/first-event.js';
 import type { EventFormat } from '../../../lib/formats/format.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
-import { blocksOf, chunkings, fieldsOf, formatOf, STREAMS } from '../../support/event-streams.js';
-import { onCleanUp, rawUpstream, readAll, readUntilCut } from '../../support/servers.js';
-import { closeAndWatchEachTest, closed, openRequest, signal, turns } from '../../support/watch.js';
+import { openRequest, readAll, readUntilCut } from '../../support/clients/http.js';
+import { rawUpstream } from '../../support/servers/upstreams.js';
+import { blocksOf, chunkings, fieldsOf, formatOf, STREAMS } from '../../support/streams/event-streams.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { closed, signal, turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

@@ -7,9 +7,10 @@ import { anthropic, openai } from '../../../lib/providers/index.js';
 import type { Config, Route } from '../../../lib/types/config.js';
 import type { AttemptFailed, Exchange } from '../../../lib/types/hooks.js';
 import type { Fallback, SseProxyOptions } from '../../../lib/types/options.js';
-import { exchangeFor } from '../../support/dialects.js';
-import { logbook } from '../../support/events.js';
-import { closeAndWatchEachTest, turns } from '../../support/watch.js';
+import { exchangeFor } from '../../support/streams/dialects.js';
+import { logbook } from '../../support/watch/log.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

@@ -3,8 +3,11 @@ import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import { takePieces } from '../../../lib/fast-path/body-push.js';
-import { onCleanUp, rawUpstream, request } from '../../support/servers.js';
-import { closeAndWatchEachTest, turns } from '../../support/watch.js';
+import { request } from '../../support/clients/http.js';
+import { rawUpstream } from '../../support/servers/upstreams.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

@@ -2,9 +2,10 @@ import http, { type ClientRequest } from 'node:http';
 import type { Socket } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import { Connection } from '../../../lib/fast-path/connection.js';
-import { looseWire } from '../../support/received.js';
-import { onCleanUp } from '../../support/servers.js';
-import { closeAndWatchEachTest, turns } from '../../support/watch.js';
+import { looseWire } from '../../support/servers/bare-http.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 

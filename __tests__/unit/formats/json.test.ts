@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { EventReader } from '../../../lib/events/event-reader.js';
 import type { EventFormat } from '../../../lib/formats/format.js';
 import { json, jsonArray } from '../../../lib/formats/json.js';
-import { blocksOf, chunkings } from '../../support/event-streams.js';
+import { blocksOf, chunkings } from '../../support/streams/event-streams.js';
 
 /** The data of the events of a stream, however it is cut. */
 function events(format: EventFormat, text: string): string[] {

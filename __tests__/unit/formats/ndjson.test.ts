@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { EventReader } from '../../../lib/events/event-reader.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import type { EventFields } from '../../../lib/types/hooks.js';
-import { blocksOf, chunkings } from '../../support/event-streams.js';
+import { blocksOf, chunkings } from '../../support/streams/event-streams.js';
 
 /** The blocks of a stream, each with its data, however it is cut. */
 function blocks(text: string): [bytes: string, data: string | undefined][] {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { sse } from '../../../lib/formats/sse.js';
 import type { EventFields } from '../../../lib/types/hooks.js';
-import { chunkings, fieldsOf } from '../../support/event-streams.js';
+import { chunkings, fieldsOf } from '../../support/streams/event-streams.js';
 
 /** The blocks of these chunks, the unfinished rest as the last. */
 function blocks(...chunks: string[]): string[] {

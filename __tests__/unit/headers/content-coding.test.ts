@@ -1,8 +1,8 @@
 import zlib from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { codingOf, createDecoder, isAccepted, isDecodable } from '../../../lib/headers/content-coding.js';
-import { requestWith } from '../../support/received.js';
-import { closeAll } from '../../support/servers.js';
+import { requestWith } from '../../support/servers/bare-http.js';
+import { closeAll } from '../../support/watch/clean-up.js';
 
 afterEach(closeAll);
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { setForwarded } from '../../../lib/headers/forwarded.js';
-import { requestWith, unconnectedRequest } from '../../support/received.js';
-import { closeAndWatchEachTest } from '../../support/watch.js';
+import { requestWith, unconnectedRequest } from '../../support/servers/bare-http.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
 closeAndWatchEachTest();
 

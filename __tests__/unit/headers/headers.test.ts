@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { applyResponsePasses, type HeadContext, offersWebSocket } from '../../../lib/headers/headers.js';
 import type { HeaderFields } from '../../../lib/types/http.js';
-import { requestWith } from '../../support/received.js';
-import { closeAll } from '../../support/servers.js';
+import { requestWith } from '../../support/servers/bare-http.js';
+import { closeAll } from '../../support/watch/clean-up.js';
 
 afterEach(closeAll);
 

@@ -10,8 +10,8 @@ import {
 } from '../../../lib/headers/request-passes.js';
 import type { HeaderPolicy } from '../../../lib/types/options.js';
 import type { Provider } from '../../../lib/types/provider.js';
-import { requestWith, unconnectedRequest } from '../../support/received.js';
-import { closeAndWatchEachTest } from '../../support/watch.js';
+import { requestWith, unconnectedRequest } from '../../support/servers/bare-http.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
 closeAndWatchEachTest();
 

@@ -6,11 +6,15 @@ import { SseProxyError } from '../../../lib/errors.js';
 import { accessLog, createSseProxy, type StreamSummary } from '../../../lib/index.js';
 import { type AccessLogOptions, pathOf, word } from '../../../lib/observe/access-log.js';
 import { openai } from '../../../lib/providers/index.js';
-import { bytesOf, exchangeFor, openaiChat } from '../../support/dialects.js';
-import { answer, logbook } from '../../support/events.js';
-import { listen, proxyApp, readAll, request } from '../../support/servers.js';
-import { post, SERVERS_KEY, setting } from '../../support/stand-in.js';
-import { closeAndWatchEachTest, turns } from '../../support/watch.js';
+import { readAll, request } from '../../support/clients/http.js';
+import { listen } from '../../support/servers/listen.js';
+import { post, proxiedProvider, SERVERS_KEY } from '../../support/servers/provider.js';
+import { proxyApp } from '../../support/servers/proxies.js';
+import { answeringUpstream } from '../../support/servers/upstreams.js';
+import { bytesOf, exchangeFor, openaiChat } from '../../support/streams/dialects.js';
+import { logbook } from '../../support/watch/log.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 afterEach(() => {
@@ -234,7 +238,7 @@ describe('the options', () => {
 describe('as `onFinish`', () => {
   it('writes to the console', async () => {
     const write = jest.spyOn(console, 'log').mockImplementation(() => {});
-    const proxy = await proxyApp({ target: await answer('data: 1\n\n'), onFinish: accessLog() });
+    const proxy = await proxyApp({ target: await answeringUpstream('data: 1\n\n'), onFinish: accessLog() });
     await readAll(await request(`${proxy.url}/v1/models?key=secret`));
     await proxy.summary();
     expect(write.mock.calls).toEqual([[expect.stringMatching(/^GET \/v1\/models 200 completed 9 B total \d+ ms$/)]]);
@@ -242,7 +246,7 @@ describe('as `onFinish`', () => {
 
   it('has model and tokens of a provider, and the path before it was mounted and rewritten', async () => {
     const lines: string[] = [];
-    const { upstream, proxy } = await setting(openai, {
+    const { upstream, proxy } = await proxiedProvider(openai, {
       pathRewrite: { '^/chat': '/v1/chat/completions' },
       onFinish: accessLog({ write: (line) => lines.push(line) }),
     });
@@ -269,7 +273,11 @@ describe('as `onFinish`', () => {
     ['rejects', () => Promise.reject(new Error('disk full'))],
   ])('is a hook that failed where `write` %s', async (_what, write) => {
     const { logger, errors } = logbook();
-    const proxy = createSseProxy({ target: await answer('data: 1\n\n'), logger, onFinish: accessLog({ write }) });
+    const proxy = createSseProxy({
+      target: await answeringUpstream('data: 1\n\n'),
+      logger,
+      onFinish: accessLog({ write }),
+    });
     const port = await listen(createServer(proxy));
     expect((await readAll(await request(`http://127.0.0.1:${port}`))).toString()).toBe('data: 1\n\n');
     await turns();

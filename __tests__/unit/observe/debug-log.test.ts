@@ -10,8 +10,8 @@ import { openai } from '../../../lib/providers/index.js';
 import { planBody } from '../../../lib/response/body-plan.js';
 import type { Exchange } from '../../../lib/types/hooks.js';
 import type { SseProxyOptions } from '../../../lib/types/options.js';
-import { exchangeFor } from '../../support/dialects.js';
-import { closeAndWatchEachTest } from '../../support/watch.js';
+import { exchangeFor } from '../../support/streams/dialects.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
 closeAndWatchEachTest();
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import { anthropic } from '../../../lib/providers/index.js';
-import { ANTHROPIC, exchangeFor } from '../../support/dialects.js';
-import { describeErrorStatus } from '../../support/error-status.js';
-import { describeReading } from '../../support/reading.js';
+import { ANTHROPIC, exchangeFor } from '../../support/streams/dialects.js';
+import { describeErrorStatus } from '../../support/streams/error-status.js';
+import { describeReading } from '../../support/streams/provider-reading.js';
 
 describe('anthropic()', () => {
   describeReading(anthropic({ apiKey: 'sk' }), ANTHROPIC);

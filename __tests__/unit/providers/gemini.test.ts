@@ -1,8 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import { gemini } from '../../../lib/providers/index.js';
-import { exchangeFor, GEMINI } from '../../support/dialects.js';
-import { describeErrorStatus } from '../../support/error-status.js';
-import { describeReading } from '../../support/reading.js';
+import { exchangeFor, GEMINI } from '../../support/streams/dialects.js';
+import { describeErrorStatus } from '../../support/streams/error-status.js';
+import { describeReading } from '../../support/streams/provider-reading.js';
 
 describe('gemini()', () => {
   const provider = gemini({ apiKey: 'sk' });

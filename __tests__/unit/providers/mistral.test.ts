@@ -1,8 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import { mistral } from '../../../lib/providers/index.js';
-import { exchangeFor, MISTRAL } from '../../support/dialects.js';
-import { describeErrorStatus } from '../../support/error-status.js';
-import { describeReading } from '../../support/reading.js';
+import { exchangeFor, MISTRAL } from '../../support/streams/dialects.js';
+import { describeErrorStatus } from '../../support/streams/error-status.js';
+import { describeReading } from '../../support/streams/provider-reading.js';
 
 describe('mistral()', () => {
   const provider = mistral({ apiKey: 'sk' });

@@ -1,9 +1,9 @@
 import { describe, expect, it } from '@jest/globals';
 import { credentialsOf } from '../../../lib/credentials/resolve-credentials.js';
 import { ollama } from '../../../lib/providers/index.js';
-import { exchangeFor, OLLAMA } from '../../support/dialects.js';
-import { describeErrorStatus } from '../../support/error-status.js';
-import { describeReading } from '../../support/reading.js';
+import { exchangeFor, OLLAMA } from '../../support/streams/dialects.js';
+import { describeErrorStatus } from '../../support/streams/error-status.js';
+import { describeReading } from '../../support/streams/provider-reading.js';
 
 describe('ollama()', () => {
   const provider = ollama();

@@ -4,9 +4,9 @@ import { credentialsOf } from '../../../lib/credentials/resolve-credentials.js';
 import { ParsedEvent } from '../../../lib/formats/format.js';
 import { openai, openaiCompatible } from '../../../lib/providers/index.js';
 import type { RequestEdit } from '../../../lib/types/provider.js';
-import { exchangeFor, OPENAI, openaiChat, openaiChatUnasked, usageChunk } from '../../support/dialects.js';
-import { describeErrorStatus } from '../../support/error-status.js';
-import { describeReading } from '../../support/reading.js';
+import { exchangeFor, OPENAI, openaiChat, openaiChatUnasked, usageChunk } from '../../support/streams/dialects.js';
+import { describeErrorStatus } from '../../support/streams/error-status.js';
+import { describeReading } from '../../support/streams/provider-reading.js';
 
 const CHAT = '/v1/chat/completions';
 

@@ -3,8 +3,9 @@ import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { BodyCapture, ReplayedBody, requestBody, takeWhole } from '../../../lib/request/request-body.js';
-import { receive, requestWith, unconnectedRequest } from '../../support/received.js';
-import { closeAll, readAll } from '../../support/servers.js';
+import { readAll } from '../../support/clients/http.js';
+import { receive, requestWith, unconnectedRequest } from '../../support/servers/bare-http.js';
+import { closeAll } from '../../support/watch/clean-up.js';
 
 afterEach(closeAll);
 

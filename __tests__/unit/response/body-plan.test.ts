@@ -8,8 +8,8 @@ import { openai } from '../../../lib/providers/index.js';
 import { type BodyPlan, planBody } from '../../../lib/response/body-plan.js';
 import type { HeaderFields } from '../../../lib/types/http.js';
 import type { SseProxyOptions } from '../../../lib/types/options.js';
-import { requestWith } from '../../support/received.js';
-import { closeAndWatchEachTest } from '../../support/watch.js';
+import { requestWith } from '../../support/servers/bare-http.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
 closeAndWatchEachTest();
 

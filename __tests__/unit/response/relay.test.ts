@@ -9,11 +9,12 @@ import { createDecoder } from '../../../lib/headers/content-coding.js';
 import { ExchangeObservers } from '../../../lib/observe/exchange-observers.js';
 import type { Summary } from '../../../lib/observe/summary.js';
 import { Relay } from '../../../lib/response/relay.js';
-import { exchangeFor } from '../../support/dialects.js';
-import { chunkings } from '../../support/event-streams.js';
-import { receive } from '../../support/received.js';
-import { onCleanUp } from '../../support/servers.js';
-import { closeAndWatchEachTest, signal, turns } from '../../support/watch.js';
+import { receive } from '../../support/servers/bare-http.js';
+import { exchangeFor } from '../../support/streams/dialects.js';
+import { chunkings } from '../../support/streams/event-streams.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { signal, turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 afterEach(() => {

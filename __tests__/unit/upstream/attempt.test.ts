@@ -6,16 +6,11 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import express from 'express';
 import { createSseProxy, type SseProxyOptions } from '../../../lib/index.js';
-import {
-  closeAll,
-  listen,
-  onCleanUp,
-  proxyApp,
-  rawUpstream,
-  readAll,
-  request,
-  upstream,
-} from '../../support/servers.js';
+import { readAll, request } from '../../support/clients/http.js';
+import { listen } from '../../support/servers/listen.js';
+import { proxyApp } from '../../support/servers/proxies.js';
+import { rawUpstream, upstream } from '../../support/servers/upstreams.js';
+import { closeAll, onCleanUp } from '../../support/watch/clean-up.js';
 
 afterEach(closeAll);
 

@@ -4,7 +4,10 @@ import https from 'node:https';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { generate } from 'selfsigned';
 import { ConnectionPool } from '../../../lib/upstream/connection-pool.js';
-import { closeAll, listen, onCleanUp, readAll, upstream } from '../../support/servers.js';
+import { readAll } from '../../support/clients/http.js';
+import { listen } from '../../support/servers/listen.js';
+import { upstream } from '../../support/servers/upstreams.js';
+import { closeAll, onCleanUp } from '../../support/watch/clean-up.js';
 
 afterEach(closeAll);
 

@@ -4,8 +4,10 @@ import { PassThrough, Stream, type Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { UpstreamResponse } from '../../../lib/upstream/upstream-response.js';
-import { receive } from '../../support/received.js';
-import { closeAll, rawUpstream, request } from '../../support/servers.js';
+import { request } from '../../support/clients/http.js';
+import { receive } from '../../support/servers/bare-http.js';
+import { rawUpstream } from '../../support/servers/upstreams.js';
+import { closeAll } from '../../support/watch/clean-up.js';
 
 afterEach(closeAll);
 

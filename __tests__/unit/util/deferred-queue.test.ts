@@ -1,6 +1,6 @@
 import { expect, it } from '@jest/globals';
 import { DeferredQueue } from '../../../lib/util/deferred-queue.js';
-import { turns } from '../../support/watch.js';
+import { turns } from '../../support/watch/wait.js';
 
 it('hands on when the event loop has turned, in order', async () => {
   const handled: number[] = [];

@@ -14,7 +14,7 @@ import {
   type Provider,
 } from '../../../../lib/providers/index.js';
 import type { Exchange } from '../../../../lib/types/hooks.js';
-import { exchangeFor } from '../../../support/dialects.js';
+import { exchangeFor } from '../../../support/streams/dialects.js';
 
 const SECRET = 'sk-ant-very-secret';
 

@@ -1,0 +1,278 @@
+import { describe, expect, it } from '@jest/globals';
+import express from 'express';
+import type { Usage } from '../../../lib/index.js';
+import {
+  type ApiKey,
+  anthropic,
+  gemini,
+  mistral,
+  ollama,
+  openai,
+  openaiCompatible,
+  type Provider,
+  type ProviderOptions,
+} from '../../../lib/providers/index.js';
+import { openRequest, readAll, readUntilCut, request } from '../../support/clients/http.js';
+import { messages, openaiClient, openaiSdk } from '../../support/clients/sdks.js';
+import { post, proxiedProvider, SERVERS_KEY } from '../../support/servers/provider.js';
+import { proxyApp } from '../../support/servers/proxies.js';
+import { type RecordedRequest, recorder } from '../../support/servers/upstreams.js';
+import { bytesOf, openaiChat, TEXT, toldBy, usageChunk, usageFrom } from '../../support/streams/dialects.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { Queue } from '../../support/watch/wait.js';
+
+closeAndWatchEachTest();
+
+describe('credentials', () => {
+  const callers = {
+    authorization: 'Bearer sk-callers',
+    'x-api-key': 'sk-callers',
+    'x-goog-api-key': 'sk-callers',
+    'api-key': 'sk-callers',
+  };
+  const aboutTheApp = { cookie: 'session=sk-callers', origin: 'https://app.example', referer: 'https://app.example/' };
+  const path = '/v1/x?a=%20&key=sk-callers&b=1';
+
+  /** What the provider gets of a request with all the credentials that there are. */
+  async function sent(provider: (target: string) => Provider): Promise<RecordedRequest | undefined> {
+    const { url, received } = await recorder();
+    const proxy = await proxyApp({ provider: provider(url) });
+    const response = await post(proxy.url + path, '{}', { ...callers, ...aboutTheApp });
+    await readAll(response);
+    expect(response.statusCode).toBe(200);
+    expect(received).toHaveLength(1);
+    return received[0];
+  }
+
+  const PROVIDERS: [string, (options: ProviderOptions) => Provider, Record<string, string>][] = [
+    ['openai', openai, { authorization: `Bearer ${SERVERS_KEY}` }],
+    ['anthropic', anthropic, { 'x-api-key': SERVERS_KEY, 'anthropic-version': '2023-06-01' }],
+    ['gemini', gemini, { 'x-goog-api-key': SERVERS_KEY }],
+    ['mistral', mistral, { authorization: `Bearer ${SERVERS_KEY}` }],
+    ['ollama', ollama, { authorization: `Bearer ${SERVERS_KEY}` }],
+  ];
+
+  describe.each(PROVIDERS)('of %s', (_name, create, fields) => {
+    it.each<[string, ApiKey]>([
+      ['a value', SERVERS_KEY],
+      ['a function', () => SERVERS_KEY],
+      ['an async function', async () => SERVERS_KEY],
+    ])("are the server's, from %s, and none of the caller's", async (_kind, apiKey) => {
+      const { url, headers, rawHeaders = [] } = (await sent((target) => create({ target, apiKey }))) ?? {};
+      expect(url).toBe('/v1/x?a=%20&b=1');
+      expect(headers).toMatchObject(fields);
+      expect(rawHeaders.join('\n')).not.toMatch(/sk-callers|app\.example/);
+      expect(rawHeaders.filter((value) => value.includes(SERVERS_KEY))).toHaveLength(1);
+    });
+
+    it("are the caller's where `apiKey` is false, but nothing of the app's", async () => {
+      const { url, headers = {} } = (await sent((target) => create({ target, apiKey: false }))) ?? {};
+      expect(url).toBe(path);
+      expect(headers).toMatchObject(callers);
+      for (const name of Object.keys(aboutTheApp)) expect(headers).not.toHaveProperty(name);
+    });
+
+    it.each<[string, ApiKey, string]>([
+      ['gives none', () => undefined, 'CREDENTIALS_MISSING'],
+      ['gives a promise of none', async () => undefined, 'CREDENTIALS_MISSING'],
+      ['rejects', () => Promise.reject(new Error('The vault is closed')), 'HOOK_FAILED'],
+      ['gives one with a line break', () => `${SERVERS_KEY}\n`, 'HOOK_FAILED'],
+    ])('fail the request where their function %s, and nothing is sent', async (_what, apiKey, code) => {
+      const { url, received } = await recorder();
+      const usages: Usage[] = [];
+      const provider = create({ target: url, apiKey });
+      const proxy = await proxyApp({ provider, onUsage: (usage) => usages.push(usage) });
+      const response = await post(proxy.url, '{}', callers);
+      expect(response.statusCode).toBe(500);
+      expect((await readAll(response)).toString()).not.toMatch(/sk-|vault/);
+      expect(await proxy.summary()).toMatchObject({ outcome: 'failed', attempts: { length: 0 }, error: { code } });
+      expect([received, usages]).toEqual([[], []]);
+    });
+  });
+
+  it("of an Ollama without a key are none, the caller's neither", async () => {
+    const { url, rawHeaders = [] } = (await sent((target) => ollama({ target }))) ?? {};
+    expect(url).toBe('/v1/x?a=%20&b=1');
+    expect(rawHeaders.join('\n')).not.toMatch(/sk-|app\.example|authorization/i);
+  });
+
+  it('may be chosen by the exchange', async () => {
+    const { url, received } = await recorder();
+    const apiKey: ApiKey = ({ req }) => `sk-of-${req.headers['x-tenant']}`;
+    const proxy = await proxyApp({ provider: openai({ target: url, apiKey }) });
+    for (const tenant of ['a', 'b']) await readAll(await request(proxy.url, { headers: { 'x-tenant': tenant } }));
+    expect(received.map(({ headers }) => headers.authorization)).toEqual(['Bearer sk-of-a', 'Bearer sk-of-b']);
+  });
+
+  it('come with the version that the caller names', async () => {
+    const { url, received } = await recorder();
+    const proxy = await proxyApp({ provider: anthropic({ target: url, apiKey: SERVERS_KEY }) });
+    await readAll(await request(proxy.url, { headers: { 'anthropic-version': '2024-10-22' } }));
+    expect(received[0]?.headers['anthropic-version']).toBe('2024-10-22');
+  });
+});
+
+describe('includeUsage', () => {
+  const asking = (options: ProviderOptions): Provider => openai({ ...options, includeUsage: true });
+  const { path, parts } = openaiChat;
+  const all = bytesOf(parts).toString();
+  const withoutExtra = bytesOf(parts.filter((part) => part !== usageChunk)).toString();
+  const figures = usageFrom(toldBy(parts));
+
+  it('asks for a client that has not, which never sees the chunk that comes of it', async () => {
+    const { upstream, proxy, usages } = await proxiedProvider(asking);
+    const coming = post(proxy.url + path, '{"stream":true,"seed":12345678901234567890}');
+    const asked = await upstream.next();
+    expect(asked.body).toBe('{"stream_options":{"include_usage":true},"stream":true,"seed":12345678901234567890}');
+    expect(asked.req.headers['content-length']).toBe(String(asked.body.length));
+    asked.give(openaiChat);
+    expect((await readAll(await coming)).toString()).toBe(withoutExtra);
+    expect(await usages.next()).toEqual(figures);
+    expect(await proxy.summary()).toMatchObject({ outcome: 'completed', usage: figures, events: parts.length });
+  });
+
+  it.each([
+    '{"stream":true,"stream_options":{"include_usage":true}}',
+    '{"stream":true, "stream_options":{"include_usage":true,"include_obfuscation":false}}',
+  ])('leaves the chunk to a client that has asked by itself: %s', async (body) => {
+    const { upstream, proxy, usages } = await proxiedProvider(asking);
+    const coming = post(proxy.url + path, body);
+    const asked = await upstream.next();
+    expect(asked.body).toBe(body);
+    asked.give(openaiChat);
+    expect((await readAll(await coming)).toString()).toBe(all);
+    expect(await usages.next()).toEqual(figures);
+  });
+
+  it('is not noticed by an SDK that has not asked', async () => {
+    const { upstream, proxy, usages } = await proxiedProvider(asking);
+    const coming = openaiClient(proxy.url).chat.completions.create({ model: 'm', messages, stream: true });
+    const asked = await upstream.next();
+    const expected = { model: 'm', messages, stream: true, stream_options: { include_usage: true } };
+    expect(JSON.parse(asked.body)).toEqual(expected);
+    asked.give(openaiChat);
+    let text = '';
+    for await (const { choices } of await coming) {
+      expect(choices).toHaveLength(1);
+      text += choices[0]?.delta.content ?? '';
+    }
+    expect(text).toBe(TEXT.join(''));
+    expect(await usages.next()).toEqual(figures);
+  });
+
+  it('keeps nothing from an SDK that has asked, nor anything back', async () => {
+    const { upstream, proxy, usages } = await proxiedProvider(asking);
+    const coming = openaiSdk.stream(proxy.url);
+    const asked = await upstream.next();
+    asked.start(openaiChat);
+    asked.send(parts.slice(0, 2));
+    const stream = await coming;
+    // The provider has sent no more than that yet.
+    await stream.untilText(TEXT[0]);
+    asked.send(parts.slice(2));
+    asked.end();
+    await stream.toEnd();
+    expect({ ...stream.said.usage, complete: true }).toEqual(figures);
+    expect(await usages.next()).toEqual(figures);
+  });
+
+  it('works behind a body parser', async () => {
+    const { upstream, proxy } = await proxiedProvider(asking, {}, (app) => app.use(express.json()));
+    const coming = post(proxy.url + path, '{ "stream": true }');
+    const asked = await upstream.next();
+    expect(JSON.parse(asked.body)).toEqual({ stream: true, stream_options: { include_usage: true } });
+    asked.give(openaiChat);
+    expect((await readAll(await coming)).toString()).toBe(withoutExtra);
+  });
+
+  it('names the charset that the body is in after a parser has read another', async () => {
+    const { upstream, proxy } = await proxiedProvider(asking, {}, (app) => app.use(express.json()));
+    const body = Buffer.from('{"stream":true,"user":"Jürg 🙂"}', 'utf16le');
+    const coming = post(proxy.url + path, body, { 'content-type': 'application/json; charset=utf-16le' });
+    const asked = await upstream.next();
+    expect(asked.req.headers['content-type']).toBe('application/json;charset=utf-8');
+    expect(JSON.parse(asked.body)).toMatchObject({ user: 'Jürg 🙂', stream_options: { include_usage: true } });
+    asked.give(openaiChat);
+    await readAll(await coming);
+  });
+
+  it('works with compatible APIs', async () => {
+    const { upstream, proxy, usages } = await proxiedProvider(({ target = '', apiKey }) =>
+      openaiCompatible({ name: 'vllm', target, apiKey, includeUsage: true }),
+    );
+    const coming = post(proxy.url + path, '{"stream":true}');
+    const asked = await upstream.next();
+    expect(asked.body).toBe('{"stream_options":{"include_usage":true},"stream":true}');
+    asked.give(openaiChat);
+    expect((await readAll(await coming)).toString()).toBe(withoutExtra);
+    expect(await usages.next()).toEqual(figures);
+  });
+
+  it.each([
+    ['it cannot be read', '{"stream":true'],
+    ['it does not stream', '{"stream":false}'],
+  ])('changes neither the request nor the answer where %s', async (_why, body) => {
+    const { upstream, proxy } = await proxiedProvider(asking);
+    const coming = post(proxy.url + path, body);
+    const asked = await upstream.next();
+    expect(asked.body).toBe(body);
+    asked.give(openaiChat);
+    expect((await readAll(await coming)).toString()).toBe(all);
+  });
+
+  it.each([
+    ['that is not JSON', Buffer.from('{"stream":true}'), { 'content-type': 'text/plain' }],
+    ['that is compressed', Buffer.from('1f8b08', 'hex'), { 'content-encoding': 'gzip' }],
+    ['that is not UTF-8', Buffer.from('{"stream":true,"user":"J\xfcrg"}', 'latin1'), {}],
+  ])('sends a body as it came %s', async (_what, body, headers) => {
+    const { url, received } = await recorder();
+    const proxy = await proxyApp({ provider: asking({ target: url, apiKey: SERVERS_KEY }) });
+    await readAll(await post(proxy.url + path, body, headers));
+    expect(received.map((request) => request.body)).toEqual([body]);
+  });
+
+  it.each([
+    ['says so', true],
+    ['does not say so', false],
+  ])('sends a body as it came that has more than 10 MiB and %s', async (_what, says) => {
+    const body = Buffer.from(`{"stream":true,"messages":[{"content":"${'x'.repeat(10 * 1024 * 1024)}"}]}`);
+    const length = says ? { 'content-length': String(body.length) } : { 'transfer-encoding': 'chunked' };
+    const { url, received } = await recorder((_req, res) => {
+      res.writeHead(200, { 'content-type': openaiChat.contentType }).end(all);
+    });
+    const usages = new Queue<Usage>();
+    const provider = asking({ target: url, apiKey: SERVERS_KEY });
+    const proxy = await proxyApp({ provider, onUsage: (usage) => usages.push(usage) });
+    const response = await post(proxy.url + path, body, length);
+    // Nothing was asked for, so nothing is taken out.
+    expect((await readAll(response)).toString()).toBe(all);
+    expect(received[0]?.body.equals(body)).toBe(true);
+    expect(await usages.next()).toEqual(figures);
+  });
+
+  it('tells of an answer that broke off', async () => {
+    const { upstream, proxy, usages } = await proxiedProvider(asking);
+    const coming = post(proxy.url + path, '{"stream":true}');
+    const asked = await upstream.next();
+    asked.start(openaiChat);
+    asked.send(parts.slice(0, 3));
+    asked.die();
+    const { body, cut } = await readUntilCut(await coming);
+    expect(cut).toBe(true);
+    expect(body.toString()).toContain('"code":"UPSTREAM_TRUNCATED"');
+    expect(await usages.next()).toEqual({ complete: false });
+  });
+
+  it('ends with a client that leaves in the middle of its request', async () => {
+    const { url, received } = await recorder();
+    const usages: Usage[] = [];
+    const provider = asking({ target: url, apiKey: SERVERS_KEY });
+    const proxy = await proxyApp({ provider, onUsage: (usage) => usages.push(usage) });
+    const req = openRequest(proxy.url + path, { method: 'POST', headers: { 'content-type': 'application/json' } });
+    req.write('{"stream":');
+    await new Promise((resolve) => proxy.server.once('request', resolve));
+    req.destroy();
+    expect(await proxy.summary()).toMatchObject({ outcome: 'client-closed', attempts: { length: 0 } });
+    expect([received, usages]).toEqual([[], []]);
+  });
+});

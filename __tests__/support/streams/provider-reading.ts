@@ -1,0 +1,148 @@
+import { isDeepStrictEqual } from 'node:util';
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { ParsedEvent } from '../../../lib/formats/format.js';
+import type { Provider, Reading } from '../../../lib/types/provider.js';
+import { bytesOf, type ProviderAnswer, reads, toldBy } from './dialects.js';
+
+const RUNS = { numRuns: 200 };
+
+/** What JSON may have anywhere, and code that trusts it falls over. */
+const HOSTILE: readonly unknown[] = [
+  null,
+  true,
+  '',
+  'text',
+  -1,
+  1.5,
+  1e300,
+  [],
+  [null],
+  [['text']],
+  {},
+  { toString: 1, valueOf: 1 },
+  JSON.parse('{"__proto__":{"input_tokens":5}}'),
+];
+
+const junk = fc.oneof(fc.jsonValue(), fc.constantFrom(...HOSTILE));
+
+/** What every provider's `read` is held to, with answers in its dialect. */
+export function describeReading(provider: Provider, answers: readonly ProviderAnswer[]): void {
+  describe('reads', () => {
+    it.each(answers)('$name', ({ format, parts }) => {
+      expect(reads(provider, format, [bytesOf(parts)])).toEqual(toldBy(parts));
+    });
+  });
+
+  describe('reads the same wherever it is split:', () => {
+    it.each(answers)('$name', ({ format, parts }) => {
+      const bytes = bytesOf(parts);
+      const whole = toldBy(parts);
+      for (let at = 0; at <= bytes.length; at += 1) {
+        const told = reads(provider, format, [bytes.subarray(0, at), bytes.subarray(at)]);
+        // A matcher would take its time, some ten thousand times.
+        if (!isDeepStrictEqual(told, whole)) expect({ at, told }).toEqual({ at, told: whole });
+      }
+    });
+  });
+
+  describe('reads no more than has come, event by event:', () => {
+    it.each(answers)('$name', ({ format, parts }) => {
+      for (let count = 0; count < parts.length; count += 1) {
+        const soFar = parts.slice(0, count);
+        expect(reads(provider, format, [bytesOf(soFar)], false)).toEqual(toldBy(soFar));
+      }
+    });
+  });
+
+  describe('takes what makes no sense for nothing', () => {
+    it.each(['', '[DONE]x', 'null', 'true', '0', '"text"', '[]', '[[]]', '[null]', '{}', '{', 'undefined', 'NaN'])(
+      '%j',
+      (text) => {
+        expect(readTexts(provider, [text])).toEqual(blank());
+      },
+    );
+
+    it('any JSON', () => {
+      fc.assert(
+        fc.property(fc.array(junk), (payloads) => expectSense(readAll(provider, payloads))),
+        RUNS,
+      );
+    });
+
+    const events = answers.flatMap(({ format, parts }) => dataOf(format.parser(), parts));
+
+    it('an event with something else in the place of any of its members, or without it', () => {
+      for (const event of events) {
+        for (const path of paths(event)) {
+          for (const value of [undefined, ...HOSTILE]) expectSense(readAll(provider, [put(event, path, value)]));
+        }
+      }
+    });
+
+    it('an answer with anything in the place of any of its members', () => {
+      const places = events.flatMap((event, i) => paths(event).map((path) => ({ i, path })));
+      fc.assert(
+        fc.property(fc.constantFrom(...places), junk, ({ i, path }, value) => {
+          expectSense(
+            readAll(
+              provider,
+              events.map((event, at) => (at === i ? put(event, path, value) : event)),
+            ),
+          );
+        }),
+        RUNS,
+      );
+    });
+  });
+}
+
+function blank(): Reading {
+  return { usage: {}, reported: {}, usageComplete: false, hasContent: false, ended: false };
+}
+
+function readTexts(provider: Provider, texts: readonly string[]): Reading {
+  const reading = blank();
+  for (const text of texts) provider.read(new ParsedEvent(text), reading);
+  return reading;
+}
+
+function readAll(provider: Provider, payloads: readonly unknown[]): Reading {
+  return readTexts(
+    provider,
+    payloads.map((payload) => JSON.stringify(payload) ?? ''),
+  );
+}
+
+/** Whatever was read: it is of the types that it is declared with. */
+function expectSense({ usage, usageComplete, model, finishReason, hasContent, ended }: Reading): void {
+  const isCount = (count: unknown): boolean => Number.isSafeInteger(count) && Number(count) >= 0;
+  const isWord = (word: unknown): boolean => word === undefined || typeof word === 'string';
+  const makesSense =
+    Object.values(usage).every(isCount) &&
+    [usageComplete, hasContent, ended].every((flag) => typeof flag === 'boolean') &&
+    [model, finishReason].every(isWord);
+  // A matcher for each would take its time.
+  if (!makesSense) expect({ usage, usageComplete, model, finishReason, hasContent, ended }).toBe('of other types');
+}
+
+function dataOf(parse: (block: string) => ParsedEvent | undefined, parts: ProviderAnswer['parts']): unknown[] {
+  return parts.map(({ bytes }) => parse(bytes)?.json()).filter((event) => event !== undefined);
+}
+
+type Path = readonly string[];
+
+/** The ways to all that is in a value, and the value itself. */
+function paths(value: unknown): Path[] {
+  if (typeof value !== 'object' || value === null) return [[]];
+  return [[], ...Object.entries(value).flatMap(([name, inner]) => paths(inner).map((path) => [name, ...path]))];
+}
+
+/** A copy with something else at the end of a way; `undefined` takes it out. */
+function put(value: unknown, [name, ...rest]: Path, replacement: unknown): unknown {
+  if (name === undefined) return replacement;
+  const copy: unknown = structuredClone(value);
+  const inner = (value as Record<string, unknown>)[name];
+  (copy as Record<string, unknown>)[name] = put(inner, rest, replacement);
+  return copy;
+}

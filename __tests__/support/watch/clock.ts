@@ -1,0 +1,22 @@
+import { jest } from '@jest/globals';
+import { onCleanUp } from './clean-up.js';
+
+/** Has timers run by hand, for one test; all that Node does by itself goes on. */
+export function stopTheClock(): void {
+  jest.useFakeTimers({
+    doNotFake: [
+      'Date',
+      'hrtime',
+      'nextTick',
+      'performance',
+      'queueMicrotask',
+      'setImmediate',
+      'clearImmediate',
+      'setInterval',
+      'clearInterval',
+    ],
+  });
+  onCleanUp(() => {
+    jest.useRealTimers();
+  });
+}
