@@ -7,8 +7,9 @@ import { errorAnswer, respond } from '../client/proxy-response.js';
 import { credentialsOf, withoutKey } from '../credentials/resolve-credentials.js';
 import { Secrets } from '../credentials/secrets.js';
 import { outcomeOf, SseProxyError, type SseProxyErrorOptions } from '../errors.js';
-import { AttemptPlan, type Failed } from '../failover/attempt-plan.js';
+import { AttemptPlan } from '../failover/attempt-plan.js';
 import type { CircuitBreaker } from '../failover/circuit-breaker.js';
+import type { EventFailure, Failure } from '../failover/failure.js';
 import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
 import { withhold } from '../headers/headers.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
@@ -16,7 +17,7 @@ import { ExchangeObservers } from '../observe/exchange-observers.js';
 import { shareBody } from '../request/body-readers.js';
 import { editRequest, readEditable } from '../request/provider-edit.js';
 import { type RequestBody, requestBody } from '../request/request-body.js';
-import { Answer, type GateFailure } from '../response/answer.js';
+import { Answer } from '../response/answer.js';
 import type { Config, Phase, Route } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { HeaderFields, ResponseHead } from '../types/http.js';
@@ -250,16 +251,21 @@ export class ProxyExchange implements Exchange {
     this.#observers.head(response.statusCode, source);
     try {
       const answer = this.#createAnswer(attempt, response, source);
-      const { statusCode, headers } = answer;
       if (this.#isClosed) this.#continueWith(answer);
       // A hook of the user's has sent a head of its own: only the body is left to pass on.
       else if (this.#client.headersSent) this.#passOn(answer);
-      else if (this.#tryNext({ statusCode, headers, reached: true })) return;
+      else if (this.#isToBeMended(answer)) return;
       else if (answer.isGated) void this.#gate(attempt, answer);
       else this.#accept(attempt, answer);
     } catch (cause) {
       attempt.fail(responseHookFailed(cause));
     }
+  }
+
+  /** Another attempt may do better than this response, and is made. */
+  #isToBeMended(answer: Answer): boolean {
+    const failure = this.#failover.isPossible ? this.#failover.failureOf(answer) : undefined;
+    return failure !== undefined && this.#tryNext(failure);
   }
 
   /** Looks at the first event before the head becomes the client's. */
@@ -287,8 +293,7 @@ export class ProxyExchange implements Exchange {
     }
     if (attempt.isOver || this.#isClosed) return;
     try {
-      const { statusCode, headers } = answer;
-      this.#failover.answered({ statusCode, headers, reached: true });
+      this.#failover.answered(answer);
       answer.commit();
       this.#forgetBody();
       answer.relay();
@@ -345,11 +350,12 @@ export class ProxyExchange implements Exchange {
   }
 
   /** The first event of a stream has said that it is no answer. */
-  #onGateFailure({ statusCode, event }: GateFailure): void {
+  #onGateFailure(failure: EventFailure): void {
+    const { statusCode, event } = failure;
     const error = new SseProxyError('UPSTREAM_ERROR_EVENT', { statusCode });
     const { secrets } = this.#attempt as Attempt;
     this.#observers.attemptFailed(error.code);
-    if (this.#tryNext({ statusCode, reached: true })) return;
+    if (this.#tryNext(failure)) return;
     this.#failure = error;
     this.#deadlines.stop();
     this.#attempt?.abort();
@@ -429,23 +435,21 @@ export class ProxyExchange implements Exchange {
       this.#sendAgain(stale, attempt.route, true);
       return true;
     }
-    const outcome = outcomeOf(error);
-    if (attempt === undefined || (outcome !== 'upstream-error' && outcome !== 'timeout')) return false;
-    return error.code !== 'TOTAL_TIMEOUT' && this.#tryNext({ error, reached: attempt.reachedUpstream });
+    return attempt !== undefined && this.#tryNext({ kind: 'error', error, reached: attempt.reachedUpstream });
   }
 
   /** Starts, or schedules, the next attempt, if there is one to be made. */
-  #tryNext(failed: Failed): boolean {
+  #tryNext(failure: Failure): boolean {
     const attempt = this.#attempt;
     if (attempt === undefined || this.#client.gone || !this.#failover.isPossible) return false;
     if (!attempt.isReplayable) {
-      if (this.#failover.isFailure(failed)) this.#observers.cannotRetry(failed);
+      if (this.#failover.allowsAnother(failure)) this.#observers.cannotRetry(failure);
       return false;
     }
-    const next = this.#failover.next(failed);
+    const next = this.#failover.next(failure);
     const body = next === undefined ? undefined : attempt.replay();
     if (next === undefined || body === undefined) return false;
-    this.#observers.retry(failed, next.route === attempt.route ? 'retry' : 'fallback', next.delay);
+    this.#observers.retry(failure, next.route === attempt.route ? 'retry' : 'fallback', next.delay);
     if (next.delay > 0) {
       this.#stopAttempt(body);
       this.#retryTimer = setTimeout(() => this.#send(next.route), next.delay);

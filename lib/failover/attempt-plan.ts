@@ -1,25 +1,15 @@
-import { memberOf } from '../credentials/secrets.js';
-import type { SseProxyError } from '../errors.js';
 import type { Config, Route } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
-import type { HeaderFields } from '../types/http.js';
+import type { ResponseHead } from '../types/http.js';
 import type { Fallback } from '../types/options.js';
 import { tryHook } from '../util/hooks.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
-import { type AttemptFailure, isRetryable, retryDelay, shouldRetry } from './retry-policy.js';
+import { allowsAnotherAttempt, type Failure, type ResponseFailure, toAttemptFailed } from './failure.js';
+import { retryDelay, shouldRetry } from './retry-policy.js';
 import { resolveFallback } from './route.js';
 
 /** The most targets that one exchange turns to, whatever `fallbacks` says as a function. */
 const MAX_ROUTES = 10;
-
-/** What keeps an attempt from being the answer: a response, or an error. */
-export interface Failed {
-  statusCode?: number;
-  headers?: HeaderFields;
-  error?: SseProxyError;
-  /** The upstream may have seen the request. */
-  reached: boolean;
-}
 
 export interface NextAttempt {
   route: Route;
@@ -72,29 +62,33 @@ export class AttemptPlan {
     return retry.maxRetries > 0 || routes.length > 1 || nextFallback !== undefined;
   }
 
-  /** The attempt has brought the answer. A failure that is passed on, since nothing else was left to try, is no success. */
-  answered(answer: Omit<Failed, 'error'>): void {
-    if (this.#circuits.size === 0) return;
-    if (!isRetryable(failureOf(answer), this.#config.retry)) this.#circuits.get(this.#route)?.succeeded();
+  /** The attempt has brought a response that the client gets. One that is a failure, since nothing else was left to try, is no success. */
+  answered(response: Pick<ResponseHead, 'statusCode' | 'headers'>): void {
+    if (this.#circuits.size > 0 && this.failureOf(response) === undefined) this.#circuits.get(this.#route)?.succeeded();
   }
 
-  /** Whether another attempt may do better: an answer can be one that is passed on. */
-  isFailure(failed: Failed): boolean {
-    return failed.error !== undefined || isRetryable(failureOf(failed), this.#config.retry);
+  /** A response that another attempt may do better than; `undefined` for one that is the answer. */
+  failureOf({ statusCode, headers }: Pick<ResponseHead, 'statusCode' | 'headers'>): ResponseFailure | undefined {
+    const failure: ResponseFailure = { kind: 'response', statusCode, headers, reached: true };
+    return this.allowsAnother(failure) ? failure : undefined;
+  }
+
+  /** Whether another attempt may do better. */
+  allowsAnother(failure: Failure): boolean {
+    return allowsAnotherAttempt(failure, this.#config.retry);
   }
 
   /** What to try after a failure; `undefined` where that is the answer. */
-  next(failed: Failed): NextAttempt | undefined {
+  next(failure: Failure): NextAttempt | undefined {
     const { retry } = this.#config;
-    if (!this.isFailure(failed)) return undefined;
-    const failure = failureOf(failed);
+    if (!this.allowsAnother(failure)) return undefined;
     this.#circuits.get(this.#route)?.failed();
     if (shouldRetry(failure, { method: this.#exchange.req.method, retries: this.#retries }, retry)) {
       const delay = retryDelay(failure, this.#retries, retry);
       this.#retries += 1;
       if (delay !== undefined) return { route: this.#route, delay };
     }
-    const route = this.#nextRoute(failed);
+    const route = this.#nextRoute(failure);
     if (route === undefined) return undefined;
     this.#route = route;
     this.#retries = 0;
@@ -102,14 +96,18 @@ export class AttemptPlan {
     return { route, delay: 0 };
   }
 
-  #nextRoute({ statusCode, error }: Failed): Route | undefined {
+  #nextRoute(failure: Failure): Route | undefined {
     const { nextFallback } = this.#config;
     if (nextFallback === undefined) return this.#nextAdmitted();
     if (this.#routesTried >= MAX_ROUTES) return undefined;
-    const failed = { ...(statusCode !== undefined && { statusCode }), ...(error !== undefined && { error }) };
     const routeTo = (fallback: Fallback | undefined): Route | undefined =>
       fallback === undefined ? undefined : resolveFallback(fallback, this.#own.provider);
-    return tryHook('fallbacks', () => nextFallback(failed, this.#exchange), routeTo, this.#config.logError);
+    return tryHook(
+      'fallbacks',
+      () => nextFallback(toAttemptFailed(failure), this.#exchange),
+      routeTo,
+      this.#config.logError,
+    );
   }
 
   #nextAdmitted(): Route | undefined {
@@ -119,12 +117,4 @@ export class AttemptPlan {
     }
     return undefined;
   }
-}
-
-function failureOf({ statusCode, headers, error, reached }: Failed): AttemptFailure {
-  if (error === undefined) {
-    return { ...(statusCode !== undefined && { statusCode }), ...(headers !== undefined && { headers }), reached };
-  }
-  const code = memberOf(error.cause, 'code');
-  return { errorCodes: [error.code, typeof code === 'string' ? code : undefined], reached };
 }

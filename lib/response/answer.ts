@@ -4,6 +4,7 @@ import type { ClientResponse } from '../client/client-response.js';
 import type { Secrets } from '../credentials/secrets.js';
 import { isErrorStatus, SseProxyError } from '../errors.js';
 import { firstEvent } from '../events/first-event.js';
+import type { EventFailure } from '../failover/failure.js';
 import type { ParsedEvent } from '../formats/format.js';
 import { codingOf, createDecoder, isDecodable } from '../headers/content-coding.js';
 import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
@@ -140,25 +141,25 @@ export class Answer {
   }
 
   /** Looks at the first event; resolves with the failure that it says, if it does. */
-  async gate(): Promise<GateFailure | undefined> {
+  async gate(): Promise<EventFailure | undefined> {
     const { config, exchange, provider } = this.#context;
     if (this.plan === undefined) return undefined;
     this.#shareAgain = readAlone(this.#source);
     const event = await firstEvent(this.#source, this.plan.format, this.#coding, config.eventSize);
     if (event === 'unknown') return undefined;
-    if (event === 'none') return { statusCode: 502, event: undefined };
+    if (event === 'none') return eventFailure(502);
     const { commit } = config;
     const verdict: unknown =
       typeof commit === 'function'
         ? await awaitHook('commit', () => commit(event, exchange), undefined, 502)
         : undefined;
     // Without a word of it, it is for the provider to say.
-    if (verdict !== undefined) return verdict ? undefined : { statusCode: 502, event };
+    if (verdict !== undefined) return verdict ? undefined : eventFailure(502, event);
     const statusCode = callHook('errorStatus', () => provider?.errorStatus?.(event), readStatus, 502);
     if (statusCode === undefined) return undefined;
-    if (isErrorStatus(statusCode)) return { statusCode, event };
+    if (isErrorStatus(statusCode)) return eventFailure(statusCode, event);
     config.logError('errorStatus must give a status of 400 to 599, got %s: taken for 502', quote(statusCode));
-    return { statusCode: 502, event };
+    return eventFailure(502, event);
   }
 
   /** Makes its head the client's. What a hook throws comes out of it. */
@@ -242,6 +243,10 @@ export class Answer {
   }
 }
 
+function eventFailure(statusCode: number, event?: ParsedEvent): EventFailure {
+  return { kind: 'event', statusCode, event, reached: true };
+}
+
 /** What `errorStatus` says; `null` and `false` are other words for none. */
 function readStatus(status: unknown): unknown {
   return status === null || status === false ? undefined : status;
@@ -253,12 +258,4 @@ function masked(logError: Config['logError'], secrets: Secrets): Config['logErro
     for (const value of values) secrets.maskError(value);
     logError(message, ...values);
   };
-}
-
-/** A first event that says that the answer is none. */
-export interface GateFailure {
-  /** The status that it stands for. */
-  statusCode: number;
-  /** `undefined` where the stream ended without one. */
-  event: ParsedEvent | undefined;
 }

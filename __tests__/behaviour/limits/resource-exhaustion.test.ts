@@ -916,8 +916,10 @@ describe('what takes a megabyte of malice in its stride:', () => {
   const openaiError = (path: string): boolean =>
     provider.openai.errorEvent?.(failure, exchangeFor(path))?.event === 'error';
   const ollamaError = (path: string): string => JSON.stringify(ollama().errorBody?.(failure, exchangeFor(path)));
-  const retryAfter = (value: string): number | undefined =>
-    retryDelay({ reached: true, headers: { 'retry-after': value } }, 0, RETRY, Date.now, () => 1);
+  const retryAfter = (value: string): number | undefined => {
+    const headers = { 'retry-after': value };
+    return retryDelay({ kind: 'response', statusCode: 429, headers, reached: true }, 0, RETRY, Date.now, () => 1);
+  };
 
   it.each<[what: string, run: () => unknown, result: unknown]>([
     ['a type with white space in it', () => isEventStreamType(`text/event-stream${long(' ')}x`), false],

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { SseProxyError, type SseProxyErrorCode } from '../../../lib/errors.js';
-import { AttemptPlan, type Failed } from '../../../lib/failover/attempt-plan.js';
+import { AttemptPlan } from '../../../lib/failover/attempt-plan.js';
 import { CircuitBreaker } from '../../../lib/failover/circuit-breaker.js';
+import type { ErrorFailure, Failure, ResponseFailure } from '../../../lib/failover/failure.js';
 import { resolveOptions } from '../../../lib/options/resolve.js';
 import { anthropic, openai } from '../../../lib/providers/index.js';
 import type { Config, Route } from '../../../lib/types/config.js';
@@ -50,13 +51,15 @@ function proxy(options: SseProxyOptions, exchange: Exchange = exchangeFor('/v1/c
   };
 }
 
-const answered = (statusCode: number, headers: Failed['headers'] = {}): Failed => ({
+const answered = (statusCode: number, headers: ResponseFailure['headers'] = {}): ResponseFailure => ({
+  kind: 'response',
   statusCode,
   headers,
   reached: true,
 });
 /** As the exchange tells it: an error of ours, with that of Node as its cause. */
-const failed = (code: SseProxyErrorCode, cause?: string, reached = false): Failed => ({
+const failed = (code: SseProxyErrorCode, cause?: string, reached = false): ErrorFailure => ({
+  kind: 'error',
   error: new SseProxyError(code, cause === undefined ? {} : { cause: Object.assign(new Error(), { code: cause }) }),
   reached,
 });
@@ -67,7 +70,7 @@ const NO_TLS = failed('UPSTREAM_TLS_FAILED', 'CERT_HAS_EXPIRED');
 const originOf = ({ target }: Route): string => (target === undefined ? OWN : new URL(String(target)).origin);
 
 /** The origins of all attempts of an exchange that fail so. */
-function wayOf(failover: AttemptPlan, failure: Failed = refused): string[] {
+function wayOf(failover: AttemptPlan, failure: Failure = refused): string[] {
   const way = [originOf(failover.route)];
   // Bounded: what must end is under test here.
   while (way.length < 100 && failover.next(failure) !== undefined) way.push(originOf(failover.route));
@@ -208,7 +211,7 @@ describe('the circuits, which the exchanges share', () => {
       const failover = begin();
       expect(originOf(failover.route)).toBe(OWN);
       expect(originOf(failover.next(refused)?.route as Route)).toBe(FIRST);
-      failover.answered({ statusCode: 200, reached: true });
+      failover.answered(answered(200));
     }
     const failover = begin();
     expect(originOf(failover.route)).toBe(FIRST);
@@ -230,9 +233,9 @@ describe('the circuits, which the exchanges share', () => {
       const failover = begin();
       failover.next(refused);
       failover.next(refused);
-      failover.answered({ statusCode: 200, reached: true });
+      failover.answered(answered(200));
       // The first target answers again.
-      begin().answered({ statusCode: 200, reached: true });
+      begin().answered(answered(200));
     }
     expect(wayOf(begin())).toEqual([OWN, SECOND]);
   });
@@ -240,7 +243,7 @@ describe('the circuits, which the exchanges share', () => {
   it('begin anew with an answer', () => {
     const { begin } = proxy({ fallbacks });
     for (let i = 0; i < 4; i += 1) begin().next(refused);
-    begin().answered({ statusCode: 200, reached: true });
+    begin().answered(answered(200));
     for (let i = 0; i < 4; i += 1) begin().next(refused);
     expect(originOf(begin().route)).toBe(OWN);
   });
@@ -252,7 +255,7 @@ describe('the circuits, which the exchanges share', () => {
     const probe = begin();
     expect(originOf(probe.route)).toBe(OWN);
     expect(originOf(begin().route)).toBe(FIRST);
-    probe.answered({ statusCode: 200, reached: true });
+    probe.answered(answered(200));
     expect(originOf(begin().route)).toBe(OWN);
   });
 
@@ -267,7 +270,7 @@ describe('the circuits, which the exchanges share', () => {
   it('do not take a failure for an answer that could not be tried again at all, such as one to a large upload', () => {
     const { begin } = proxy({ fallbacks });
     for (let i = 0; i < 4; i += 1) begin().next(refused);
-    begin().answered({ statusCode: 503, reached: true });
+    begin().answered(answered(503));
     begin().next(refused);
     expect(originOf(begin().route)).toBe(FIRST);
   });
@@ -278,7 +281,7 @@ describe('the circuits, which the exchanges share', () => {
     // None is worth it: the own target is tried, and its 503 is what the client gets.
     const last = begin();
     expect(last.next(answered(503))).toBeUndefined();
-    last.answered({ statusCode: 503, reached: true });
+    last.answered(answered(503));
     now += 29_999;
     expect([...circuits.values()].map((circuit) => circuit.admits())).toEqual([false, false]);
   });

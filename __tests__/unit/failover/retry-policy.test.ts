@@ -1,5 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
-import { type AttemptFailure, isRetryable, retryDelay, shouldRetry } from '../../../lib/failover/retry-policy.js';
+import { SseProxyError, type SseProxyErrorCode } from '../../../lib/errors.js';
+import { type ErrorFailure, isRetryable, type ResponseFailure } from '../../../lib/failover/failure.js';
+import { retryDelay, shouldRetry } from '../../../lib/failover/retry-policy.js';
 import { resolveOptions } from '../../../lib/options/resolve.js';
 import type { RetryConfig } from '../../../lib/types/config.js';
 import type { SseProxyOptions } from '../../../lib/types/options.js';
@@ -10,12 +12,18 @@ function configOf(retry: Exclude<SseProxyOptions['retry'], false> = {}): RetryCo
 }
 const config = configOf();
 
-const answered = (statusCode: number, headers: AttemptFailure['headers'] = {}): AttemptFailure => ({
+const answered = (statusCode: number, headers: ResponseFailure['headers'] = {}): ResponseFailure => ({
+  kind: 'response',
   statusCode,
   headers,
   reached: true,
 });
-const failedWith = (...errorCodes: (string | undefined)[]): AttemptFailure => ({ errorCodes, reached: false });
+/** An error of ours, with that of Node as its cause. */
+const failedWith = (code: SseProxyErrorCode, cause?: string): ErrorFailure => ({
+  kind: 'error',
+  error: new SseProxyError(code, { cause: Object.assign(new Error(), cause !== undefined && { code: cause }) }),
+  reached: false,
+});
 
 describe('isRetryable', () => {
   it.each([
@@ -79,9 +87,11 @@ describe('isRetryable', () => {
     ['TLS', ['UPSTREAM_TLS_FAILED', 'DEPTH_ZERO_SELF_SIGNED_CERT'], false],
     ['not HTTP', ['UPSTREAM_INVALID_RESPONSE', 'HPE_INVALID_CONSTANT'], false],
     ['no permission', ['UPSTREAM_UNREACHABLE', 'EACCES'], false],
-    ['no code at all', [undefined, undefined], false],
-    ['a code that is empty', [''], false],
-  ])('an error, %s: %j -> %p', (_what, codes, expected) => {
+    ['without a code of Node', ['UPSTREAM_UNREACHABLE', undefined], false],
+    ['a code that is empty', ['UPSTREAM_UNREACHABLE', ''], false],
+    ['a hook, whatever it has thrown', ['HOOK_FAILED', 'ECONNRESET'], false],
+    ['all of the time is over', ['TOTAL_TIMEOUT', 'ETIMEDOUT'], false],
+  ] as [string, [SseProxyErrorCode, string?], boolean][])('an error, %s: %j -> %p', (_what, codes, expected) => {
     expect(isRetryable(failedWith(...codes), config)).toBe(expected);
   });
 
@@ -92,8 +102,15 @@ describe('isRetryable', () => {
     expect(isRetryable(failedWith('UPSTREAM_UNREACHABLE', 'ECONNREFUSED'), own)).toBe(false);
   });
 
-  it('takes a failure without a status and without codes for one that nothing mends', () => {
-    expect(isRetryable({ reached: false }, config)).toBe(false);
+  it('takes an error without a cause for one that nothing mends, unless its own code is configured', () => {
+    const failure: ErrorFailure = { kind: 'error', error: new SseProxyError('UPSTREAM_TLS_FAILED'), reached: false };
+    expect(isRetryable(failure, config)).toBe(false);
+    expect(isRetryable(failure, configOf({ errorCodes: ['UPSTREAM_TLS_FAILED'] }))).toBe(true);
+  });
+
+  it('does not retry what another attempt would not mend, whatever error codes are configured', () => {
+    const own = configOf({ errorCodes: ['HOOK_FAILED', 'TOTAL_TIMEOUT', 'PROXY_FAILED'] });
+    for (const code of own.errorCodes) expect(isRetryable(failedWith(code as SseProxyErrorCode), own)).toBe(false);
   });
 });
 
@@ -102,7 +119,7 @@ describe('shouldRetry', () => {
 
   it.each(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])('tries %s again, wherever it has got to', (method) => {
     expect(shouldRetry(answered(503), { method, retries: 0 }, config)).toBe(true);
-    expect(shouldRetry(failedWith('ECONNREFUSED'), { method, retries: 0 }, config)).toBe(true);
+    expect(shouldRetry(failedWith('UPSTREAM_UNREACHABLE', 'ECONNREFUSED'), { method, retries: 0 }, config)).toBe(true);
   });
 
   it.each(['POST', 'PATCH', 'QUERY'])('tries %s again only where the upstream cannot have seen it', (method) => {
@@ -151,7 +168,7 @@ describe('shouldRetry', () => {
 describe('retryDelay, where the upstream says how long', () => {
   const NOW = Date.UTC(2026, 0, 1, 12, 0, 0);
   /** Half of the backoff of the first retry where the upstream's word does not count: 250 ms. */
-  const delay = (headers: AttemptFailure['headers'], own: RetryConfig = config): number | undefined =>
+  const delay = (headers: ResponseFailure['headers'], own: RetryConfig = config): number | undefined =>
     retryDelay(
       answered(429, headers),
       0,
@@ -219,7 +236,7 @@ describe('retryDelay, where the upstream says how long', () => {
 });
 
 describe('retryDelay, where the upstream says nothing', () => {
-  const refused = failedWith('ECONNREFUSED');
+  const refused = failedWith('UPSTREAM_UNREACHABLE', 'ECONNREFUSED');
   const delays = (own: RetryConfig, random: number, count = 9): (number | undefined)[] =>
     Array.from({ length: count }, (_, retries) => retryDelay(refused, retries, own, undefined, () => random));
 
