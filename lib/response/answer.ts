@@ -20,6 +20,7 @@ import type { Provider, RequestEdit } from '../types/provider.js';
 import { quote } from '../util/checks.js';
 import { awaitHook, callHook } from '../util/hooks.js';
 import { type BodyPlan, planBody } from './body-plan.js';
+import { createInjection, type Injection } from './injection.js';
 import { Pipeline } from './pipeline.js';
 import { type BodyDeadlines, Relay } from './relay.js';
 
@@ -61,7 +62,8 @@ export class Answer {
   /** The body may repeat the credentials: they are masked in it, once its content coding is undone. */
   readonly #masking: { secrets: Secrets; coding: string | undefined } | undefined;
   #maskers: readonly Transform[] = [];
-  #events: Pipeline | undefined;
+  #pipeline: Pipeline | undefined;
+  #injection: Injection | undefined;
   #relay: Relay | undefined;
   /** Hooks may read the body again, which was to be looked at before. */
   #shareAgain: (() => void) | undefined;
@@ -168,7 +170,7 @@ export class Answer {
     const plan = this.plan;
     const { responseHeaders } = config;
     const { method, httpVersion } = exchange.req;
-    this.#events = this.#createEvents();
+    this.#createPipeline();
     applyResponsePasses(this.headers, {
       method,
       httpVersion,
@@ -184,12 +186,15 @@ export class Answer {
     client.commit(this.#head, { eventStream: this.eventStream, nameOf: this.#nameOf });
   }
 
-  #createEvents(): Pipeline | undefined {
+  #createPipeline(): void {
     const { config, exchange, observers, client, edit, provider, secrets } = this.#context;
     const plan = this.plan;
-    if (plan === undefined) return undefined;
+    if (plan === undefined) return;
     const ownConfig = secrets === undefined ? config : { ...config, logError: masked(config.logError, secrets) };
-    return new Pipeline(plan, ownConfig, provider, exchange, observers, client, edit);
+    const shared = { plan, config: ownConfig, exchange, observers, provider };
+    const pipeline = new Pipeline({ ...shared, edit });
+    this.#pipeline = pipeline;
+    this.#injection = createInjection({ ...shared, client, hasEnded: (last) => pipeline.hasEnded(last) });
   }
 
   #createMaskers(): Transform[] {
@@ -203,21 +208,22 @@ export class Answer {
   relay(): void {
     const { observers, client, deadlines, ended, failed } = this.#context;
     this.#maskers = this.#createMaskers();
-    const stages = [...this.#maskers, ...(this.#events?.stages ?? [])];
+    const stages = [...this.#maskers, ...(this.#pipeline?.stages ?? [])];
     this.#relay = new Relay(this.#source, stages, client, observers, deadlines, {
       ended,
-      failed: (stage, cause) => failed(this.#events?.failureOf(stage, cause) ?? cause),
+      failed: (stage, cause) => failed(this.#pipeline?.failureOf(stage, cause) ?? cause),
     });
     this.#shareAgain?.();
-    this.#events?.accompany(this.#relay);
+    this.#pipeline?.accompany(this.#relay);
+    this.#injection?.accompany(this.#relay);
   }
 
   /** Goes on without the client; the callback is told how many bytes came since, chunk by chunk. */
   detach(onBytes: (bytes: number) => void): void {
     // The client may have left before there was a head.
-    this.#events ??= this.#createEvents();
+    if (this.#pipeline === undefined) this.#createPipeline();
     if (this.#relay === undefined) this.relay();
-    this.#events?.detach();
+    this.#injection?.stop();
     this.#relay?.observe((chunk) => onBytes(chunk.length));
     this.#relay?.detach();
   }
@@ -225,10 +231,12 @@ export class Answer {
   /** The body will not come to its end: hands on what has come of it, tells the client where that is possible, and cuts it off. */
   breakOff(error: SseProxyError, reconnectAfter?: number): void {
     const { client } = this.#context;
-    this.#events?.breakOff();
+    this.#injection?.stop();
+    this.#pipeline?.breakOff();
     const tell = (): void => {
-      if (reconnectAfter !== undefined) this.#events?.askForReconnect(reconnectAfter);
-      this.#events?.tell(error);
+      if (reconnectAfter !== undefined) this.#injection?.askForReconnect(reconnectAfter);
+      this.#pipeline?.flush();
+      this.#injection?.tell(error);
       client.truncate();
     };
     if (this.#relay === undefined) tell();
@@ -239,7 +247,8 @@ export class Answer {
   end(whole: boolean): Promise<void> | undefined {
     this.#relay?.stop();
     for (const masker of this.#maskers) masker.destroy();
-    return this.#events?.end(whole);
+    this.#injection?.stop();
+    return this.#pipeline?.end(whole);
   }
 }
 

@@ -1,79 +1,64 @@
 import type { Transform } from 'node:stream';
-import type { ClientResponse } from '../client/client-response.js';
 import { SseProxyError } from '../errors.js';
-import { EventBoundary } from '../events/event-boundary.js';
-import { EventReader, EventTooLarge } from '../events/event-reader.js';
+import { EventTooLarge } from '../events/event-reader.js';
 import { EventTap } from '../events/event-tap.js';
-import { EventTransformer } from '../events/event-transformer.js';
-import { Heartbeat } from '../events/heartbeat.js';
-import type { EventFormat, ParsedEvent } from '../formats/format.js';
+import { EventTransformer, type EventTransformerHooks } from '../events/event-transformer.js';
+import { extrasOf } from '../events/own-edits.js';
+import { endsAnswer, UsageMeter } from '../events/usage-meter.js';
+import type { ParsedEvent } from '../formats/format.js';
 import { createDecoder, isDecodable } from '../headers/content-coding.js';
 import type { ExchangeObservers } from '../observe/exchange-observers.js';
 import type { Config } from '../types/config.js';
-import type { EventFields, Exchange, TransformResult } from '../types/hooks.js';
-import type { Provider, Reading, RequestEdit } from '../types/provider.js';
-import { isObject } from '../util/checks.js';
+import type { Exchange, TransformResult } from '../types/hooks.js';
+import type { Provider, RequestEdit } from '../types/provider.js';
 import { DeferredQueue } from '../util/deferred-queue.js';
-import { callHook, kindOf, runHook, tryHook } from '../util/hooks.js';
+import { runHook } from '../util/hooks.js';
 import type { BodyPlan } from './body-plan.js';
 import type { Relay } from './relay.js';
 
-const EMPTY = Buffer.alloc(0);
+export interface PipelineOptions {
+  plan: BodyPlan;
+  config: Config;
+  exchange: Exchange;
+  observers: ExchangeObservers;
+  provider: Provider | undefined;
+  /** A change to the request that has to be undone in the answer. */
+  edit: RequestEdit | undefined;
+}
 
-const newReading = (): Reading => ({
-  usage: {},
-  reported: {},
-  usageComplete: false,
-  hasContent: false,
-  ended: false,
-});
+type EventSink = (event: ParsedEvent) => void;
 
-/** What reads, edits and accompanies the events of one response, as planned by its head. */
+/**
+ * What the body of one response goes through on its way to the client (stages: a decoder, the edits of its events), and what reads it
+ * beside that way (taps). All of it is chosen once, by the plan: what is off is not there.
+ */
 export class Pipeline {
-  /** What the body goes through on its way to the client. */
+  /** In their order. */
   readonly stages: readonly Transform[];
-  readonly #plan: BodyPlan;
-  readonly #config: Config;
-  readonly #provider: Provider | undefined;
-  readonly #exchange: Exchange;
-  readonly #observers: ExchangeObservers;
-  readonly #client: ClientResponse;
+  readonly #options: PipelineOptions;
+  readonly #meter: UsageMeter | undefined;
   readonly #transformer: EventTransformer | undefined;
   readonly #tap: EventTap | undefined;
-  readonly #boundary: EventBoundary | undefined;
-  readonly #received = new DeferredQueue<ParsedEvent>((event) => this.#read(event));
-  readonly #sent = new DeferredQueue<ParsedEvent>((event) => this.#observe(event));
-  #heartbeat: Heartbeat | undefined;
+  /** What the transformer was given, to be read when its bytes have left. */
+  #received: DeferredQueue<ParsedEvent> | undefined;
+  /** What the client was sent of it, to be observed then. */
+  #sent: DeferredQueue<ParsedEvent> | undefined;
 
-  /**
-   * @param edit a change to the request that has to be undone in the answer
-   * @throws {SseProxyError} `EVENTS_UNREADABLE`
-   */
-  constructor(
-    plan: BodyPlan,
-    config: Config,
-    provider: Provider | undefined,
-    exchange: Exchange,
-    observers: ExchangeObservers,
-    client: ClientResponse,
-    edit: RequestEdit | undefined,
-  ) {
+  /** @throws {SseProxyError} `EVENTS_UNREADABLE` */
+  constructor(options: PipelineOptions) {
+    const { plan, config, observers, provider } = options;
     if (plan.unreadable) throw new SseProxyError('EVENTS_UNREADABLE');
     if (plan.eventStream && config.transformEvent !== undefined && !plan.edits) {
       config.logError('transformEvent was not called: the upstream forbids it by no-transform (see `noTransform`)');
     }
-    this.#plan = plan;
-    this.#config = config;
-    this.#provider = provider;
-    this.#exchange = exchange;
-    this.#observers = observers;
-    this.#client = client;
-    const { summary } = observers;
-    if (plan.reads) summary.reading = newReading();
-    if (plan.eventStream && (plan.reads || plan.observes || plan.transforms)) summary.events = 0;
-    if (plan.transforms) this.#transformer = this.#createTransformer(edit);
+    this.#options = options;
+    if (plan.reads && provider !== undefined) {
+      this.#meter = new UsageMeter({ provider, logError: config.logError });
+      observers.summary.reading = this.#meter.reading;
+    }
+    if (plan.eventStream && (plan.reads || plan.observes || plan.transforms)) observers.summary.events = 0;
+    if (plan.transforms) this.#transformer = this.#createTransformer();
     else if (plan.reads || plan.observes) this.#tap = this.#createTap();
-    if (plan.beats || plan.reportsErrors || plan.reconnects) this.#boundary = new EventBoundary(plan.format);
     const decoder = plan.decode === undefined ? undefined : createDecoder(plan.decode);
     this.stages = [decoder, this.#transformer].filter((stage) => stage !== undefined);
   }
@@ -82,68 +67,26 @@ export class Pipeline {
   accompany(relay: Relay): void {
     const transformer = this.#transformer;
     const tap = this.#tap;
-    const boundary = this.#boundary;
-    if (transformer !== undefined && this.#plan.observes) {
+    const sent = this.#sent;
+    if (transformer !== undefined && sent !== undefined) {
       relay.observe(() => {
-        for (const event of transformer.takeSent()) this.#sent.push(event);
+        for (const event of transformer.takeSent()) sent.push(event);
       });
     }
     if (tap !== undefined) relay.observe((chunk) => tap.push(chunk));
-    if (boundary !== undefined) relay.observe((chunk) => boundary.sent(chunk));
-    if (this.#plan.beats && this.#config.heartbeat !== undefined) {
-      const { interval, bytes } = this.#config.heartbeat;
-      const heartbeat = new Heartbeat(interval, () => this.#beat(bytes, relay));
-      this.#heartbeat = heartbeat;
-      relay.observe(() => heartbeat.sent());
-    }
-  }
-
-  /** The client has left. */
-  detach(): void {
-    this.#heartbeat?.stop();
   }
 
   /** The upstream's answer broke off: half an event is all that there will be of it. */
   breakOff(): void {
-    this.#heartbeat?.stop();
     this.#transformer?.breakOff();
   }
 
-  /** Has EventSource clients come back after so many milliseconds, where that can be said now. */
-  askForReconnect(retry: number): void {
-    if (!this.#plan.reconnects || this.#boundary?.isReached !== true) return;
-    this.#insert(Buffer.from(`retry: ${retry}\n\n`));
-  }
-
-  /** Tells the client by an error event where that is possible. Nothing may be sent behind it. */
-  tell(error: SseProxyError): void {
-    const { format, reportsErrors } = this.#plan;
-    this.#flush();
-    if (!reportsErrors || this.#boundary?.isReached !== true || this.#hasEnded()) return;
-    const own = { event: 'error', data: JSON.stringify(error) };
-    const block = tryHook(
-      'errorEvent',
-      () => this.#provider?.errorEvent(error, this.#exchange),
-      (fields: EventFields | null | undefined) => written(format, fields ?? own),
-      this.#config.logError,
-    );
-    if (block !== undefined) this.#insert(Buffer.from(block));
-  }
-
-  /** An answer that was there to its end is not to be called failed. Where nobody reads it, the last chunk tells. */
-  #hasEnded(): boolean {
-    const { reading } = this.#observers.summary;
-    if (reading !== undefined) return reading.ended;
-    const { eventSize } = this.#config;
-    const last = newReading();
-    try {
-      for (const { event } of new EventReader(this.#plan.format, eventSize).read(this.#boundary?.last ?? EMPTY)) {
-        if (event !== undefined) this.#readInto(last, event);
-      }
-    } catch {
-      // It is no end, then.
-    }
-    return last.ended;
+  /** Whether the answer, the last chunk of which is this, was there to its end by the rules of its dialect. */
+  hasEnded(last: Buffer): boolean {
+    if (this.#meter !== undefined) return this.#meter.reading.ended;
+    const { plan, config, provider } = this.#options;
+    if (provider === undefined) return false;
+    return endsAnswer(last, { format: plan.format, eventSize: config.eventSize, provider, logError: config.logError });
   }
 
   /** What a stage of the body has failed with. */
@@ -156,95 +99,97 @@ export class Pipeline {
 
   /** No more is coming. A promise where what came is still to be read. `whole` tells an end from a cut. */
   end(whole: boolean): Promise<void> | undefined {
-    this.#heartbeat?.stop();
-    this.#flush();
+    this.flush();
     for (const stage of this.stages) stage.destroy();
     return this.#tap?.end(whole);
   }
 
-  #flush(): void {
+  /** Reads now what has come so far. */
+  flush(): void {
     this.#tap?.flush();
-    this.#received.flush();
-    this.#sent.flush();
+    this.#received?.flush();
+    this.#sent?.flush();
   }
 
-  #beat(bytes: Buffer, relay: Relay): void {
-    if (this.#boundary?.isReached !== true || !this.#client.isIdle) return;
-    if (this.#observers.summary.bytes === 0) relay.skipByteOrderMark();
-    this.#insert(bytes);
-  }
-
-  /** Something of our own, between two events. */
-  #insert(bytes: Buffer): void {
-    // A hook may have promised a length, which has no room for it.
-    if (this.#client.isLengthDelimited || !this.#client.takesBody) return;
-    this.#observers.summary.bytes += bytes.length;
-    this.#client.write([bytes], bytes.length);
-  }
-
-  #createTransformer(edit: RequestEdit | undefined): EventTransformer {
-    const { transformEvent, eventSize } = this.#config;
-    const { format, reads, observes, edits } = this.#plan;
-    const exchange = this.#exchange;
-    return new EventTransformer(format, eventSize, {
-      received: (event) => {
-        this.#count();
-        if (reads) this.#received.push(event);
-      },
-      transform: (event) => {
-        if (edit?.isExtra !== undefined && callHook('isExtra', () => edit.isExtra?.(event), Boolean)) return null;
-        return edits ? (transformEvent?.(event, exchange) as TransformResult | Promise<TransformResult>) : event;
-      },
-      collectsSent: observes,
+  #createTransformer(): EventTransformer {
+    const { plan, config } = this.#options;
+    const received = plan.reads ? new DeferredQueue(this.#reads()) : undefined;
+    this.#received = received;
+    if (plan.observes) this.#sent = new DeferredQueue(this.#observes());
+    return new EventTransformer(plan.format, config.eventSize, {
+      received: inTurn([this.#counts(), received && ((event) => received.push(event))]),
+      transform: this.#edits(),
+      collectsSent: plan.observes,
     });
   }
 
   #createTap(): EventTap | undefined {
-    const { format, reads, observes, decodeAside } = this.#plan;
+    const { plan, config } = this.#options;
+    const { format, eventStream, reads, observes, decodeAside } = plan;
     if (decodeAside !== undefined && !isDecodable(decodeAside)) {
-      this.#config.logError('events in the content coding "%s" cannot be observed', decodeAside);
+      config.logError('events in the content coding "%s" cannot be observed', decodeAside);
       return undefined;
     }
     return new EventTap(
       format,
-      this.#config.eventSize,
-      (event) => {
-        this.#count();
-        if (reads) this.#read(event);
-        if (observes) this.#observe(event);
-      },
-      (cause) => this.#config.logError('the rest of a response is not observed: %o', cause),
+      config.eventSize,
+      inTurn([
+        eventStream ? this.#counts() : undefined,
+        reads ? this.#reads() : undefined,
+        observes ? this.#observes() : undefined,
+      ]),
+      (cause) => config.logError('the rest of a response is not observed: %o', cause),
       decodeAside === undefined ? undefined : createDecoder(decodeAside),
     );
   }
 
-  #count(): void {
-    const { summary } = this.#observers;
-    if (this.#plan.eventStream) summary.events = (summary.events ?? 0) + 1;
+  #counts(): EventSink {
+    const { summary } = this.#options.observers;
+    return () => {
+      summary.events = (summary.events ?? 0) + 1;
+    };
   }
 
   /** Has the provider take from an event what it tells. */
-  #read(event: ParsedEvent): void {
-    const { reading } = this.#observers.summary;
-    if (reading === undefined) return;
-    this.#readInto(reading, event);
-    if (reading.hasContent) this.#observers.firstToken();
+  #reads(): EventSink {
+    const { observers } = this.#options;
+    const meter = this.#meter;
+    return (event) => {
+      meter?.read(event);
+      if (meter?.reading.hasContent) observers.firstToken();
+    };
   }
 
-  #readInto(reading: Reading, event: ParsedEvent): void {
-    void runHook('read', () => this.#provider?.read(event, reading), this.#config.logError);
+  #observes(): EventSink {
+    const { exchange, config } = this.#options;
+    const { onEvent, logError } = config;
+    return (event) => void runHook('onEvent', () => onEvent?.(event, exchange), logError);
   }
 
-  #observe(event: ParsedEvent): void {
-    const { onEvent, logError } = this.#config;
-    void runHook('onEvent', () => onEvent?.(event, this.#exchange), logError);
+  /** What becomes of an event on its way: the proxy's own edits come first, and behind them the user's. */
+  #edits(): EventTransformerHooks['transform'] {
+    const { plan, config, exchange, edit } = this.#options;
+    const { transformEvent } = config;
+    const isExtra = extrasOf(edit);
+    const users =
+      plan.edits && transformEvent !== undefined
+        ? (event: ParsedEvent) => transformEvent(event, exchange) as TransformResult | Promise<TransformResult>
+        : undefined;
+    if (isExtra === undefined) return users ?? unchanged;
+    return users === undefined
+      ? (event) => (isExtra(event) ? null : event)
+      : (event) => (isExtra(event) ? null : users(event));
   }
 }
 
-/** @throws {TypeError} for what is no event, or none that the format can express */
-function written(format: EventFormat, fields: EventFields): string {
-  if (!isObject(fields)) throw new TypeError(`errorEvent must give an event, got ${kindOf(fields)}`);
-  const block = format.encode?.(fields) ?? '';
-  if (fields.data === undefined || block === '') throw new TypeError('errorEvent must give an event with `data`');
-  return block;
+const unchanged = (event: ParsedEvent): ParsedEvent => event;
+
+/** One after the other; what is off is left out once and for all. */
+function inTurn(given: readonly (EventSink | undefined)[]): EventSink {
+  const sinks = given.filter((sink) => sink !== undefined);
+  const [only] = sinks;
+  if (sinks.length === 1 && only !== undefined) return only;
+  return (event) => {
+    for (const sink of sinks) sink(event);
+  };
 }

@@ -1,0 +1,52 @@
+import type { EventFormat, ParsedEvent } from '../formats/format.js';
+import type { Config } from '../types/config.js';
+import type { Provider, Reading } from '../types/provider.js';
+import { runHook } from '../util/hooks.js';
+import { EventReader } from './event-reader.js';
+
+const newReading = (): Reading => ({
+  usage: {},
+  reported: {},
+  usageComplete: false,
+  hasContent: false,
+  ended: false,
+});
+
+export interface UsageMeterOptions {
+  provider: Provider;
+  logError: Config['logError'];
+}
+
+/**
+ * Has the provider read the events of one answer: its usage, its model, its first piece of content, its end. It only looks at events
+ * that have passed, and nothing that it does or fails to do reaches the client.
+ */
+export class UsageMeter {
+  /** What the provider has found so far. */
+  readonly reading: Reading = newReading();
+  readonly #provider: Provider;
+  readonly #logError: Config['logError'];
+
+  constructor({ provider, logError }: UsageMeterOptions) {
+    this.#provider = provider;
+    this.#logError = logError;
+  }
+
+  read(event: ParsedEvent): void {
+    void runHook('read', () => this.#provider.read(event, this.reading), this.#logError);
+  }
+}
+
+/** Whether a chunk ends an answer by the rules of its dialect, as the provider reads it. */
+export function endsAnswer(
+  chunk: Buffer,
+  { format, eventSize, ...options }: UsageMeterOptions & { format: EventFormat; eventSize: number },
+): boolean {
+  const meter = new UsageMeter(options);
+  try {
+    for (const { event } of new EventReader(format, eventSize).read(chunk)) if (event !== undefined) meter.read(event);
+  } catch {
+    // An event that is too large is no end.
+  }
+  return meter.reading.ended;
+}

@@ -1,0 +1,104 @@
+import type { ClientResponse } from '../client/client-response.js';
+import type { SseProxyError } from '../errors.js';
+import { EventBoundary } from '../events/event-boundary.js';
+import { Heartbeat } from '../events/heartbeat.js';
+import type { EventFormat } from '../formats/format.js';
+import type { ExchangeObservers } from '../observe/exchange-observers.js';
+import type { Config } from '../types/config.js';
+import type { EventFields, Exchange } from '../types/hooks.js';
+import type { Provider } from '../types/provider.js';
+import { isObject } from '../util/checks.js';
+import { kindOf, tryHook } from '../util/hooks.js';
+import type { BodyPlan } from './body-plan.js';
+import type { Relay } from './relay.js';
+
+const EMPTY = Buffer.alloc(0);
+
+export interface InjectionOptions {
+  plan: BodyPlan;
+  config: Config;
+  exchange: Exchange;
+  provider: Provider | undefined;
+  client: ClientResponse;
+  observers: ExchangeObservers;
+  /** Whether the answer is there to its end, the last chunk of which is this. */
+  hasEnded(last: Buffer): boolean;
+}
+
+/** What the proxy itself puts into a stream, always between two events: heartbeats, `retry:`, an error event. */
+export class Injection {
+  readonly #options: InjectionOptions;
+  readonly #boundary: EventBoundary;
+  #heartbeat: Heartbeat | undefined;
+
+  constructor(options: InjectionOptions) {
+    this.#options = options;
+    this.#boundary = new EventBoundary(options.plan.format);
+  }
+
+  /** Follows what the client is sent. */
+  accompany(relay: Relay): void {
+    const boundary = this.#boundary;
+    const { plan, config } = this.#options;
+    relay.observe((chunk) => boundary.sent(chunk));
+    if (!plan.beats || config.heartbeat === undefined) return;
+    const { interval, bytes } = config.heartbeat;
+    const heartbeat = new Heartbeat(interval, () => this.#beat(bytes, relay));
+    this.#heartbeat = heartbeat;
+    relay.observe(() => heartbeat.sent());
+  }
+
+  /** Sends no more heartbeats. */
+  stop(): void {
+    this.#heartbeat?.stop();
+  }
+
+  #beat(bytes: Buffer, relay: Relay): void {
+    const { client, observers } = this.#options;
+    if (!this.#boundary.isReached || !client.isIdle) return;
+    if (observers.summary.bytes === 0) relay.skipByteOrderMark();
+    this.#insert(bytes);
+  }
+
+  /** Has EventSource clients reconnect after so many milliseconds, where that can be said now. */
+  askForReconnect(retry: number): void {
+    if (this.#options.plan.reconnects && this.#boundary.isReached) this.#insert(Buffer.from(`retry: ${retry}\n\n`));
+  }
+
+  /** Tells the client of a failure by an error event where that is possible. Nothing may be sent behind it. */
+  tell(error: SseProxyError): void {
+    const { plan, hasEnded, config, provider, exchange } = this.#options;
+    // An answer that was there to its end is not to be called failed.
+    if (!plan.reportsErrors || !this.#boundary.isReached || hasEnded(this.#boundary.last ?? EMPTY)) return;
+    const own = { event: 'error', data: JSON.stringify(error) };
+    const block = tryHook(
+      'errorEvent',
+      () => provider?.errorEvent(error, exchange),
+      (fields: EventFields | null | undefined) => written(plan.format, fields ?? own),
+      config.logError,
+    );
+    if (block !== undefined) this.#insert(Buffer.from(block));
+  }
+
+  #insert(bytes: Buffer): void {
+    const { client, observers } = this.#options;
+    // A hook may have promised a length, which has no room for it.
+    if (client.isLengthDelimited || !client.takesBody) return;
+    observers.summary.bytes += bytes.length;
+    client.write([bytes], bytes.length);
+  }
+}
+
+/** The injection of one response; `undefined` where nothing is ever put into it. */
+export function createInjection(options: InjectionOptions): Injection | undefined {
+  const { beats, reportsErrors, reconnects } = options.plan;
+  return beats || reportsErrors || reconnects ? new Injection(options) : undefined;
+}
+
+/** @throws {TypeError} for what is no event, or none that the format can express */
+function written(format: EventFormat, fields: EventFields): string {
+  if (!isObject(fields)) throw new TypeError(`errorEvent must give an event, got ${kindOf(fields)}`);
+  const block = format.encode?.(fields) ?? '';
+  if (fields.data === undefined || block === '') throw new TypeError('errorEvent must give an event with `data`');
+  return block;
+}
