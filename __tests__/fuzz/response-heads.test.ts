@@ -1,8 +1,9 @@
 import http, { type IncomingMessage } from 'node:http';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { applyResponsePasses, type HeadContext, trailerFields } from '../../lib/headers/headers.js';
 import { prepareRequestHeaders } from '../../lib/headers/request-passes.js';
+import { applyResponsePasses, type ResponseContext } from '../../lib/headers/response-passes.js';
+import { endToEndTrailers } from '../../lib/headers/trailers.js';
 import type { HeaderFields } from '../../lib/types/http.js';
 import { runs, TIMEOUT } from '../support/fuzz/runs.js';
 import { looseWire } from '../support/servers/bare-http.js';
@@ -101,7 +102,7 @@ function toFields(entries: readonly [string, string | string[]][]): HeaderFields
 const line = (name: string, value: string | null): [string, string][] => (value === null ? [] : [[name, value]]);
 
 /** What the passes are told: all that they may be told is made here. */
-function anyContext(): fc.Arbitrary<HeadContext> {
+function anyContext(): fc.Arbitrary<ResponseContext> {
   return fc.record({
     method: fc.constantFrom('GET', 'HEAD', 'POST', 'OPTIONS', 'PROPFIND', undefined),
     httpVersion: fc.constantFrom('1.0', '1.1', '2.0'),
@@ -126,7 +127,7 @@ const names = (list: string | string[] | undefined): string[] =>
 const nominated = (connection: string | string[] | undefined): string[] =>
   names(connection).filter((name) => !FRAMING.includes(name));
 
-function passed(headers: HeaderFields, context: HeadContext): HeaderFields {
+function passed(headers: HeaderFields, context: ResponseContext): HeaderFields {
   const fields = toFields(Object.entries(headers));
   applyResponsePasses(fields, context);
   return fields;
@@ -136,7 +137,10 @@ function passed(headers: HeaderFields, context: HeadContext): HeaderFields {
 const ofAllObjects = (): PropertyKey[] => Reflect.ownKeys(Object.prototype);
 
 describe('any head of a response', () => {
-  const check = (name: string, holds: (head: HeaderFields, context: HeadContext, left: HeaderFields) => void): void => {
+  const check = (
+    name: string,
+    holds: (head: HeaderFields, context: ResponseContext, left: HeaderFields) => void,
+  ): void => {
     it(
       name,
       () => {
@@ -270,7 +274,7 @@ describe('any trailers', () => {
             const already = expected.get(name);
             if (!refused.has(name)) expected.set(name, already === undefined ? value : `${already}, ${value}`);
           }
-          const trailers = trailerFields([...lines.flat(), ...(isOdd ? ['x-alone'] : [])]);
+          const trailers = endToEndTrailers([...lines.flat(), ...(isOdd ? ['x-alone'] : [])]);
           expect(new Map(Object.entries(trailers))).toEqual(expected);
         }),
         runs(),

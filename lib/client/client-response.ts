@@ -7,7 +7,9 @@ import {
 } from 'node:http';
 import { SseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
-import { combined, removeConnectionFields, trailerFields } from '../headers/headers.js';
+import { combined } from '../headers/header-values.js';
+import { removeConnectionHeaders } from '../headers/hop-by-hop.js';
+import { endToEndTrailers } from '../headers/trailers.js';
 import type { HeaderFields, ResponseHead } from '../types/http.js';
 
 /** How long a client may take nothing of what was written for it before it is cut off. Milliseconds. */
@@ -151,7 +153,7 @@ export abstract class ClientResponse {
     if (this.res.headersSent || this.res.destroyed || !this.takesHints || this.#hints === MAX_HINTS) return;
     this.#hints += 1;
     const fields = { ...headers };
-    removeConnectionFields(fields);
+    removeConnectionHeaders(fields);
     // RFC 9110 8.6: it would be taken for that of the final response.
     delete fields['content-length'];
     const hints: Record<string, string | string[]> = Object.create(null);
@@ -311,7 +313,9 @@ export abstract class ClientResponse {
       this.#break(new SseProxyError('UPSTREAM_TRUNCATED', { cause }));
       return;
     }
-    const trailers = Object.entries(trailerFields(rawTrailers)).filter(([name, value]) => this.#isField(name, value));
+    const trailers = Object.entries(endToEndTrailers(rawTrailers)).filter(([name, value]) =>
+      this.#isField(name, value),
+    );
     this.#guarded(() => {
       if (trailers.length > 0) this.res.addTrailers(Object.fromEntries(trailers));
       this.res.end();

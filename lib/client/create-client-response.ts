@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { isHttp2 } from '../headers/headers.js';
+import { isHttp2 } from '../headers/http2-translation.js';
 import type { ClientResponse } from './client-response.js';
 import { Http1Response } from './http1-response.js';
 import { Http2Response } from './http2-response.js';

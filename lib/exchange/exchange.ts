@@ -11,7 +11,7 @@ import { AttemptPlan } from '../failover/attempt-plan.js';
 import type { CircuitBreaker } from '../failover/circuit-breaker.js';
 import type { EventFailure, Failure } from '../failover/failure.js';
 import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
-import { withhold } from '../headers/headers.js';
+import { withholdFromClient } from '../headers/response-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
 import { ExchangeObservers } from '../observe/exchange-observers.js';
 import { shareBody } from '../request/body-readers.js';
@@ -241,7 +241,9 @@ export class ProxyExchange implements Exchange {
   #onInformation(info: InformationEvent): void {
     const { route, secrets } = this.#attempt as Attempt;
     const headers = { ...info.headers } as HeaderFields;
-    withhold(headers, { withholds: this.#config.responseHeaders.withholder(route.provider && WITHHELD_FROM_CLIENT) });
+    withholdFromClient(headers, {
+      withholds: this.#config.responseHeaders.withholder(route.provider && WITHHELD_FROM_CLIENT),
+    });
     secrets?.maskFields(headers);
     this.#client.inform({ ...info, headers });
   }

@@ -9,9 +9,11 @@ import { errorAnswer, respond } from '../client/proxy-response.js';
 import { UpgradeResponse } from '../client/upgrade-response.js';
 import { type Outcome, outcomeOf, SseProxyError, type SseProxyErrorCode, toSseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
-import { applyResponsePasses, isReadable, offersWebSocket } from '../headers/headers.js';
+import { isTransferDecoded } from '../headers/framing.js';
 import { applyUpgradePasses } from '../headers/request-passes.js';
+import { applyResponsePasses } from '../headers/response-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
+import { offersWebSocket } from '../headers/websocket.js';
 import { ExchangeObservers } from '../observe/exchange-observers.js';
 import type { Config, Phase } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
@@ -247,7 +249,8 @@ export class UpgradeExchange implements Exchange, Handshake {
     // That it is incomplete is seen when it closes.
     response.on('error', () => {});
     try {
-      if (!isReadable(response.headers['transfer-encoding'])) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
+      if (!isTransferDecoded(response.headers['transfer-encoding']))
+        throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
       this.#response.relay(this.#headOf(response), response);
     } catch (cause) {
       this.fail(responseHookFailed(cause));

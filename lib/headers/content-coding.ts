@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Transform } from 'node:stream';
 import zlib from 'node:zlib';
 import Negotiator from 'negotiator';
-import { combined } from './headers.js';
+import { combined } from './header-values.js';
 
 /** Decoders by content coding (RFC 9110 8.4.1). */
 const DECODERS = new Map<string, () => Transform>([

@@ -3,10 +3,12 @@ import { inspect } from 'node:util';
 import type { FieldPolicy } from '../types/config.js';
 import type { Provider } from '../types/provider.js';
 import { setForwarded } from './forwarded.js';
-import { hasBody } from './has-body.js';
+import { reframe } from './framing.js';
 import { CALLER_CREDENTIALS, WITHHELD_FROM_PROVIDER } from './header-policy.js';
-import { combined, elementsOf, first, HOP_BY_HOP, isHttp2, linesOf, NO_CODINGS, nominatedBy } from './headers.js';
+import { HOP_BY_HOP, nominatedBy, removeNominatedBy } from './hop-by-hop.js';
+import { isHttp2, translateFromHttp2 } from './http2-translation.js';
 import { acceptsEventStream } from './media-type.js';
+import { isHandshakeHeader } from './websocket.js';
 
 /*
  * Every change that the proxy makes to the headers of a request, in two stages: to the client's request, before
@@ -18,7 +20,7 @@ import { acceptsEventStream } from './media-type.js';
 type ReceivedPass = (req: IncomingMessage) => void;
 
 /** Every change to the headers of the client's request, in this order. */
-const receivedPasses: readonly ReceivedPass[] = [translateFromHttp2, describeBody, removeNominated, removeHopByHop];
+const receivedPasses: readonly ReceivedPass[] = [translateOrReframe, removeNominated, removeHopByHop];
 
 /** The same for a WebSocket's handshake (RFC 9110 7.8, RFC 6455 4.1). */
 const receivedUpgradePasses: readonly ReceivedPass[] = [
@@ -41,67 +43,21 @@ export function prepareUpgradeHeaders(req: IncomingMessage): void {
   for (const pass of receivedUpgradePasses) pass(req);
 }
 
-/** Shadows the headers of an HTTP/2 request with those that it would have in HTTP/1.1 (RFC 9113 8.3.1). */
-function translateFromHttp2(req: IncomingMessage): void {
-  if (!isHttp2(req)) return;
-  const headers: IncomingHttpHeaders = {};
-  for (const [name, value] of Object.entries(req.headers)) if (!name.startsWith(':')) headers[name] = value;
-  const authority = first(req.headers[':authority']);
-  if (authority !== undefined) headers.host = authority;
-  // HTTP/2 frames every body. In HTTP/1.1 one without a length would be taken for the next request.
-  if (headers['content-length'] === undefined && hasBody(req)) headers['transfer-encoding'] = 'chunked';
-  Object.defineProperty(req, 'headers', { value: headers, configurable: true, writable: true });
-}
-
-/**
- * Makes the headers of an HTTP/1 request say, in one way only, how its body is framed. Node has read it and frames it anew: what is
- * not in these headers, or is written in a way that others read differently, could become a request of its own (request smuggling).
- */
-function describeBody(req: IncomingMessage): void {
-  if (isHttp2(req)) return;
-  const { headers } = req;
-  const { 'transfer-encoding': coding, 'content-length': length } = headers;
-  if (coding === 'chunked' && length === undefined) return;
-  if (coding !== undefined) {
-    const codings = elementsOf(coding).filter((name) => !NO_CODINGS.has(name));
-    // What does not end so is refused by Node, but only when the listeners have been called.
-    headers['transfer-encoding'] = codings.at(-1) === 'chunked' ? codings.join(', ') : 'chunked';
-    // RFC 9112 6.3, rule 3. They come together only where the server uses the insecure parser.
-    delete headers['content-length'];
-  } else if (length === undefined && (req.complete === false || req.readableLength > 0)) {
-    // Node reads the body by a header that is not in `headers`: it leaves out those beyond `server.maxHeadersCount`.
-    headers['transfer-encoding'] = 'chunked';
-  }
+/** HTTP/2 frames a body by itself. */
+function translateOrReframe(req: IncomingMessage): void {
+  if (isHttp2(req)) translateFromHttp2(req);
+  else reframe(req);
 }
 
 /** RFC 9110 7.6.1: the headers that the client's Connection names. */
-function removeNominated({ headers, rawHeaders }: IncomingMessage): void {
-  removeNominatedFrom(headers, rawHeaders, nominatedBy(headers.connection));
+function removeNominated(req: IncomingMessage): void {
+  removeNominatedBy(nominatedBy(req.headers.connection), req);
 }
 
-/** RFC 6455 11.3: the headers of a handshake. */
-const HANDSHAKE = /^sec-websocket-/;
-
-function removeNominatedButHandshake({ headers, rawHeaders }: IncomingMessage): void {
-  const nominated = [...nominatedBy(headers.connection)].filter((name) => !HANDSHAKE.test(name));
-  removeNominatedFrom(headers, rawHeaders, new Set(nominated));
-}
-
-function removeNominatedFrom(
-  headers: IncomingHttpHeaders,
-  rawHeaders: readonly string[],
-  nominated: ReadonlySet<string>,
-): void {
-  if (nominated.size === 0) return;
-  const lines = linesOf(rawHeaders);
-  // What the app has put there, credentials above all, is not the client's to strip.
-  for (const name of nominated) if (isFrom(lines.get(name), headers[name])) delete headers[name];
-}
-
-/** Whether a header has the value that the client has sent, in these lines. */
-function isFrom(lines: string[] | undefined, header: string | string[] | undefined): boolean {
-  const value = combined(header);
-  return lines !== undefined && (lines[0] === value || lines.join(', ') === value || lines.join('; ') === value);
+/** The upstream needs all that the handshake has. */
+function removeNominatedButHandshake(req: IncomingMessage): void {
+  const nominated = [...nominatedBy(req.headers.connection)].filter((name) => !isHandshakeHeader(name));
+  removeNominatedBy(new Set(nominated), req);
 }
 
 /** RFC 9110 7.6.1. `Expect` goes, too: Node has already answered it with 100 (Continue). */
@@ -155,7 +111,7 @@ type UpstreamPass = (request: ClientRequest, context: UpstreamRequestContext) =>
 
 /** Every change to the headers of an upstream request, in this order. What is set later wins. */
 const requestPasses: readonly UpstreamPass[] = [
-  withhold,
+  withholdFromUpstream,
   addProviderHeaders,
   setCredentials,
   setPolicyHeaders,
@@ -167,7 +123,7 @@ const requestPasses: readonly UpstreamPass[] = [
 ];
 
 /** The same for a WebSocket's handshake. */
-const upgradePasses: readonly UpstreamPass[] = [withhold, setPolicyHeaders, setForwarded];
+const upgradePasses: readonly UpstreamPass[] = [withholdFromUpstream, setPolicyHeaders, setForwarded];
 
 /** Makes an upstream request one of the proxy's own. Its head must not have been written. */
 export function applyRequestPasses(request: ClientRequest, context: UpstreamRequestContext): void {
@@ -187,7 +143,10 @@ export function applyUpgradePasses(request: ClientRequest, upgrade: UpstreamUpgr
 }
 
 /** Takes away what is the caller's alone, and what the policy removes. What the options put in stays. */
-function withhold(request: ClientRequest, { policy, provider, credentials, own }: UpstreamRequestContext): void {
+function withholdFromUpstream(
+  request: ClientRequest,
+  { policy, provider, credentials, own }: UpstreamRequestContext,
+): void {
   const { withCredentials, withoutCredentials } = WITHHELD_FROM_PROVIDER;
   const defaults = credentials === undefined ? withoutCredentials : withCredentials;
   const withholds = policy.withholder(provider && defaults);

@@ -1,6 +1,6 @@
 import { debuglog } from 'node:util';
 import { isDecodable } from '../headers/content-coding.js';
-import { first } from '../headers/headers.js';
+import { first } from '../headers/header-values.js';
 import { essenceOf } from '../headers/media-type.js';
 import type { Route } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';

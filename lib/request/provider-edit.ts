@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { codingOf } from '../headers/content-coding.js';
-import { hasBody } from '../headers/has-body.js';
+import { hasBody } from '../headers/framing.js';
 import { isJsonType } from '../headers/media-type.js';
 import type { Exchange } from '../types/hooks.js';
 import type { Provider, RequestEdit } from '../types/provider.js';

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import qs from 'qs';
-import { hasBody } from '../headers/has-body.js';
+import { hasBody } from '../headers/framing.js';
 import { essenceOf, isJsonType, parseMediaType } from '../headers/media-type.js';
 import { readAsBytes, readBytes } from './body-readers.js';
 

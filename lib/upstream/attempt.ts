@@ -6,8 +6,7 @@ import type { Options } from 'http-proxy-middleware';
 import type { Secrets } from '../credentials/secrets.js';
 import { SseProxyError, toSseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
-import { hasBody } from '../headers/has-body.js';
-import { isReadable } from '../headers/headers.js';
+import { hasBody, isTransferDecoded } from '../headers/framing.js';
 import { applyRequestPasses } from '../headers/request-passes.js';
 import { readAsBytes } from '../request/body-readers.js';
 import { BodyCapture, limitBody, type RequestBody } from '../request/request-body.js';
@@ -325,7 +324,7 @@ export class Attempt {
       this.response.isHandedOver = true;
       this.#handlers.handedOver();
     } else {
-      if (!isReadable(response.headers['transfer-encoding'])) {
+      if (!isTransferDecoded(response.headers['transfer-encoding'])) {
         this.fail(new SseProxyError('UPSTREAM_INVALID_RESPONSE'));
       }
       // httpxy overwrites it before it copies the head.

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { replaceMethod } from '../fast-path/replace-method.js';
-import { linesOf } from '../headers/headers.js';
+import { linesOf } from '../headers/header-values.js';
 import type { HeaderFields, ResponseHead } from '../types/http.js';
 
 type HeaderValue = number | string | readonly string[];

@@ -11,7 +11,7 @@ import {
 } from 'http-proxy-middleware';
 import { checkTarget } from '../../admission/path-guard.js';
 import { SseProxyError } from '../../errors.js';
-import { hasBody } from '../../headers/has-body.js';
+import { hasBody } from '../../headers/framing.js';
 import { prepareRequestHeaders, prepareUpgradeHeaders } from '../../headers/request-passes.js';
 import { shareBody } from '../../request/body-readers.js';
 import { NO_BODY, ReplayedBody, takeWhole } from '../../request/request-body.js';

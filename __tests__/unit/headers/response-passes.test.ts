@@ -1,24 +1,12 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { applyResponsePasses, type HeadContext, offersWebSocket } from '../../../lib/headers/headers.js';
+import { applyResponsePasses, type ResponseContext } from '../../../lib/headers/response-passes.js';
 import type { HeaderFields } from '../../../lib/types/http.js';
-import { requestWith } from '../../support/servers/bare-http.js';
 import { closeAll } from '../../support/watch/clean-up.js';
 
 afterEach(closeAll);
 
-describe('a WebSocket handshake', () => {
-  it.each([
-    [true, 'websocket'],
-    [true, 'h2c, WebSocket'],
-    [false, 'h2c'],
-    [false, 'websockets'],
-  ])('offer WebSocket: %s: %s', async (expected, value) => {
-    expect(offersWebSocket(await requestWith(['Connection: Upgrade', `Upgrade: ${value}`]))).toBe(expected);
-  });
-});
-
 /** The client's fields for an upstream's. */
-function passed(headers: HeaderFields, context: Partial<HeadContext> = {}): HeaderFields {
+function passed(headers: HeaderFields, context: Partial<ResponseContext> = {}): HeaderFields {
   const defaults = {
     method: 'GET',
     httpVersion: '1.1',
