@@ -1,12 +1,10 @@
 import type { IncomingMessage } from 'node:http';
-import type { Transform } from 'node:stream';
 import type { ClientResponse } from '../client/client-response.js';
 import type { Secrets } from '../credentials/secrets.js';
-import { isErrorStatus, SseProxyError } from '../errors.js';
+import { SseProxyError } from '../errors.js';
 import { firstEvent } from '../events/first-event.js';
 import type { EventFailure } from '../failover/failure.js';
-import type { ParsedEvent } from '../formats/format.js';
-import { codingOf, createDecoder, isDecodable } from '../headers/content-coding.js';
+import { codingOf, isDecodable } from '../headers/content-coding.js';
 import { mayHaveContent } from '../headers/framing.js';
 import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
 import { first } from '../headers/header-values.js';
@@ -19,10 +17,11 @@ import type { Config } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { ResponseHead } from '../types/http.js';
 import type { Provider, RequestEdit } from '../types/provider.js';
-import { quote } from '../util/checks.js';
-import { awaitHook, callHook } from '../util/hooks.js';
+import { callHook } from '../util/hooks.js';
 import { type BodyPlan, planBody } from './body-plan.js';
+import { failureOf } from './first-event-gate.js';
 import { createInjection, type Injection } from './injection.js';
+import { BodyMasking, maskedLog, maskHead } from './masking.js';
 import { Pipeline } from './pipeline.js';
 import { type BodyDeadlines, Relay } from './relay.js';
 
@@ -62,8 +61,7 @@ export class Answer {
   readonly #source: IncomingMessage;
   readonly #head: ResponseHead;
   /** The body may repeat the credentials: they are masked in it, once its content coding is undone. */
-  readonly #masking: { secrets: Secrets; coding: string | undefined } | undefined;
-  #maskers: readonly Transform[] = [];
+  readonly #masking: BodyMasking | undefined;
   #pipeline: Pipeline | undefined;
   #injection: Injection | undefined;
   #relay: Relay | undefined;
@@ -82,27 +80,20 @@ export class Answer {
     const { method } = exchange.req;
     const hasBody = mayHaveContent(method, head.statusCode);
     if (secrets !== undefined) {
-      secrets.maskFields(head.headers);
-      head.statusMessage = secrets.mask(head.statusMessage);
+      maskHead(secrets, head);
       const mayEcho = hasBody && (head.statusCode >= 300 || method === 'TRACE');
-      if (mayEcho) this.#masking = { secrets, coding: this.#uncode(head) };
+      if (mayEcho) this.#masking = new BodyMasking(secrets, head);
     }
     this.eventStream = this.#isEventStream();
     if (!hasBody || !(this.eventStream || config.reads)) return;
-    this.plan = planBody(config, exchange.req, head, {
+    this.plan = planBody({
+      config,
+      req: exchange.req,
+      headers: head.headers,
       eventStream: this.eventStream,
       hasExtras: edit?.isExtra !== undefined,
       hasProvider: provider !== undefined,
     });
-  }
-
-  /** The body is going to be without its content coding: this one. */
-  #uncode({ headers }: ResponseHead): string | undefined {
-    const coding = this.#coding;
-    // It was asked for without one, and might say in it what nobody here can find.
-    if (coding !== undefined && !isDecodable(coding)) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
-    delete headers['content-encoding'];
-    return coding;
   }
 
   get headers(): ResponseHead['headers'] {
@@ -150,20 +141,7 @@ export class Answer {
     if (this.plan === undefined) return undefined;
     this.#shareAgain = readAlone(this.#source);
     const event = await firstEvent(this.#source, this.plan.format, this.#coding, config.eventSize);
-    if (event === 'unknown') return undefined;
-    if (event === 'none') return eventFailure(502);
-    const { commit } = config;
-    const verdict: unknown =
-      typeof commit === 'function'
-        ? await awaitHook('commit', () => commit(event, exchange), undefined, 502)
-        : undefined;
-    // Without a word of it, it is for the provider to say.
-    if (verdict !== undefined) return verdict ? undefined : eventFailure(502, event);
-    const statusCode = callHook('errorStatus', () => provider?.errorStatus?.(event), readStatus, 502);
-    if (statusCode === undefined) return undefined;
-    if (isErrorStatus(statusCode)) return eventFailure(statusCode, event);
-    config.logError('errorStatus must give a status of 400 to 599, got %s: taken for 502', quote(statusCode));
-    return eventFailure(502, event);
+    return failureOf(event, { config, exchange, provider });
   }
 
   /** Makes its head the client's. What a hook throws comes out of it. */
@@ -192,26 +170,22 @@ export class Answer {
     const { config, exchange, observers, client, edit, provider, secrets } = this.#context;
     const plan = this.plan;
     if (plan === undefined) return;
-    const ownConfig = secrets === undefined ? config : { ...config, logError: masked(config.logError, secrets) };
+    const ownConfig = secrets === undefined ? config : { ...config, logError: maskedLog(config.logError, secrets) };
     const shared = { plan, config: ownConfig, exchange, observers, provider };
     const pipeline = new Pipeline({ ...shared, edit });
     this.#pipeline = pipeline;
     this.#injection = createInjection({ ...shared, client, hasEnded: (last) => pipeline.hasEnded(last) });
   }
 
-  #createMaskers(): Transform[] {
-    if (this.#masking === undefined) return [];
-    const { secrets, coding } = this.#masking;
-    const masker = secrets.createMasker();
-    return coding === undefined ? [masker] : [createDecoder(coding), masker];
-  }
-
   /** Lets the body flow. */
   relay(): void {
     const { observers, client, deadlines, ended, failed } = this.#context;
-    this.#maskers = this.#createMaskers();
-    const stages = [...this.#maskers, ...(this.#pipeline?.stages ?? [])];
-    this.#relay = new Relay(this.#source, stages, client, observers, deadlines, {
+    this.#relay = new Relay({
+      source: this.#source,
+      stages: [...(this.#masking?.createStages() ?? []), ...(this.#pipeline?.stages ?? [])],
+      client,
+      observers,
+      deadlines,
       ended,
       failed: (stage, cause) => failed(this.#pipeline?.failureOf(stage, cause) ?? cause),
     });
@@ -248,25 +222,8 @@ export class Answer {
   /** No more is coming. A promise where what came is still to be read. `whole` tells an end from a cut. */
   end(whole: boolean): Promise<void> | undefined {
     this.#relay?.stop();
-    for (const masker of this.#maskers) masker.destroy();
+    this.#masking?.destroy();
     this.#injection?.stop();
     return this.#pipeline?.end(whole);
   }
-}
-
-function eventFailure(statusCode: number, event?: ParsedEvent): EventFailure {
-  return { kind: 'event', statusCode, event, reached: true };
-}
-
-/** What `errorStatus` says; `null` and `false` are other words for none. */
-function readStatus(status: unknown): unknown {
-  return status === null || status === false ? undefined : status;
-}
-
-/** A hook that cannot read an event may say what is in it. */
-function masked(logError: Config['logError'], secrets: Secrets): Config['logError'] {
-  return (message, ...values) => {
-    for (const value of values) secrets.maskError(value);
-    logError(message, ...values);
-  };
 }

@@ -8,7 +8,7 @@ import { codingOf, isAccepted, isDecodable } from '../headers/content-coding.js'
 import { first } from '../headers/header-values.js';
 import { acceptsEventStream, essenceOf, isJsonLinesType, isJsonType } from '../headers/media-type.js';
 import type { Config } from '../types/config.js';
-import type { ResponseHead } from '../types/http.js';
+import type { HeaderFields } from '../types/http.js';
 
 /** What is to be done with the body of one response. */
 export interface BodyPlan {
@@ -37,13 +37,21 @@ export interface BodyPlan {
   reconnects: boolean;
 }
 
+/** What a plan is made by. */
+export interface PlanContext {
+  config: Config;
+  /** The client's request. */
+  req: IncomingMessage;
+  /** Of the upstream's response, by lower-case name. */
+  headers: HeaderFields;
+  eventStream: boolean;
+  /** The request was changed, and its answer may have events that are there only because of that. */
+  hasExtras: boolean;
+  hasProvider: boolean;
+}
+
 /** Decides once per response, by its head. A feature that is off, or that this response is not for, leaves no trace. */
-export function planBody(
-  config: Config,
-  req: IncomingMessage,
-  { headers }: ResponseHead,
-  { eventStream, hasExtras, hasProvider }: { eventStream: boolean; hasExtras: boolean; hasProvider: boolean },
-): BodyPlan {
+export function planBody({ config, req, headers, eventStream, hasExtras, hasProvider }: PlanContext): BodyPlan {
   const contentType = first(headers['content-type']);
   const type = essenceOf(contentType);
   const coding = codingOf(headers['content-encoding']);

@@ -4,9 +4,9 @@ import type { ClientResponse } from '../client/client-response.js';
 import { takePieces } from '../fast-path/body-push.js';
 import { takeChunks } from '../fast-path/chunk-passthrough.js';
 import { forEachChunk } from '../fast-path/chunk-scanner.js';
-import { BYTE_ORDER_MARK } from '../formats/format.js';
 import type { ExchangeObservers } from '../observe/exchange-observers.js';
 import { readAsBytes, readBytes } from '../request/body-readers.js';
+import { ByteOrderMarkFilter } from './byte-order-mark.js';
 import { type Coalesced, WriteCoalescer } from './write-coalescer.js';
 
 /** How long the stages may take to hand over what a broken body had brought. Milliseconds. */
@@ -18,7 +18,14 @@ export interface BodyDeadlines {
   enter(phase: 'idle' | 'drain'): void;
 }
 
-export interface RelayHandlers {
+export interface RelayOptions {
+  /** The upstream's response, paused. */
+  source: IncomingMessage;
+  /** What its body goes through, in order. */
+  stages: readonly Transform[];
+  client: ClientResponse;
+  observers: ExchangeObservers;
+  deadlines: BodyDeadlines;
   /** The whole body was handed to the client's response. */
   ended(): void;
   /** A stage failed, such as a decoder or a transform. */
@@ -35,34 +42,26 @@ export class Relay {
   readonly #source: IncomingMessage;
   readonly #stages: readonly Transform[];
   readonly #client: ClientResponse;
-  readonly #handlers: RelayHandlers;
+  readonly #options: RelayOptions;
   readonly #observers: ExchangeObservers;
   readonly #deadlines: BodyDeadlines;
   readonly #coalescer = new WriteCoalescer((coalesced) => this.#send(coalesced));
   readonly #listeners: ((chunk: Buffer) => void)[] = [];
   #hasBegun = false;
-  /** A byte order mark is to be left out, if there is one. */
-  #skipsMark = false;
-  /** How many bytes of what may become one are held back. */
-  #heldBack = 0;
+  /** There while a byte order mark is to be left out. */
+  #markFilter: ByteOrderMarkFilter | undefined;
   #isDetached = false;
   #onCut: (() => void) | undefined;
   #linger: NodeJS.Timeout | undefined;
 
-  constructor(
-    source: IncomingMessage,
-    stages: readonly Transform[],
-    client: ClientResponse,
-    observers: ExchangeObservers,
-    deadlines: BodyDeadlines,
-    handlers: RelayHandlers,
-  ) {
+  constructor(options: RelayOptions) {
+    const { source, stages, client, deadlines } = options;
+    this.#options = options;
     this.#source = source;
     this.#stages = stages;
     this.#client = client;
-    this.#observers = observers;
+    this.#observers = options.observers;
     this.#deadlines = deadlines;
-    this.#handlers = handlers;
     const onData = this.#onData.bind(this);
     this.#body = readAsBytes(source, () => {
       return stages.reduce<Readable>((from, stage) => from.pipe(stage), source).on('data', onData);
@@ -89,7 +88,7 @@ export class Relay {
   }
 
   get #wantsChunks(): boolean {
-    return this.#client.takesChunks && !this.#skipsMark && !this.#isDetached;
+    return this.#client.takesChunks && this.#markFilter === undefined && !this.#isDetached;
   }
 
   #onChunks(chunks: Buffer, size: number): void {
@@ -112,8 +111,8 @@ export class Relay {
     this.#begin();
     this.#tell(chunk);
     if (this.#isDetached) return;
-    if (this.#skipsMark) this.#pushWithoutMark(chunk);
-    else this.#coalescer.push(chunk);
+    if (this.#markFilter === undefined) this.#coalescer.push(chunk);
+    else this.#pushWithoutMark(this.#markFilter, chunk);
   }
 
   #send({ size, chunks, pieces, piecesSize }: Coalesced): void {
@@ -138,23 +137,12 @@ export class Relay {
 
   /** Something was sent in front of the body, where a byte order mark is one no more. */
   skipByteOrderMark(): void {
-    this.#skipsMark = true;
+    this.#markFilter ??= new ByteOrderMarkFilter();
   }
 
-  #pushWithoutMark(chunk: Buffer): void {
-    const held = this.#heldBack;
-    let i = 0;
-    while (held + i < 3 && i < chunk.length && chunk[i] === BYTE_ORDER_MARK[held + i]) i += 1;
-    if (held + i < 3 && i === chunk.length) {
-      this.#heldBack += i;
-      return;
-    }
-    this.#skipsMark = false;
-    const isMark = held + i === 3;
-    if (isMark) this.#heldBack = 0;
-    else this.#releaseHeldBack();
-    const rest = isMark ? chunk.subarray(i) : chunk;
-    if (rest.length > 0) this.#coalescer.push(rest);
+  #pushWithoutMark(filter: ByteOrderMarkFilter, chunk: Buffer): void {
+    for (const bytes of filter.filter(chunk)) this.#coalescer.push(bytes);
+    if (filter.isDone) this.#markFilter = undefined;
   }
 
   /** The body broke off: hands on what has come of it, and then calls back. */
@@ -193,19 +181,13 @@ export class Relay {
     }
   }
 
-  /** It is no byte order mark. */
-  #releaseHeldBack(): void {
-    if (this.#heldBack > 0) this.#coalescer.push(BYTE_ORDER_MARK.subarray(0, this.#heldBack));
-    this.#heldBack = 0;
-  }
-
   #onEnd(): void {
     clearTimeout(this.#linger);
-    this.#releaseHeldBack();
+    for (const bytes of this.#markFilter?.rest() ?? []) this.#coalescer.push(bytes);
     this.#coalescer.flush();
     const onCut = this.#onCut;
     this.#onCut = undefined;
-    if (onCut === undefined) this.#handlers.ended();
+    if (onCut === undefined) this.#options.ended();
     else onCut();
   }
 
@@ -214,7 +196,7 @@ export class Relay {
     // A body that broke off cannot be decoded to its end; and no bytes at all are no broken coding.
     if (this.#onCut !== undefined || (readableEnded && !readableDidRead))
       this.#endStage(this.#stages.indexOf(stage) + 1);
-    else this.#handlers.failed(stage, cause);
+    else this.#options.failed(stage, cause);
   }
 
   /** Behind the last of them there is nothing left to wait for. */

@@ -102,7 +102,7 @@ describe('a head', () => {
     const config = resolveOptions({ target: TARGET, ...options } as SseProxyOptions);
     exchange.req.headers['accept-encoding'] = accepts;
     const kind = { eventStream, hasExtras: false, hasProvider: config.provider !== undefined };
-    const plan = hasBody ? planBody(config, exchange.req, { statusCode, statusMessage: '', headers }, kind) : undefined;
+    const plan = hasBody ? planBody({ config, req: exchange.req, headers, ...kind }) : undefined;
     news();
     diagnostics.planned({ statusCode, headers, isGated, eventStream, plan });
     return news()[0];

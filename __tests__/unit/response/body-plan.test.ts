@@ -53,16 +53,7 @@ async function plan(
   const options = names.split(', ').map((name) => OPTIONS[name] ?? {});
   const config = resolveOptions(Object.assign({ target: 'http://127.0.0.1:1' }, ...options));
   const req = await requestWith([`Accept-Encoding: ${accepts}`]);
-  return planBody(
-    config,
-    req,
-    { statusCode: 200, statusMessage: '', headers },
-    {
-      eventStream,
-      hasExtras,
-      hasProvider: config.provider !== undefined,
-    },
-  );
+  return planBody({ config, req, headers, eventStream, hasExtras, hasProvider: config.provider !== undefined });
 }
 
 /** What a plan has to do: the names of all that is not off, and the codings to undo. */

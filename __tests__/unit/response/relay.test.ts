@@ -46,7 +46,12 @@ async function relayed({ stages = [], headers = {} }: { stages?: Transform[]; he
   const deadlines = new Deadlines(off, () => {});
   const events: unknown[] = [];
   const ended = signal();
-  const relay = new Relay(source, stages, client, observers, deadlines, {
+  const relay = new Relay({
+    source,
+    stages,
+    client,
+    observers,
+    deadlines,
     ended() {
       events.push('ended');
       ended.resolve();

@@ -1,0 +1,47 @@
+import { isErrorStatus } from '../errors.js';
+import type { EventFailure } from '../failover/failure.js';
+import type { ParsedEvent } from '../formats/format.js';
+import type { Config } from '../types/config.js';
+import type { Exchange } from '../types/hooks.js';
+import type { Provider } from '../types/provider.js';
+import { quote } from '../util/checks.js';
+import { awaitHook, callHook } from '../util/hooks.js';
+
+export interface GateContext {
+  config: Config;
+  exchange: Exchange;
+  provider: Provider | undefined;
+}
+
+/**
+ * The failure that the first event of a stream says, if it says one: to `commit`, where that is a function, and else to the provider.
+ *
+ * @param event `'none'` for a stream that has ended without one, `'unknown'` where it could not be read
+ * @throws whatever a hook throws
+ */
+export async function failureOf(
+  event: ParsedEvent | 'none' | 'unknown',
+  { config, exchange, provider }: GateContext,
+): Promise<EventFailure | undefined> {
+  if (event === 'unknown') return undefined;
+  if (event === 'none') return eventFailure(502);
+  const { commit } = config;
+  const verdict: unknown =
+    typeof commit === 'function' ? await awaitHook('commit', () => commit(event, exchange), undefined, 502) : undefined;
+  // Without a word of it, it is for the provider to say.
+  if (verdict !== undefined) return verdict ? undefined : eventFailure(502, event);
+  const statusCode = callHook('errorStatus', () => provider?.errorStatus?.(event), readStatus, 502);
+  if (statusCode === undefined) return undefined;
+  if (isErrorStatus(statusCode)) return eventFailure(statusCode, event);
+  config.logError('errorStatus must give a status of 400 to 599, got %s: taken for 502', quote(statusCode));
+  return eventFailure(502, event);
+}
+
+function eventFailure(statusCode: number, event?: ParsedEvent): EventFailure {
+  return { kind: 'event', statusCode, event, reached: true };
+}
+
+/** What `errorStatus` says; `null` and `false` are other words for none. */
+function readStatus(status: unknown): unknown {
+  return status === null || status === false ? undefined : status;
+}
