@@ -1,9 +1,11 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { ConcurrencyLimiter } from './admission/concurrency-limiter.js';
+import { respondNotFound } from './client/proxy-response.js';
 import { ProxyExchange, type Services } from './exchange/exchange.js';
 import { UpgradeExchange } from './exchange/upgrade-exchange.js';
 import { CircuitBreaker } from './failover/circuit-breaker.js';
 import { ActiveExchanges } from './fast-path/active-exchanges.js';
+import { serverOf } from './fast-path/node-internals.js';
 import { resolveOptions } from './options/resolve.js';
 import type { Config } from './types/config.js';
 import type { SseProxy, SseProxyOptions } from './types/options.js';
@@ -55,12 +57,12 @@ export function createSseProxy<
       });
       if (isOurs) {
         leave = exchanges.add(exchange);
-        follow(serverOf(req));
+        follow(serverOf(req.socket));
         return;
       }
       resolve();
       if (next !== undefined) next();
-      else res.writeHead(404).end();
+      else respondNotFound(res);
     });
   }
 
@@ -68,7 +70,7 @@ export function createSseProxy<
     const exchange = UpgradeExchange.take(services, req, socket, head);
     if (exchange === undefined) return;
     const leave = exchanges.add(exchange);
-    follow(serverOf(req));
+    follow(serverOf(req.socket));
     exchange.start(() => {
       leave();
       onEnd(exchange);
@@ -120,9 +122,4 @@ export function createSseProxy<
   return Object.defineProperty(Object.assign(sseProxy, { upgrade, drain }), 'active', {
     get: () => exchanges.size,
   }) as unknown as SseProxy<TReq, TRes>;
-}
-
-/** The server that a request came in by; Node sets it on the connection, undocumented. */
-function serverOf(req: IncomingMessage): Server | undefined {
-  return (req.socket as { server?: Server }).server;
 }

@@ -6,37 +6,18 @@ import {
   validateHeaderValue,
 } from 'node:http';
 import { SseProxyError } from '../errors.js';
-import { replaceMethod } from '../fast-path/replace-method.js';
-import { combined } from '../headers/header-values.js';
-import { removeConnectionHeaders } from '../headers/hop-by-hop.js';
+import type { BodyBytes } from '../fast-path/direct-write.js';
 import { endToEndTrailers } from '../headers/trailers.js';
 import type { HeaderFields, ResponseHead } from '../types/http.js';
+import { checkStatus, leaveFramingToNode, replaceHeaders } from './commit-head.js';
+import { isEarlyHints, MAX_HINTS, writeEarlyHints } from './early-hints.js';
+import { ResponseSeal } from './response-seal.js';
 
 /** How long a client may take nothing of what was written for it before it is cut off. Milliseconds. */
 export const LINGER = 5_000;
 
 /** How long a client that is still sending has to read a response that its connection, or stream, ends with. Milliseconds. */
 export const UPLOAD_LINGER = 1_000;
-
-/** How many early hints are passed on. They are not waited for, and an upstream could send them without end. */
-const MAX_HINTS = 100;
-
-/** What a response is changed and written by: in HTTP/1, in HTTP/2, or in both. */
-const WRITING_METHODS = [
-  ...[
-    'setHeader',
-    'setHeaders',
-    'appendHeader',
-    'removeHeader',
-    'addTrailers',
-    'setTrailer',
-    'writeHead',
-    'flushHeaders',
-  ],
-  ...['writeContinue', 'writeProcessing', 'writeEarlyHints', 'writeInformation', 'write', 'end'],
-];
-
-const NO_BYTES = Buffer.alloc(0);
 
 /** Nothing was promised of how long a body is. */
 export const UNKNOWN_LENGTH = Number.POSITIVE_INFINITY;
@@ -57,13 +38,8 @@ export abstract class ClientResponse {
   #owed: number | undefined;
   #onBroken: ((cause: unknown) => void) | undefined;
   #isBroken = false;
-  /** As it was sent, where the response is sealed. */
-  #sealedStatus: number | undefined;
-  /** It is the proxy itself that writes to a sealed response. */
-  #isUnsealed = false;
-  /** A whole response of the proxy's own, which middleware may still hold back, and how much of it was written late. */
-  #ownBody = NO_BYTES;
-  #lateBytes = 0;
+  /** Of a whole response of the proxy's own, or one that nobody else may write to any more. */
+  #seal: ResponseSeal | undefined;
 
   constructor(req: IncomingMessage, res: ServerResponse) {
     this.req = req;
@@ -81,7 +57,7 @@ export abstract class ClientResponse {
 
   /** The status that the client was sent. */
   get statusCode(): number | undefined {
-    return this.res.headersSent ? (this.#sealedStatus ?? this.res.statusCode) : undefined;
+    return this.res.headersSent ? (this.#seal?.statusCode ?? this.res.statusCode) : undefined;
   }
 
   /** Its body has as many bytes as its head says, so that with all of them it is whole. */
@@ -110,7 +86,21 @@ export abstract class ClientResponse {
   abstract get takesChunks(): boolean;
 
   /** Calls back once: when the response was sent and its connection is done with it, or when the client is gone. */
-  abstract onceClosed(callback: () => void): void;
+  onceClosed(callback: () => void): void {
+    let isCalled = false;
+    const closed = (): void => {
+      if (isCalled) return;
+      isCalled = true;
+      this.unwatchClose(closed);
+      callback();
+    };
+    this.watchClose(closed);
+  }
+
+  /** See {@link onceClosed}: may call back several times, but in a later tick. */
+  protected abstract watchClose(closed: () => void): void;
+
+  protected abstract unwatchClose(closed: () => void): void;
 
   /** Calls back when the response has been ended, by whomever, and all of it is on its way. */
   abstract onceFinished(callback: () => void): void;
@@ -137,37 +127,22 @@ export abstract class ClientResponse {
   protected abstract get promisedLength(): number;
 
   /** A field as this version of HTTP can have it; `undefined` where it cannot. */
-  protected abstract fieldFor(name: string, value: string | string[]): string | string[] | undefined;
+  abstract fieldFor(name: string, value: string | string[]): string | string[] | undefined;
 
   protected abstract writeHead(head: ResponseHead): void;
 
   /** See {@link write}. */
-  protected abstract send(pieces: readonly Buffer[], size: number, isLast: boolean, chunks: readonly Buffer[]): boolean;
+  protected abstract send(bytes: BodyBytes, isLast: boolean): boolean;
 
   /** The response is on its way, and its client has {@link LINGER} to take some of it, again and again, until it has all. */
   protected abstract endSoon(body: string | undefined, endsConnection: boolean): void;
 
   /** Passes 103 (Early Hints) on; before HTTP/1.1 nobody knows it. */
-  inform({ statusCode, headers }: InformationEvent): void {
-    if (statusCode !== 103 || headers.link === undefined) return;
-    if (this.res.headersSent || this.res.destroyed || !this.takesHints || this.#hints === MAX_HINTS) return;
+  inform(info: InformationEvent): void {
+    if (!isEarlyHints(info) || this.res.headersSent || this.res.destroyed || !this.takesHints) return;
+    if (this.#hints === MAX_HINTS) return;
     this.#hints += 1;
-    const fields = { ...headers };
-    removeConnectionHeaders(fields);
-    // RFC 9110 8.6: it would be taken for that of the final response.
-    delete fields['content-length'];
-    const hints: Record<string, string | string[]> = Object.create(null);
-    for (const [name, value] of Object.entries(fields)) {
-      const field = value === undefined ? undefined : this.fieldFor(name, value);
-      if (field !== undefined) hints[name] = field;
-    }
-    // Node wants one link per element.
-    hints.link = combined(headers.link).split(/,\s*(?=<)/);
-    try {
-      this.res.writeEarlyHints(hints);
-    } catch {
-      // A Link field that Node cannot read. It was only a hint.
-    }
+    writeEarlyHints(this.res, info, (name, value) => this.fieldFor(name, value));
   }
 
   /**
@@ -176,17 +151,15 @@ export abstract class ClientResponse {
    *
    * @throws {RangeError} for a status code that is not one of a final response
    */
-  commit(head: ResponseHead, options: { eventStream: boolean; nameOf: (key: string) => string }): void {
+  commit(head: ResponseHead, options: { eventStream: boolean; nameOf?: (key: string) => string }): void {
     const res = this.res;
     const { statusCode, headers } = head;
-    if (!Number.isInteger(statusCode) || statusCode < 200 || statusCode > 999) {
-      throw new RangeError(`The status code of a response must be 200 to 999, got ${statusCode}`);
-    }
+    checkStatus(statusCode);
     const present = res.getHeaders() as HeaderFields;
     this.#app ??= present;
     leaveFramingToNode(headers, statusCode);
     this.#committedLength = Number(headers['content-length'] ?? UNKNOWN_LENGTH);
-    this.#replaceHeaders(present, headers, options.nameOf);
+    replaceHeaders(res, { present, headers, as: this, nameOf: options.nameOf });
     res.statusCode = statusCode;
     this.writeHead(head);
 
@@ -199,33 +172,12 @@ export abstract class ClientResponse {
   /** Takes back what a head that could not be sent has left on the response. */
   reset(): void {
     if (this.#app === undefined) return;
-    this.#replaceHeaders(this.res.getHeaders() as HeaderFields, this.#app, (key) => key);
+    replaceHeaders(this.res, { present: this.res.getHeaders() as HeaderFields, headers: this.#app, as: this });
     this.resetStatus();
   }
 
   protected resetStatus(): void {
     this.res.statusCode = 200;
-  }
-
-  #replaceHeaders(present: HeaderFields, headers: HeaderFields, nameOf: (key: string) => string): void {
-    const res = this.res;
-    for (const name of Object.keys(present)) if (headers[name] === undefined) res.removeHeader(name);
-    for (const key of Object.keys(headers)) {
-      const given = headers[key];
-      if (given === undefined) continue;
-      const value = this.fieldFor(key, given);
-      if (value === undefined) res.removeHeader(key);
-      else if (present[key] !== value) this.#setHeader(key, nameOf(key), value);
-    }
-  }
-
-  #setHeader(key: string, name: string, value: string | string[]): void {
-    try {
-      this.res.setHeader(name, value);
-    } catch {
-      // Characters that HTTP forbids: the field is left out, the response is not lost for it.
-      this.res.removeHeader(key);
-    }
   }
 
   protected flushHead(): void {
@@ -237,22 +189,29 @@ export abstract class ClientResponse {
     });
   }
 
+  /** See {@link write}. */
+  writePiece(piece: Buffer): boolean {
+    return this.write({ chunks: [], pieces: [piece], piecesSize: piece.length });
+  }
+
   /**
-   * Returns `false` where the client should be waited for: see {@link onDrain}. `isLast` tells that the end may follow in the
-   * same tick: then it leaves together with it. `chunks` go in front: see {@link takesChunks}.
+   * Writes a part of the body. Chunks only where {@link takesChunks} said so when they were read.
+   *
+   * @param isLast the end may follow in the same tick: then the part leaves together with it
+   * @returns `false` where the client should be waited for: see {@link onDrain}
    */
-  write(pieces: readonly Buffer[], size: number, isLast = false, chunks: readonly Buffer[] = []): boolean {
+  write(bytes: BodyBytes, isLast = false): boolean {
     // A hook may have ended the response.
     if (this.#isBroken || this.res.writableEnded || !this.takesBody) return true;
     this.#owed ??= this.#promised;
-    if (size > this.#owed) {
+    if (bytes.piecesSize > this.#owed) {
       // Whoever reads would take the rest for the next response.
       this.#break(new RangeError('The body is longer than the Content-Length of its response says'));
       return true;
     }
-    this.#owed -= size;
+    this.#owed -= bytes.piecesSize;
     return this.#guarded(() => {
-      const more = this.send(pieces, size, isLast, chunks);
+      const more = this.send(bytes, isLast);
       // A `write` of middleware's may hold chunks back, and the head with them.
       if (!this.isWrapped) this.headFlushed = true;
       this.#flush?.();
@@ -335,68 +294,31 @@ export abstract class ClientResponse {
   /** Sends a whole response of the proxy's own. Whoever does not take it is cut off after a while. */
   respond(head: ResponseHead, body: string): void {
     this.unsealed(() => {
-      this.commit(head, { eventStream: false, nameOf: (key) => key });
+      this.commit(head, { eventStream: false });
       this.headFlushed = true;
-      this.#sealedStatus = this.res.statusCode;
-      this.#ownBody = Buffer.from(body);
+      this.#ownSeal.answered(body);
       this.endSoon(this.takesBody ? body : undefined, head.headers.connection === 'close');
     });
   }
 
-  /**
-   * Whatever others write from here on goes nowhere, and never fails: it is an answer that comes too late. Node would throw it back
-   * at them (in the callback of a timer, that ends the process), and writes a 1xx into the middle of whatever the connection
-   * carries by then.
-   */
+  /** Whatever others write from here on goes nowhere, and never fails: it is an answer that comes too late. */
   seal(): void {
-    this.#sealedStatus ??= this.res.statusCode;
-    this.#makeInert((name, args) => !this.#isUnsealed && !(name === 'write' && this.#isOwn(args)));
-  }
-
-  /**
-   * Whether it is the proxy's own body that is written: middleware whose `end` is async (sessions that are saved first) may pass it
-   * on only now. Without it, whoever reads would take the next response for it.
-   */
-  #isOwn([chunk, encoding]: readonly unknown[]): boolean {
-    if (this.res.writableEnded) return false;
-    const bytes = bytesOf(chunk, encoding);
-    if (!this.#ownBody.includes(bytes) || this.#lateBytes + bytes.length > this.#ownBody.length) return false;
-    this.#lateBytes += bytes.length;
-    return true;
-  }
-
-  /** For what the proxy itself has to write to a response that may be sealed. */
-  protected unsealed(action: () => void): void {
-    this.#isUnsealed = true;
-    try {
-      action();
-    } finally {
-      this.#isUnsealed = false;
-    }
+    this.#ownSeal.close();
   }
 
   /** The same once somebody else has ended the response. */
   sealWhenEnded(): void {
-    this.#makeInert(() => this.res.writableEnded);
+    this.#ownSeal.closeWhenEnded();
   }
 
-  #makeInert(isSealed: (name: string, args: readonly unknown[]) => boolean): void {
-    const res = this.res as unknown as Record<string, unknown>;
-    for (const name of WRITING_METHODS) {
-      const method = res[name];
-      if (typeof method !== 'function') continue;
-      replaceMethod(res, name, (...args: unknown[]) => {
-        if (!isSealed(name, args)) return Reflect.apply(method, res, args);
-        // Of `write` and `end`: somebody may wait for it.
-        const callback = args.findLast((arg) => typeof arg === 'function');
-        if (callback !== undefined) process.nextTick(callback as () => void);
-        return name === 'write' ? true : res;
-      });
-    }
-    // Express's own last resort would close the connection, whoever's answer it carries.
-    const req = this.req as { next?: (error?: unknown) => void };
-    const { next } = req;
-    if (typeof next === 'function') replaceMethod(req, 'next', (error) => isSealed('next', []) || next(error));
+  /** For what the proxy itself has to write to a response that may be sealed. */
+  protected unsealed(action: () => void): void {
+    this.#ownSeal.lift(action);
+  }
+
+  get #ownSeal(): ResponseSeal {
+    this.#seal ??= new ResponseSeal(this.req, this.res);
+    return this.#seal;
   }
 
   /** Destroys it when nothing has moved for so many milliseconds; 0 for no limit. */
@@ -405,22 +327,4 @@ export abstract class ClientResponse {
     this.#silence = timeout;
     this.res.setTimeout(timeout, () => this.destroy());
   }
-}
-
-/**
- * Whatever hooks say of it, it is Node that frames the body: with a transfer coding that nobody applies, or a length that cannot be
- * read, nobody would know where the next response begins.
- */
-function leaveFramingToNode(headers: HeaderFields, statusCode: number): void {
-  delete headers['transfer-encoding'];
-  const length = headers['content-length'];
-  if (length === undefined) return;
-  // RFC 9110 8.6: a 204 has none.
-  if (statusCode === 204 || !/^\d+$/.test(String(length))) delete headers['content-length'];
-}
-
-/** What is handed to `write`; for anything else Node throws. */
-function bytesOf(chunk: unknown, encoding: unknown): Buffer {
-  if (typeof chunk !== 'string') return chunk instanceof Uint8Array ? Buffer.from(chunk) : NO_BYTES;
-  return Buffer.from(chunk, typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8');
 }

@@ -1,5 +1,7 @@
 import { type IncomingMessage, type ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http';
 import { type Http2ServerResponse, constants as http2, type ServerHttp2Stream } from 'node:http2';
+import type { BodyBytes } from '../fast-path/direct-write.js';
+import { isHeadStream } from '../fast-path/node-internals.js';
 import type { ResponseHead } from '../types/http.js';
 import { joined } from '../util/join-buffers.js';
 import { ClientResponse, LINGER, UNKNOWN_LENGTH, UPLOAD_LINGER } from './client-response.js';
@@ -58,16 +60,13 @@ const ONE_LIST = new Set(['content-encoding', 'content-language', 'if-match', 'i
 /** RFC 9110 15: with these statuses there is no body. */
 const WITHOUT_BODY = new Set([204, 205, 304]);
 
-/** What the client has asked for by HEAD; not documented, and not to be changed by middleware, as a request's method is. */
-type Stream = ServerHttp2Stream & { readonly headRequest: boolean };
-
 /** A response over HTTP/2. A stream is never closed from within nghttp2's own callbacks: see `#reset`. */
 export class Http2Response extends ClientResponse {
-  readonly #stream: Stream;
+  readonly #stream: ServerHttp2Stream;
 
   constructor(req: IncomingMessage, res: ServerResponse) {
     super(req, res);
-    this.#stream = (res as unknown as Http2ServerResponse).stream as Stream;
+    this.#stream = (res as unknown as Http2ServerResponse).stream;
   }
 
   get gone(): boolean {
@@ -86,28 +85,25 @@ export class Http2Response extends ClientResponse {
   }
 
   get takesBody(): boolean {
-    return !this.#stream.headRequest && !WITHOUT_BODY.has(this.res.statusCode);
+    return !isHeadStream(this.#stream) && !WITHOUT_BODY.has(this.res.statusCode);
   }
 
   get takesChunks(): boolean {
     return false;
   }
 
-  onceClosed(callback: () => void): void {
+  protected watchClose(closed: () => void): void {
     const stream = this.#stream;
-    let called = false;
-    const closed = (): void => {
-      if (called) return;
-      called = true;
-      stream.removeListener('aborted', closed);
-      stream.removeListener('close', closed);
-      callback();
-    };
     // Not the response's own, which a HEAD that is reset does not get; and a reset upload closes only when it was read.
     stream.once('aborted', closed);
     stream.once('close', closed);
     if (stream.destroyed || stream.aborted) process.nextTick(closed);
     else if (!this.hasWholeRequest) this.#watchUpload();
+  }
+
+  protected unwatchClose(closed: () => void): void {
+    this.#stream.removeListener('aborted', closed);
+    this.#stream.removeListener('close', closed);
   }
 
   onceFinished(callback: () => void): void {
@@ -134,7 +130,7 @@ export class Http2Response extends ClientResponse {
     return length === undefined ? UNKNOWN_LENGTH : Number(length);
   }
 
-  protected fieldFor(name: string, value: string | string[]): string | string[] | undefined {
+  fieldFor(name: string, value: string | string[]): string | string[] | undefined {
     if (CONNECTION_SPECIFIC.has(name)) return undefined;
     try {
       validateHeaderName(name);
@@ -151,7 +147,7 @@ export class Http2Response extends ClientResponse {
     this.res.writeHead(statusCode);
   }
 
-  protected send(pieces: readonly Buffer[], size: number): boolean {
+  protected send({ pieces, piecesSize: size }: BodyBytes): boolean {
     // As Node's own `pipe` does: a `write` of middleware's may return nothing.
     return size === 0 || this.res.write(joined(pieces, size)) !== false;
   }

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import { errorResponse, type SseProxyError } from '../errors.js';
 import type { Config } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
@@ -28,6 +29,11 @@ export function respond(
     // Most likely it is this hook that is answered for.
     if (!client.headersSent) client.respond(makeHead(), body);
   }
+}
+
+/** For what `pathFilter` leaves to others where there is nobody. */
+export function respondNotFound(res: ServerResponse): void {
+  res.writeHead(404).end();
 }
 
 /** The response to a failure, in the provider's shape where there is one that can be written. */

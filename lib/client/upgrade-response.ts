@@ -1,7 +1,9 @@
 import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { assignConnection, closeBehind, detachConnection } from '../fast-path/node-internals.js';
 import type { HeaderFields, ResponseHead } from '../types/http.js';
-import { isPlainTcp, isValue } from './http1-response.js';
+import { checkStatus, leaveFramingToNode, replaceHeaders, writeHttp1Head } from './commit-head.js';
+import { cutWhenWritten } from './connection-end.js';
 
 /** The answer to a handshake, on the connection that it came by. Node writes it, by the rules that it has for any response. */
 export class UpgradeResponse {
@@ -14,7 +16,7 @@ export class UpgradeResponse {
   constructor(req: IncomingMessage, socket: Socket) {
     this.res = new ServerResponse(req);
     // It is the last response on this connection.
-    this.res.shouldKeepAlive = false;
+    closeBehind(this.res);
     this.#socket = socket;
   }
 
@@ -49,9 +51,8 @@ export class UpgradeResponse {
   }
 
   #begin({ statusCode, statusMessage, headers }: ResponseHead): void {
-    if (!Number.isInteger(statusCode) || statusCode < 200 || statusCode > 999) {
-      throw new RangeError(`The status code of a response must be 200 to 999, got ${statusCode}`);
-    }
+    checkStatus(statusCode);
+    leaveFramingToNode(headers, statusCode);
     // Node names the connection's end by itself.
     const { connection, ...others } = headers;
     this.#writeHead({ statusCode, statusMessage, headers: others });
@@ -61,42 +62,19 @@ export class UpgradeResponse {
   switchProtocols(head: ResponseHead): void {
     this.#writeHead(head);
     this.res.end();
-    this.res.detachSocket(this.#socket);
+    detachConnection(this.res, this.#socket);
   }
 
-  #writeHead({ statusCode, statusMessage, headers }: ResponseHead): void {
+  #writeHead(head: ResponseHead): void {
     const { res } = this;
-    for (const name of res.getHeaderNames()) res.removeHeader(name);
-    for (const [name, value] of Object.entries(headers)) {
-      try {
-        res.setHeader(name, value);
-      } catch {
-        // Characters that HTTP forbids: the field is left out, the response is not lost for it.
-      }
-    }
-    if (res.socket === null) this.#takeConnection();
-    res.statusMessage = isValue(statusMessage) ? statusMessage : '';
-    res.writeHead(statusCode);
-  }
-
-  /** A listener of the user's may have given it to a response of its own, and written nothing. Node tells of it here only. */
-  #takeConnection(): void {
-    const socket = this.#socket;
-    const { _httpMessage: other } = socket as { _httpMessage?: ServerResponse | null };
-    other?.detachSocket(socket);
-    this.res.assignSocket(socket);
+    replaceHeaders(res, { present: res.getHeaders() as HeaderFields, headers: head.headers });
+    // A listener of the user's may have given it to a response of its own, and written nothing.
+    if (res.socket === null) assignConnection(res, this.#socket);
+    writeHttp1Head(res, head);
   }
 
   /** Ends a response that is not complete, so that nobody can take it for a whole one. */
   truncate(): void {
-    const { res } = this;
-    const socket = this.#socket;
-    // Called when all that was written before has left.
-    socket.write('', () => {
-      // RFC 9112 6.3, rule 8: only a reset tells that a body was cut that ends with the connection.
-      const closeDelimited = !res.chunkedEncoding && !res.hasHeader('content-length');
-      if (closeDelimited && isPlainTcp(socket)) socket.resetAndDestroy();
-      else socket.destroy();
-    });
+    cutWhenWritten(this.#socket, this.res);
   }
 }

@@ -6,6 +6,7 @@ import { Admission } from '../admission/admission.js';
 import { checkTarget, confine } from '../admission/path-guard.js';
 import { LINGER } from '../client/client-response.js';
 import { errorAnswer, respond } from '../client/proxy-response.js';
+import { turnOn } from '../client/response-turn.js';
 import { UpgradeResponse } from '../client/upgrade-response.js';
 import { type Outcome, outcomeOf, SseProxyError, type SseProxyErrorCode, toSseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
@@ -488,17 +489,5 @@ export class UpgradeExchange implements Exchange, Handshake {
     if (onFinish === undefined) return;
     const summary = this.#observers.summary.report(outcome, statusCode, error);
     void runHook('onFinish', () => onFinish(summary, this), logError);
-  }
-}
-
-/**
- * Resolves when whatever was asked before on a connection is answered (RFC 9112 9.3.2): what is written earlier would be in the
- * middle of that answer. Node tells of it here only, undocumented.
- */
-async function turnOn(socket: Socket): Promise<void> {
-  for (;;) {
-    const { _httpMessage: earlier } = socket as { _httpMessage?: ServerResponse | null };
-    if (!earlier || socket.destroyed) return;
-    await new Promise<void>((resolve) => earlier.once('close', () => resolve()));
   }
 }

@@ -1,5 +1,6 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { inspect } from 'node:util';
+import { closeBehind, isKeptAlive } from '../fast-path/node-internals.js';
 import type { FieldPolicy } from '../types/config.js';
 import type { Provider } from '../types/provider.js';
 import { setForwarded } from './forwarded.js';
@@ -201,8 +202,8 @@ function concealHeaders(request: ClientRequest, { credentials }: UpstreamRequest
 /** Node's agent decides whether the connection is kept; httpxy has put a `Connection: close` on a chunked request. */
 function setConnection(request: ClientRequest): void {
   // RFC 9112 9.6: nothing more may be sent behind that.
-  if (request.hasHeader('transfer-encoding')) request.shouldKeepAlive = false;
-  else request.setHeader('connection', request.shouldKeepAlive ? 'keep-alive' : 'close');
+  if (request.hasHeader('transfer-encoding')) closeBehind(request);
+  else request.setHeader('connection', isKeptAlive(request) ? 'keep-alive' : 'close');
 }
 
 /** What is read on its way, or is meant to arrive event by event, is asked for without a content coding. */

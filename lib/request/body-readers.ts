@@ -1,5 +1,6 @@
 import { ClientRequest, type IncomingMessage } from 'node:http';
 import { StringDecoder } from 'node:string_decoder';
+import { isDecoderEmpty } from '../fast-path/node-internals.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
 
 type Listener = (...args: unknown[]) => void;
@@ -7,9 +8,6 @@ type Listener = (...args: unknown[]) => void;
 const READERS = Symbol('readers');
 
 type SharedMessage = IncomingMessage & { [READERS]?: BodyReaders };
-
-/** What Node keeps of `setEncoding`, and its types do not name. */
-type Decoding = IncomingMessage & { _readableState?: { decoder?: { lastNeed?: number } | null } };
 
 /**
  * Has the proxy read a message in bytes, whatever encoding those who read it beside the proxy have asked for, or are going to: hooks
@@ -131,9 +129,8 @@ class BodyReaders {
     const { setEncoding, unshift } = message;
     this.#decode(encoding);
     this.#encoding = encoding;
-    const { decoder } = (message as Decoding)._readableState ?? {};
     // Of latin1 no byte is lost. But what has come by now is decoded already, or waits for the rest of its character.
-    if (message.readableLength === 0 && decoder?.lastNeed === 0) {
+    if (message.readableLength === 0 && isDecoderEmpty(message)) {
       this.#encoding = 'latin1';
       setEncoding.call(message, 'latin1');
     }

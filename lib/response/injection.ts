@@ -85,7 +85,7 @@ export class Injection {
     // A hook may have promised a length, which has no room for it.
     if (client.isLengthDelimited || !client.takesBody) return;
     observers.summary.bytes += bytes.length;
-    client.write([bytes], bytes.length);
+    client.writePiece(bytes);
   }
 }
 

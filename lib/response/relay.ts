@@ -115,10 +115,10 @@ export class Relay {
     else this.#pushWithoutMark(this.#markFilter, chunk);
   }
 
-  #send({ size, chunks, pieces, piecesSize }: Coalesced): void {
-    this.#observers.summary.bytes += size;
+  #send(coalesced: Coalesced): void {
+    this.#observers.summary.bytes += coalesced.size;
     const isLast = this.#stages.length === 0 && this.#source.complete;
-    if (this.#client.write(pieces, piecesSize, isLast, chunks)) {
+    if (this.#client.write(coalesced, isLast)) {
       if (!isLast) this.#deadlines.enter('idle');
       return;
     }

@@ -1,15 +1,14 @@
 import { chunkOf } from '../fast-path/chunk-encoder.js';
+import type { BodyBytes } from '../fast-path/direct-write.js';
 
 /** What is gathered at the most before it is sent. Bytes. */
 const LIMIT = 64 * 1024;
 
-/** What is sent in one piece. */
-export interface Coalesced {
-  /** Bytes of the body in it. */
+/** What is sent in one write. */
+export interface Coalesced extends BodyBytes {
+  /** How many bytes of the body are in it. */
   size: number;
-  /** Of the chunked transfer coding, whole. They go first. */
   chunks: Buffer[];
-  /** Of the body. */
   pieces: Buffer[];
   piecesSize: number;
 }

@@ -1,6 +1,7 @@
 import http, { type AgentOptions, type ClientRequest, type RequestOptions } from 'node:http';
 import https from 'node:https';
 import { Connection } from '../fast-path/connection.js';
+import { addRequest } from '../fast-path/node-internals.js';
 
 const OPTIONS: AgentOptions = { keepAlive: true, noDelay: true, scheduling: 'lifo' };
 
@@ -18,8 +19,7 @@ export class ConnectionPool {
   /** Called by `ClientRequest`. */
   addRequest(request: ClientRequest, options: RequestOptions): void {
     const agent = request.protocol === 'https:' ? this.#https : this.#http;
-    // Declared neither in the documentation nor in the types, but it is the contract between Node and custom agents.
-    (agent as unknown as ConnectionPool).addRequest(request, options);
+    addRequest(agent, request, options);
     request.once('socket', (socket) => Connection.of(socket).watch(request));
   }
 

@@ -30,7 +30,7 @@ async function client(version = '1.1'): Promise<ServedRequest & { response: Clie
 }
 
 function write(response: ClientResponse, ...pieces: Buffer[]): boolean {
-  return response.write(pieces, Buffer.concat(pieces).length);
+  return response.write({ chunks: [], pieces, piecesSize: Buffer.concat(pieces).length });
 }
 
 describe('the head', () => {
@@ -203,7 +203,7 @@ describe('the body', () => {
     response.commit(head(), asGiven);
     write(response, Buffer.from('a'));
     await once(socket, 'data');
-    response.write([Buffer.from('b')], 1, true);
+    response.write({ chunks: [], pieces: [Buffer.from('b')], piecesSize: 1 }, true);
     response.end([]);
     const [chunk] = await once(socket, 'data');
     expect(String(chunk)).toBe('1\r\nb\r\n0\r\n\r\n');
