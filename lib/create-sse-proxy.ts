@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { ConcurrencyLimiter } from './admission/concurrency-limiter.js';
 import { respondNotFound } from './client/proxy-response.js';
+import { DEFAULT_GRACE, LONGEST_DELAY } from './defaults.js';
 import { ProxyExchange, type Services } from './exchange/exchange.js';
 import { UpgradeExchange } from './exchange/upgrade-exchange.js';
 import { CircuitBreaker } from './failover/circuit-breaker.js';
@@ -10,7 +11,6 @@ import { resolveOptions } from './options/resolve.js';
 import type { Config } from './types/config.js';
 import type { SseProxy, SseProxyOptions } from './types/options.js';
 import { createUpstream } from './upstream/hpm/create-upstream.js';
-import { MAX_DELAY } from './util/checks.js';
 import { makeRoomForListeners } from './util/listeners.js';
 
 /** What `drain()` waits for, and ends. */
@@ -95,7 +95,7 @@ export function createSseProxy<
     });
   }
 
-  const drain: SseProxy['drain'] = ({ grace = 30_000 } = {}) => {
+  const drain: SseProxy['drain'] = ({ grace = DEFAULT_GRACE } = {}) => {
     isDraining = true;
     return new Promise((resolve) => {
       /** What there was when the grace period was over. New requests are refused, but may come without end. */
@@ -105,7 +105,7 @@ export function createSseProxy<
           last = new Set(exchanges.items());
           for (const exchange of last) exchange.drain();
         },
-        Math.min(grace, MAX_DELAY),
+        Math.min(grace, LONGEST_DELAY),
       );
       const check = (ended?: Draining): void => {
         if (ended !== undefined) last?.delete(ended);

@@ -5,7 +5,7 @@ import { ROOT } from '../support/programs/docs.js';
 
 /** The rooms of `lib/`, from the ground up: a file imports from its own room and from floors below. */
 const FLOORS = [
-  ['errors.ts'],
+  ['errors.ts', 'defaults.ts'],
   ['types', 'util'],
   ['fast-path'],
   ['headers', 'formats'],

@@ -1,4 +1,5 @@
 import { pathToRegexp } from 'path-to-regexp';
+import { MAX_DECODINGS } from '../defaults.js';
 import { SseProxyError } from '../errors.js';
 import type { AllowedRoute } from '../types/config.js';
 import { pathOf } from '../util/request-target.js';
@@ -40,9 +41,6 @@ function namesIn(segment: string): string[] {
     .map((part) => part.replace(/;.*/s, ''));
   return names.filter((name) => name !== '' && name !== '.');
 }
-
-/** Decoded more often than this, a path means no good. */
-const MAX_DECODINGS = 4;
 
 /** As an upstream may read it that decodes more than once; a character per byte. */
 function decoded(path: string): string {

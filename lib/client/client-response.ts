@@ -5,19 +5,14 @@ import {
   validateHeaderName,
   validateHeaderValue,
 } from 'node:http';
+import { MAX_HINTS } from '../defaults.js';
 import { SseProxyError } from '../errors.js';
 import type { BodyBytes } from '../fast-path/direct-write.js';
 import { endToEndTrailers } from '../headers/trailers.js';
 import type { HeaderFields, ResponseHead } from '../types/http.js';
 import { checkStatus, leaveFramingToNode, replaceHeaders } from './commit-head.js';
-import { isEarlyHints, MAX_HINTS, writeEarlyHints } from './early-hints.js';
+import { isEarlyHints, writeEarlyHints } from './early-hints.js';
 import { ResponseSeal } from './response-seal.js';
-
-/** How long a client may take nothing of what was written for it before it is cut off. Milliseconds. */
-export const LINGER = 5_000;
-
-/** How long a client that is still sending has to read a response that its connection, or stream, ends with. Milliseconds. */
-export const UPLOAD_LINGER = 1_000;
 
 /** Nothing was promised of how long a body is. */
 export const UNKNOWN_LENGTH = Number.POSITIVE_INFINITY;

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
+import { LINGER } from '../defaults.js';
 import { isChunked } from '../fast-path/node-internals.js';
-import { LINGER } from './client-response.js';
 
 /** Calls back when for a while nothing has left of what waits to be sent; returns what gives that up. */
 export function onceStuck(socket: Socket, callback: () => void): () => void {

@@ -2,9 +2,6 @@ import type { InformationEvent, ServerResponse } from 'node:http';
 import { combined } from '../headers/header-values.js';
 import { removeConnectionHeaders } from '../headers/hop-by-hop.js';
 
-/** How many early hints are passed on with one response. They are not waited for, and an upstream could send them without end. */
-export const MAX_HINTS = 100;
-
 /** Whether an interim response is 103 (Early Hints), and has any. */
 export function isEarlyHints({ statusCode, headers }: InformationEvent): boolean {
   return statusCode === 103 && headers.link !== undefined;

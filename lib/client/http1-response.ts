@@ -1,9 +1,10 @@
+import { UPLOAD_LINGER } from '../defaults.js';
 import { forEachChunk } from '../fast-path/chunk-scanner.js';
 import { type BodyBytes, canWriteDirectly, isPlain, writeDirectly, writeHeld } from '../fast-path/direct-write.js';
 import { hasResponseBody, isChunked, isKeptAlive, onceAssigned, promisedLength } from '../fast-path/node-internals.js';
 import type { ResponseHead } from '../types/http.js';
 import { joined } from '../util/join-buffers.js';
-import { ClientResponse, UNKNOWN_LENGTH, UPLOAD_LINGER } from './client-response.js';
+import { ClientResponse, UNKNOWN_LENGTH } from './client-response.js';
 import { writeHttp1Head } from './commit-head.js';
 import { cutWhenWritten, onceStuck } from './connection-end.js';
 import { CloseNotifier, isInTurn, onceInTurn } from './response-turn.js';

@@ -1,13 +1,11 @@
 import { type IncomingMessage, type ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http';
 import { type Http2ServerResponse, constants as http2, type ServerHttp2Stream } from 'node:http2';
+import { LINGER, STREAM_LINGER, UPLOAD_LINGER } from '../defaults.js';
 import type { BodyBytes } from '../fast-path/direct-write.js';
 import { isHeadStream } from '../fast-path/node-internals.js';
 import type { ResponseHead } from '../types/http.js';
 import { joined } from '../util/join-buffers.js';
-import { ClientResponse, LINGER, UNKNOWN_LENGTH, UPLOAD_LINGER } from './client-response.js';
-
-/** How long a stream that is cut may take to deliver what was written before, however slowly it moves. Milliseconds. */
-const MAX_LINGER = 60_000;
+import { ClientResponse, UNKNOWN_LENGTH } from './client-response.js';
 
 /** RFC 9113 8.2.2: fields of a connection, which a stream must not have. Node throws where it finds one, or drops it. */
 const CONNECTION_SPECIFIC = new Set([
@@ -188,7 +186,7 @@ export class Http2Response extends ClientResponse {
     if (stream.closed) return;
     const stuck = (): void => this.destroy();
     stream.setTimeout(LINGER, stuck);
-    const timer = setTimeout(stuck, MAX_LINGER);
+    const timer = setTimeout(stuck, STREAM_LINGER);
     stream.once('close', () => clearTimeout(timer));
     // Called when all that was written before has left.
     stream.write('', () => this.#reset());

@@ -1,13 +1,8 @@
 import { Transform, type TransformCallback } from 'node:stream';
 import { types } from 'node:util';
+import { MAX_CAUSES, MIN_SECRET_LENGTH } from '../defaults.js';
 import type { HeaderFields } from '../types/http.js';
 import { escaped } from '../util/escape-regexp.js';
-
-/** What is shorter is no secret, and would be found everywhere. */
-const MIN_LENGTH = 8;
-
-/** How far the causes of an error are followed. */
-const MAX_CAUSES = 10;
 
 /** The credentials that were put on a request, to be found again in what comes back. */
 export class Secrets {
@@ -20,7 +15,7 @@ export class Secrets {
   constructor(credentials: Readonly<Record<string, string>>) {
     this.#values = Object.values(credentials)
       .map((value) => value.trim().replace(/^[a-z]+\s+/i, ''))
-      .filter((value) => value.length >= MIN_LENGTH)
+      .filter((value) => value.length >= MIN_SECRET_LENGTH)
       .sort((a, b) => b.length - a.length);
     this.#pattern = new RegExp(`(?=(${this.#values.map(escaped).join('|')}))`, 'g');
   }
@@ -113,7 +108,7 @@ class SecretMasker extends Transform {
     const begun = this.#beginningAtEndOf(this.#text);
     const rest = this.#secrets.mask(this.#text);
     // Most of a secret is not to be seen either, where a body breaks off.
-    const end = begun < MIN_LENGTH ? rest : rest.slice(0, rest.length - begun) + '*'.repeat(begun);
+    const end = begun < MIN_SECRET_LENGTH ? rest : rest.slice(0, rest.length - begun) + '*'.repeat(begun);
     callback(null, end.length === this.#left ? undefined : Buffer.from(end.slice(this.#left), 'latin1'));
   }
 

@@ -1,13 +1,8 @@
 import type { Transform } from 'node:stream';
+import { DECODED_REST, DECODER_BACKLOG } from '../defaults.js';
 import type { EventFormat, ParsedEvent } from '../formats/format.js';
 import { DeferredQueue } from '../util/deferred-queue.js';
 import { EventReader } from './event-reader.js';
-
-/** Coded bytes that may wait to be decoded. Beyond that the tap cannot keep up, and it must not hold up the stream. */
-const DECODER_BACKLOG = 256 * 1024;
-
-/** What may still come out of the decoder when the stream has ended: some codings make gigabytes of a kilobyte. */
-const DECODED_REST = 64 * 1024 * 1024;
 
 /**
  * Reads a stream beside its way to the client. What it is given is read when the event loop has turned: after the bytes

@@ -1,11 +1,12 @@
 import type { IncomingMessage, InformationEvent, ServerResponse } from 'node:http';
 import { Admission, type Doorkeeper } from '../admission/admission.js';
 import { confine } from '../admission/path-guard.js';
-import { type ClientResponse, LINGER } from '../client/client-response.js';
+import type { ClientResponse } from '../client/client-response.js';
 import { createClientResponse } from '../client/create-client-response.js';
 import { errorAnswer, respond } from '../client/proxy-response.js';
 import { credentialsOf, withoutKey } from '../credentials/resolve-credentials.js';
 import { Secrets } from '../credentials/secrets.js';
+import { CONTINUE_BYTES, CONTINUE_TIME, LINGER, LISTENER_ANSWER_TIME, RECONNECT_AFTER } from '../defaults.js';
 import { outcomeOf, SseProxyError, type SseProxyErrorOptions } from '../errors.js';
 import { AttemptPlan } from '../failover/attempt-plan.js';
 import type { CircuitBreaker } from '../failover/circuit-breaker.js';
@@ -39,19 +40,6 @@ export interface Services extends Doorkeeper {
   upstream: Upstream;
   circuits: ReadonlyMap<Route, CircuitBreaker>;
 }
-
-/** What is read on of an answer when its client has left (`onClientClose: 'continue'`), at the most. */
-const CONTINUE_BYTES = 64 * 1024 * 1024;
-const CONTINUE_TIME = 5 * 60_000;
-
-/**
- * How long an `error` listener may take to answer a failure in the place of the proxy (docs/errors.md). Milliseconds. Those that
- * declare a response among their parameters are waited for.
- */
-export const LISTENER_ANSWER_TIME = 5_000;
-
-/** When an EventSource is to come back to a proxy that was drained. Milliseconds. */
-const RECONNECT_AFTER = 1_000;
 
 /** One client request, from its arrival to its one ending. */
 export class ProxyExchange implements Exchange {

@@ -4,10 +4,10 @@ import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
 import { Admission } from '../admission/admission.js';
 import { checkTarget, confine } from '../admission/path-guard.js';
-import { LINGER } from '../client/client-response.js';
 import { errorAnswer, respond } from '../client/proxy-response.js';
 import { turnOn } from '../client/response-turn.js';
 import { UpgradeResponse } from '../client/upgrade-response.js';
+import { EARLY_BYTES, LINGER, LISTENER_ANSWER_TIME, LONGEST_DELAY } from '../defaults.js';
 import { type Outcome, outcomeOf, SseProxyError, type SseProxyErrorCode, toSseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
 import { isTransferDecoded } from '../headers/framing.js';
@@ -22,14 +22,10 @@ import type { HeaderFields, ResponseHead } from '../types/http.js';
 import type { AttemptSummary } from '../types/summary.js';
 import { originOf } from '../upstream/attempt.js';
 import { type Handshake, UpgradeSocket } from '../upstream/hpm/upgrade-socket.js';
-import { MAX_DELAY } from '../util/checks.js';
 import { responseHookFailed, runHook } from '../util/hooks.js';
 import { askedPath } from '../util/request-target.js';
 import { Deadlines, TIMEOUT_CODES } from './deadlines.js';
-import { LISTENER_ANSWER_TIME, type Services } from './exchange.js';
-
-/** How much is kept of what a client sends before it is answered. By RFC 6455 4.1 it sends nothing. */
-const EARLY_BYTES = 64 * 1024;
+import type { Services } from './exchange.js';
 
 /** Calls the `error` listeners. A promise where they are to be waited for. */
 type Notify = () => Promise<unknown> | undefined;
@@ -228,7 +224,7 @@ export class UpgradeExchange implements Exchange, Handshake {
   /** http-proxy-middleware's `upgradeTimeout`, from which 0 is none, takes the place of our deadlines. */
   #limitHandshake(timeout: number): void {
     this.#deadlines.leave();
-    if (timeout > 0) this.#timer = setTimeout(() => this.#giveUp('UPSTREAM_TIMEOUT'), Math.min(timeout, MAX_DELAY));
+    if (timeout > 0) this.#timer = setTimeout(() => this.#giveUp('UPSTREAM_TIMEOUT'), Math.min(timeout, LONGEST_DELAY));
   }
 
   #watchConnection(request: ClientRequest): void {

@@ -1,3 +1,4 @@
+import { MAX_ROUTES } from '../defaults.js';
 import type { Config, Route } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { ResponseHead } from '../types/http.js';
@@ -7,9 +8,6 @@ import type { CircuitBreaker } from './circuit-breaker.js';
 import { allowsAnotherAttempt, type Failure, type ResponseFailure, toAttemptFailed } from './failure.js';
 import { retryDelay, shouldRetry } from './retry-policy.js';
 import { resolveFallback } from './route.js';
-
-/** The most targets that one exchange turns to, whatever `fallbacks` says as a function. */
-const MAX_ROUTES = 10;
 
 export interface NextAttempt {
   route: Route;

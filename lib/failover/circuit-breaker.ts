@@ -1,7 +1,4 @@
-/** Failures in a row that open a circuit. */
-const THRESHOLD = 5;
-/** Milliseconds that it stays open before one request may try again. */
-const OPEN_FOR = 30_000;
+import { CIRCUIT_OPEN_FOR, CIRCUIT_THRESHOLD } from '../defaults.js';
 
 /**
  * Whether a target is worth an attempt. After some failures in a row it is skipped for a while; then one request probes it,
@@ -21,9 +18,9 @@ export class CircuitBreaker {
 
   /** Whether to try the target now. To have asked is to try: a probe is one request's. */
   admits(): boolean {
-    if (this.#failures < THRESHOLD) return true;
+    if (this.#failures < CIRCUIT_THRESHOLD) return true;
     if (this.#now() < this.#openUntil) return false;
-    this.#openUntil = this.#now() + OPEN_FOR;
+    this.#openUntil = this.#now() + CIRCUIT_OPEN_FOR;
     return true;
   }
 
@@ -33,6 +30,6 @@ export class CircuitBreaker {
 
   failed(): void {
     this.#failures += 1;
-    if (this.#failures >= THRESHOLD) this.#openUntil = this.#now() + OPEN_FOR;
+    if (this.#failures >= CIRCUIT_THRESHOLD) this.#openUntil = this.#now() + CIRCUIT_OPEN_FOR;
   }
 }

@@ -2,9 +2,9 @@ import type { Options } from 'http-proxy-middleware';
 import type { Route } from '../types/config.js';
 import type { Fallback, FallbackTarget } from '../types/options.js';
 import type { Provider } from '../types/provider.js';
-import { aFunction, aProvider, aTarget, checkNested, fields, isObject, quote } from '../util/checks.js';
+import { aFunction, aProvider, aTarget, checkNested, headerObject, isObject, quote } from '../util/checks.js';
 
-const FALLBACK = { target: aTarget, provider: aProvider, pathRewrite: aFunction, headers: fields };
+const FALLBACK = { target: aTarget, provider: aProvider, pathRewrite: aFunction, headers: headerObject };
 
 /**
  * A fallback as a route of its own.

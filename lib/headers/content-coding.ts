@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Transform } from 'node:stream';
 import zlib from 'node:zlib';
 import Negotiator from 'negotiator';
+import { ZSTD_WINDOW_LOG } from '../defaults.js';
 import { combined } from './header-values.js';
 
 /** Decoders by content coding (RFC 9110 8.4.1). */
@@ -11,8 +12,7 @@ const DECODERS = new Map<string, () => Transform>([
   ['deflate', () => zlib.createInflate()],
   ['br', () => zlib.createBrotliDecompress()],
 ]);
-// RFC 9659: a window of 8 MiB at the most. Node would allow 128 MiB, and it stays in memory as long as the stream.
-const ZSTD = { params: { [zlib.constants.ZSTD_d_windowLogMax]: 23 } };
+const ZSTD = { params: { [zlib.constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG } };
 if (noticesCutZstd()) DECODERS.set('zstd', () => zlib.createZstdDecompress(ZSTD));
 
 /** Node has zstd from 22.15 on, but before 24 takes a frame that was cut for a whole one: such bytes pass undecoded. */

@@ -1,4 +1,5 @@
 import { MIMEType } from 'node:util';
+import { KNOWN_TYPES } from '../defaults.js';
 
 /** Streams of lines, each of them JSON. */
 const LINE_TYPES = ['application/x-ndjson', 'application/jsonl', 'application/stream+json'];
@@ -11,7 +12,6 @@ interface MediaType {
 
 /** What was parsed before: an upstream has a handful of types. */
 const known = new Map<string, MediaType>();
-const KNOWN_TYPES = 100;
 
 function lookUp(contentType: string): MediaType {
   let type = known.get(contentType);

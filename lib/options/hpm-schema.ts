@@ -1,22 +1,19 @@
 import type { Options } from 'http-proxy-middleware';
+import { aString, aTarget, type Check, headerObject } from '../util/checks.js';
 import {
   aBoolean,
   aFilter,
   aLogger,
-  anArray,
   anObject,
   anything,
   aRewrite,
-  aString,
   aStringOrNull,
   aTable,
-  aTarget,
-  type Check,
-  fields,
+  functions,
   listeners,
   milliseconds,
   redirects,
-} from '../util/checks.js';
+} from './validators.js';
 
 /** Every option of http-proxy-middleware; the compiler insists that none is missing here. */
 export const HPM_OPTIONS = {
@@ -25,7 +22,7 @@ export const HPM_OPTIONS = {
   router: aTable,
   pathFilter: aFilter,
   pathRewrite: aTable,
-  plugins: anArray,
+  plugins: functions,
   ejectPlugins: aBoolean,
   on: listeners,
   logger: aLogger,
@@ -47,7 +44,7 @@ export const HPM_OPTIONS = {
   protocolRewrite: aStringOrNull,
   cookieDomainRewrite: aRewrite,
   cookiePathRewrite: aRewrite,
-  headers: fields,
+  headers: headerObject,
   proxyTimeout: milliseconds,
   upgradeTimeout: milliseconds,
   timeout: milliseconds,

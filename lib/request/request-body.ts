@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import qs from 'qs';
+import { EDIT_LIMIT } from '../defaults.js';
 import { hasBody } from '../headers/framing.js';
 import { essenceOf, isJsonType, parseMediaType } from '../headers/media-type.js';
 import { readAsBytes, readBytes } from './body-readers.js';
@@ -196,9 +197,6 @@ function formEncode(body: object): string {
   });
   return pairs.filter((pair) => pair !== '').join('&');
 }
-
-/** The most that is read of a request body to change it. What is larger is sent as it came. */
-const EDIT_LIMIT = 10 * 1024 * 1024;
 
 /**
  * Reads the rest of a request body into memory; `undefined` where it is too large, and nothing is lost of it.

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
 import type { ClientResponse } from '../client/client-response.js';
+import { BODY_LINGER } from '../defaults.js';
 import { takePieces } from '../fast-path/body-push.js';
 import { takeChunks } from '../fast-path/chunk-passthrough.js';
 import { forEachChunk } from '../fast-path/chunk-scanner.js';
@@ -8,9 +9,6 @@ import type { ExchangeObservers } from '../observe/exchange-observers.js';
 import { readAsBytes, readBytes } from '../request/body-readers.js';
 import { ByteOrderMarkFilter } from './byte-order-mark.js';
 import { type Coalesced, WriteCoalescer } from './write-coalescer.js';
-
-/** How long the stages may take to hand over what a broken body had brought. Milliseconds. */
-const LINGER = 5_000;
 
 /** Whoever limits how long a body may stand still. */
 export interface BodyDeadlines {
@@ -154,7 +152,7 @@ export class Relay {
     if (first !== undefined) this.#source.unpipe(first);
     this.#onCut = callback;
     // A client that does not read would have them wait for good.
-    this.#linger = setTimeout(() => this.#onEnd(), LINGER);
+    this.#linger = setTimeout(() => this.#onEnd(), BODY_LINGER);
     this.#endStage(this.#stages.findLastIndex((stage) => stage.destroyed) + 1);
   }
 

@@ -1,8 +1,6 @@
+import { COALESCE_LIMIT } from '../defaults.js';
 import { chunkOf } from '../fast-path/chunk-encoder.js';
 import type { BodyBytes } from '../fast-path/direct-write.js';
-
-/** What is gathered at the most before it is sent. Bytes. */
-const LIMIT = 64 * 1024;
 
 /** What is sent in one write. */
 export interface Coalesced extends BodyBytes {
@@ -29,7 +27,7 @@ export class WriteCoalescer {
     this.#grow(piece.length);
     this.#gathered.pieces.push(piece);
     this.#gathered.piecesSize += piece.length;
-    if (this.#gathered.size >= LIMIT) this.flush();
+    if (this.#gathered.size >= COALESCE_LIMIT) this.flush();
   }
 
   /** Chunks of the chunked transfer coding, which hold so many bytes of the body. */
@@ -42,7 +40,7 @@ export class WriteCoalescer {
       gathered.piecesSize = 0;
     }
     gathered.chunks.push(chunks);
-    if (gathered.size >= LIMIT) this.flush();
+    if (gathered.size >= COALESCE_LIMIT) this.flush();
   }
 
   #grow(size: number): void {

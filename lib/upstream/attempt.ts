@@ -4,6 +4,7 @@ import { PassThrough, Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
 import type { Secrets } from '../credentials/secrets.js';
+import { STALE_LIMIT } from '../defaults.js';
 import { SseProxyError, toSseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
 import { hasBody, isTransferDecoded } from '../headers/framing.js';
@@ -65,9 +66,6 @@ export interface OwnBody {
   /** There is but this one, and what was sent of it cannot be sent again: no hook has made it for the attempt. */
   readonly isShared: boolean;
 }
-
-/** Bodies up to this size can be sent once more when a pooled connection turns out to be dead. */
-const STALE_LIMIT = 256 * 1024;
 
 /** One request to the upstream. */
 export class Attempt {

@@ -1,0 +1,143 @@
+/*
+ * Every default of an option, and every fixed limit of the package, each with its reason. Times are in milliseconds, sizes in bytes.
+ * The thresholds of the fast path stand with its tricks (`fast-path/`).
+ */
+
+const KB = 1024;
+const MB = 1024 * KB;
+
+// --- defaults of options --------------------------------------------------------------------------------------------
+
+/**
+ * `timeouts`. A provider that thinks is silent for long, so that two minutes are given to a head and to each read; a connection that
+ * takes ten seconds never comes. `total` is off, since streams of an hour are in order.
+ */
+export const DEFAULT_TIMEOUTS = {
+  connect: 10_000,
+  headers: 120_000,
+  idle: 120_000,
+  drain: 120_000,
+  total: false,
+} as const;
+
+/** `retry`: undici's defaults, but for the status codes and errors of AI APIs (529 is Anthropic's "overloaded"). */
+export const DEFAULT_RETRY = {
+  /** The idempotent ones (RFC 9110 9.2.2). A provider adds POST. */
+  methods: ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'],
+  statusCodes: [429, 500, 502, 503, 504, 529],
+  errorCodes: [
+    'ECONNRESET',
+    'ECONNREFUSED',
+    'ENOTFOUND',
+    'EAI_AGAIN',
+    'ENETDOWN',
+    'ENETUNREACH',
+    'EHOSTDOWN',
+    'EHOSTUNREACH',
+    'EPIPE',
+    'ETIMEDOUT',
+    'UPSTREAM_CONNECT_TIMEOUT',
+    'UPSTREAM_CLOSED',
+  ],
+  maxRetries: 2,
+  minTimeout: 500,
+  maxTimeout: 30_000,
+  timeoutFactor: 2,
+  retryAfter: true,
+  /** A prompt is smaller; what is larger (a file) is not worth the memory. */
+  maxBodySize: '1mb',
+};
+
+/** `limits.eventSize`: events of text are a few KB. */
+export const DEFAULT_EVENT_SIZE = '1mb';
+
+/** `limits.queue`: nobody waits where nobody asked for it, and who does no longer than a user would. */
+export const DEFAULT_QUEUE = { size: 0, timeout: 10_000 } as const;
+
+/** `heartbeat`: below the shortest idle timeouts of load balancers and of SDKs (20 s). */
+export const DEFAULT_HEARTBEAT = { interval: 15_000, comment: 'ping' } as const;
+
+/** `drain({ grace })`: what orchestrators wait between SIGTERM and SIGKILL. */
+export const DEFAULT_GRACE = 30_000;
+
+// --- limits of the client's side ------------------------------------------------------------------------------------
+
+/** How long a client may take nothing of what was written for it before it is cut off. */
+export const LINGER = 5_000;
+
+/** How long a client that is still sending has to read a response that its connection, or stream, ends with. */
+export const UPLOAD_LINGER = 1_000;
+
+/** How long an HTTP/2 stream that is cut may take to deliver what was written before, however slowly it moves. */
+export const STREAM_LINGER = 60_000;
+
+/** How many early hints are passed on with one response. They are not waited for, and an upstream could send them without end. */
+export const MAX_HINTS = 100;
+
+/** What is kept of what a client sends before its WebSocket is answered. By RFC 6455 4.1 it sends nothing. */
+export const EARLY_BYTES = 64 * KB;
+
+/** When an EventSource is to come back to a proxy that was drained: another instance may be there by then. */
+export const RECONNECT_AFTER = 1_000;
+
+// --- limits of one exchange -----------------------------------------------------------------------------------------
+
+/**
+ * How much is read on, and for how long, of an answer whose client has left (`onClientClose: 'continue'`): all of what a model writes,
+ * and no stream without end.
+ */
+export const CONTINUE_BYTES = 64 * MB;
+export const CONTINUE_TIME = 5 * 60_000;
+
+/**
+ * How long an `error` listener may take to answer a failure in the place of the proxy (docs/errors.md). Those that declare a response
+ * among their parameters are waited for.
+ */
+export const LISTENER_ANSWER_TIME = 5_000;
+
+/** The most targets that one exchange turns to, whatever `fallbacks` says as a function: it may name the same one for ever. */
+export const MAX_ROUTES = 10;
+
+/** Failures in a row that open the circuit of a target, and how long it stays open before one request may probe the target. */
+export const CIRCUIT_THRESHOLD = 5;
+export const CIRCUIT_OPEN_FOR = 30_000;
+
+/** The longest delay of a timer of Node's: with a longer one it fires at once. */
+export const LONGEST_DELAY = 2 ** 31 - 1;
+
+/** How often a path is decoded to see where an upstream may take it. Decoded more often than this, a path means no good. */
+export const MAX_DECODINGS = 4;
+
+// --- limits of bodies -----------------------------------------------------------------------------------------------
+
+/** Request bodies up to this size are kept, to be sent once more when a pooled connection turns out to be dead. */
+export const STALE_LIMIT = 256 * KB;
+
+/** The most that is read of a request body for a provider to change it. What is larger is sent as it came. */
+export const EDIT_LIMIT = 10 * MB;
+
+/** What is gathered in one tick before it is sent at once. */
+export const COALESCE_LIMIT = 64 * KB;
+
+/** How long the stages of a body may take to hand over what it had brought before it broke off. */
+export const BODY_LINGER = 5_000;
+
+/** Coded bytes that may wait to be decoded for observers. Beyond that they cannot keep up, and must not hold up the stream. */
+export const DECODER_BACKLOG = 256 * KB;
+
+/** What may still come out of a decoder when the stream has ended: some codings make gigabytes of a kilobyte. */
+export const DECODED_REST = 64 * MB;
+
+/** RFC 9659: the window of zstd is 8 MiB at the most. Node would allow 128 MiB, and it stays in memory as long as the stream. */
+export const ZSTD_WINDOW_LOG = 23;
+
+/** Media types that are remembered as parsed: an upstream has a handful of them. */
+export const KNOWN_TYPES = 100;
+
+// --- limits of secrets ----------------------------------------------------------------------------------------------
+
+/** What is shorter is no secret, and would be found everywhere. */
+export const MIN_SECRET_LENGTH = 8;
+
+/** How far the causes of an error are followed to mask what they say. */
+export const MAX_CAUSES = 10;

@@ -1,0 +1,83 @@
+import bytes from 'bytes';
+import { LONGEST_DELAY } from '../defaults.js';
+import { aFunction, aString, type Check, check, isObject, oneOf } from '../util/checks.js';
+
+/*
+ * What the values of options may be, in words and as a test. `util/checks.ts` has those that are also used elsewhere.
+ */
+
+export const anything = check('anything', () => true);
+export const aBoolean = check('a boolean', (value) => typeof value === 'boolean');
+export const aNumber = check('a number', (value) => typeof value === 'number');
+export const anObject = check('an object', isObject);
+export const falseOrObject = check('false or an object', (value) => value === false || isObject(value));
+export const aStringOrNull = check('a string', (value) => typeof value === 'string' || value === null);
+export const aLine = check(
+  'a string without line breaks',
+  (value) => typeof value === 'string' && !/[\r\n]/.test(value),
+);
+export const functions = check('an array of functions', (value) => Array.isArray(value) && value.every(aFunction.is));
+export const listOf = (item: Check): Check =>
+  check(`an array whose items are each ${item.expected}`, (value) => Array.isArray(value) && value.every(item.is));
+export const wordOrFunction = (...words: string[]): Check =>
+  check(
+    `${words.map((word) => `'${word}'`).join(', ')} or a function`,
+    (value) => oneOf(...words).is(value) || typeof value === 'function',
+  );
+
+// --- numbers, times and sizes ---------------------------------------------------------------------------------------
+
+export const aCount = check('a whole number, 0 or more', (value) => Number.isSafeInteger(value) && Number(value) >= 0);
+export const aPositiveCount = check('a whole number, 1 or more', (value) => aCount.is(value) && value !== 0);
+export const aFactor = check('a number, 1 or more', (value) => Number.isFinite(value) && Number(value) >= 1);
+export const aDelay = check('a number of milliseconds, 1 or more', (value) => {
+  return typeof value === 'number' && value >= 1 && value <= LONGEST_DELAY;
+});
+export const aTimeout = check(
+  'a number of milliseconds, 1 or more, or false',
+  (value) => value === false || aDelay.is(value),
+);
+export const milliseconds = check(
+  'a number of milliseconds, 0 or more',
+  (value) => Number.isFinite(value) && Number(value) >= 0,
+);
+export const aSize = check("a number of bytes, 1 or more, or a string such as '10mb'", (value) => {
+  if (typeof value === 'string' && !/^\d+(\.\d+)? *(b|kb|mb|gb)$/i.test(value)) return false;
+  const size = Number(bytes.parse(value as string | number));
+  return size >= 1 && size !== Number.POSITIVE_INFINITY;
+});
+export const aBodySize = check(
+  "a number of bytes or a string such as '10mb'",
+  (value) => value === 0 || aSize.is(value),
+);
+
+// --- headers, targets and hooks -------------------------------------------------------------------------------------
+
+export const aHeaderName = check(
+  'a name or a pattern',
+  (value) => typeof value === 'string' || value instanceof RegExp,
+);
+export const settableHeaders = check('an object of strings and functions', (value) => {
+  return isObject(value) && Object.values(value).every((item) => typeof item === 'string' || aFunction.is(item));
+});
+export const targetsOrFunction = check(
+  'an array of targets or a function',
+  (value) => Array.isArray(value) || typeof value === 'function',
+);
+export const aFilter = check('a path, an array of paths or a function', (value) => {
+  return typeof value === 'string' || typeof value === 'function' || (Array.isArray(value) && value.every(aString.is));
+});
+export const aTable = check('an object or a function', (value) => typeof value === 'function' || isObject(value));
+export const aRewrite = check('false, a string or an object of strings', (value) => {
+  return value === false || typeof value === 'string' || (isObject(value) && Object.values(value).every(aString.is));
+});
+export const redirects = check(
+  'a boolean or a number',
+  (value) => typeof value === 'boolean' || typeof value === 'number',
+);
+export const listeners = check('an object of functions', (value) => {
+  return isObject(value) && Object.values(value).every((item) => item === undefined || aFunction.is(item));
+});
+export const aLogger = check('an object with the functions info, warn and error', (value) => {
+  return isObject(value) && ['info', 'warn', 'error'].every((level) => typeof value[level] === 'function');
+});
