@@ -13,6 +13,16 @@ export { definePlugin, fixRequestBody, responseInterceptor } from 'http-proxy-mi
 export { createSseProxy } from './create-sse-proxy.js';
 export { type Outcome, SseProxyError, type SseProxyErrorCode } from './errors.js';
 export { type AccessLogOptions, accessLog } from './observe/access-log.js';
+export type {
+  ExchangeAttempt,
+  ExchangeEnded,
+  ExchangeHead,
+  ExchangeMessage,
+  ExchangeMessages,
+  ExchangeRetry,
+  ExchangeStalled,
+  ExchangeStarted,
+} from './types/diagnostics.js';
 export type { AttemptFailed, EventFields, Exchange, StreamEvent, TransformResult } from './types/hooks.js';
 export type { HeaderFields, ResponseHead } from './types/http.js';
 export type { Fallback, FallbackTarget, HeaderPolicy, SseProxy, SseProxyOptions } from './types/options.js';

@@ -89,13 +89,17 @@ export class ProxyExchange implements Exchange {
     this.#next = next;
     this.#client = createClientResponse(req, res);
     this.#observers = new ExchangeObservers(this);
-    this.#deadlines = new Deadlines(services.config.timeouts, (phase) => this.#onTimeout(phase));
+    this.#deadlines = new Deadlines(services.config.timeouts, (phase) => this.#onTimeout(phase), this.#observers);
     this.#url = req.url;
     this.#asked = askedPath(req.url ?? '/');
     this.path = this.#asked;
     this.#body = requestBody(req);
     this.#admission = new Admission(services, services.config, this.#observers);
     this.#failover = new AttemptPlan(services.config, services.circuits, this, this.#observers);
+  }
+
+  get id(): string {
+    return this.#observers.id;
   }
 
   get attempts(): readonly AttemptSummary[] {
@@ -220,6 +224,7 @@ export class ProxyExchange implements Exchange {
   /** Before the request is sent: from then on there are other phases. */
   #onWaiting(hook: string | undefined): void {
     this.#awaitedHook = hook;
+    this.#observers.hook(hook);
     if (hook === undefined) this.#deadlines.leave();
     else this.#deadlines.enter('headers');
   }

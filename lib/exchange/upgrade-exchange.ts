@@ -81,7 +81,7 @@ export class UpgradeExchange implements Exchange, Handshake {
     this.path = req.url ?? '/';
     this.#response = new UpgradeResponse(req, socket);
     this.#observers = new ExchangeObservers(this);
-    this.#deadlines = new Deadlines(config.timeouts, (phase) => this.#onTimeout(phase));
+    this.#deadlines = new Deadlines(config.timeouts, (phase) => this.#onTimeout(phase), this.#observers);
     // A handshake has no body.
     const { allow } = config;
     this.#admission = new Admission(services, { allow, requestBody: Number.POSITIVE_INFINITY }, this.#observers);
@@ -103,6 +103,10 @@ export class UpgradeExchange implements Exchange, Handshake {
 
   get res(): ServerResponse {
     return this.#response.res;
+  }
+
+  get id(): string {
+    return this.#observers.id;
   }
 
   get attempts(): readonly AttemptSummary[] {

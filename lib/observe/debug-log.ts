@@ -6,7 +6,7 @@ import type { Route } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { StreamSummary } from '../types/summary.js';
 import { pathOf, withoutQuery, word } from './access-log.js';
-import type { BodyTasks, Identity, Observer, PlannedResponse, RetryKind, Why } from './observer.js';
+import type { BodyTasks, Identity, Observer, PlannedResponse, RetryKind, Stall, Why } from './observer.js';
 
 const log = debuglog('express-sse-proxy');
 
@@ -104,6 +104,16 @@ export class DebugLog implements Observer {
 
   clientLeft(continues: boolean): void {
     this.#say(`the client has left: ${continues ? 'the answer is read on' : 'aborted'}`);
+  }
+
+  stalled({ cause, hook, phase, duration }: Stall): void {
+    const causes = {
+      upstream: 'the upstream sends nothing',
+      client: phase === 'drain' ? 'the client does not read' : 'the client does not send the rest of its request',
+      hook: `\`${hook}\` has not settled`,
+      'event-loop': 'the event loop was blocked',
+    };
+    this.#say(`stalled for ${Math.round(duration)} ms: ${causes[cause]}`);
   }
 
   ended({ outcome, statusCode, bytes, error }: StreamSummary): void {

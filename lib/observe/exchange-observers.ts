@@ -1,9 +1,12 @@
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Outcome, SseProxyError, SseProxyErrorCode } from '../errors.js';
 import type { Route } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
+import { publisher, wantsStalls } from './channels.js';
 import { debugLog } from './debug-log.js';
-import type { Identity, Observer, PlannedResponse, RetryKind, Why } from './observer.js';
+import type { Identity, Observer, PlannedResponse, RetryKind, WaitingPhase, Why } from './observer.js';
+import { StallWatch } from './stall-watch.js';
 import { Summary } from './summary.js';
 
 /** Shared by all exchanges that nobody watches. */
@@ -13,12 +16,19 @@ const NOBODY: readonly Observer[] = [];
  * The observers of one exchange, as the one that the exchange tells. Its summary is always there; others are where somebody has
  * asked for them when the exchange began. Nothing is made for those that are not there.
  */
-export class ExchangeObservers implements Required<Omit<Observer, 'ended'>> {
+export class ExchangeObservers implements Required<Omit<Observer, 'ended' | 'stalled'>> {
   readonly summary = new Summary();
   readonly #others: readonly Observer[];
+  #id: string | undefined;
 
-  constructor(exchange: Exchange, others = othersOf(exchange)) {
-    this.#others = others;
+  constructor(exchange: Exchange) {
+    this.#others = othersOf(exchange, this.summary);
+  }
+
+  /** The exchange's. Made when it is first asked for: it costs more than all the rest of this. */
+  get id(): string {
+    this.#id ??= randomUUID();
+    return this.#id;
   }
 
   leftToApp(): void {
@@ -76,6 +86,14 @@ export class ExchangeObservers implements Required<Omit<Observer, 'ended'>> {
     for (const other of this.#others) other.cannotRetry?.(why);
   }
 
+  phase(phase: WaitingPhase | undefined): void {
+    for (const other of this.#others) other.phase?.(phase);
+  }
+
+  hook(name: string | undefined): void {
+    for (const other of this.#others) other.hook?.(name);
+  }
+
   firstByte(): void {
     this.summary.firstByte();
     for (const other of this.#others) other.firstByte?.();
@@ -99,7 +117,10 @@ export class ExchangeObservers implements Required<Omit<Observer, 'ended'>> {
   }
 }
 
-function othersOf(exchange: Exchange): readonly Observer[] {
+function othersOf(exchange: Exchange, summary: Summary): readonly Observer[] {
   const log = debugLog(exchange);
-  return log === undefined ? NOBODY : [log];
+  const published = publisher(exchange);
+  if (log === undefined && published === undefined) return NOBODY;
+  const others = [log, published].filter((other) => other !== undefined);
+  return log === undefined && !wantsStalls() ? others : [...others, new StallWatch(exchange, summary, others)];
 }

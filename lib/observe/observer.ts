@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Secrets } from '../credentials/secrets.js';
 import type { SseProxyError, SseProxyErrorCode } from '../errors.js';
-import type { Route } from '../types/config.js';
+import type { Phase, Route } from '../types/config.js';
+import type { ExchangeStalled } from '../types/diagnostics.js';
 import type { HeaderFields } from '../types/http.js';
 import type { StreamSummary } from '../types/summary.js';
 
@@ -45,6 +46,12 @@ export interface Observer {
   retry?(why: Why, how: RetryKind, delay: number): void;
   /** There might have been another attempt, but the body of the request was not kept. */
   cannotRetry?(why: Why): void;
+  /** The deadline of another phase runs from now on; `undefined` where none does. */
+  phase?(phase: WaitingPhase | undefined): void;
+  /** An async hook is waited for, by its name; `undefined` when that is over. */
+  hook?(name: string | undefined): void;
+  /** Nothing moves any more. */
+  stalled?(stall: Stall): void;
   /** The first byte of the response's body has arrived. */
   firstByte?(): void;
   /** The first piece of the answer itself was read. Needs a provider. */
@@ -54,6 +61,12 @@ export interface Observer {
   /** The exchange has ended, and all of its response that is read was read. */
   ended?(summary: StreamSummary): void;
 }
+
+/** The phases in which somebody in particular is waited for. */
+export type WaitingPhase = Exclude<Phase, 'total'>;
+
+/** What is waited for, and how long by now. */
+export type Stall = Omit<ExchangeStalled, 'id'>;
 
 /** As whom a request is sent. */
 export interface Identity {

@@ -37,6 +37,8 @@ export interface AttemptFailed {
 
 /** One client request, or one WebSocket, on its way through the proxy, as hooks see it. */
 export interface Exchange<TReq = IncomingMessage, TRes = ServerResponse> {
+  /** A UUID, for logs and traces: the same in all hooks, and in what is published on the diagnostics channels. */
+  readonly id: string;
   /** Express's own request. */
   readonly req: TReq;
   /** Express's own response. Of a WebSocket's handshake one that is not sent yet, by which the proxy answers it. */

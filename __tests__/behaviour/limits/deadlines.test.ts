@@ -1,14 +1,13 @@
 import { once } from 'node:events';
-import type { ClientRequest, IncomingMessage, Server } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { Duplex } from 'node:stream';
 import { describe, expect, it, jest } from '@jest/globals';
 import type { SseProxyErrorCode, SseProxyOptions } from '../../../lib/index.js';
 import { openRequest, readAll, reader, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import { stuckClient } from '../../support/clients/raw.js';
 import { closedPort } from '../../support/servers/listen.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
-import { onCleanUp } from '../../support/watch/clean-up.js';
 import { stopTheClock } from '../../support/watch/clock.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 import { closed, Queue, turns } from '../../support/watch/wait.js';
@@ -26,28 +25,6 @@ const MUCH = Buffer.alloc(256 * 1024, 'x');
 async function unconnectable(): Promise<{ url: string; sockets: Set<Socket> }> {
   const { url, sockets } = await rawUpstream(() => {});
   return { url: url.replace('http:', 'https:'), sockets };
-}
-
-/** A client on a connection that takes what is written to it and never says that it has: it does not read. */
-function stuckClient(
-  server: Server,
-  head = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n',
-): { socket: Duplex; taken: Queue<string> } {
-  const taken = new Queue<string>();
-  const socket = Object.assign(
-    new Duplex({
-      read() {},
-      write: (chunk: Buffer) => taken.push(chunk.toString('latin1')),
-      writev: (chunks) => taken.push(chunks.map(({ chunk }) => chunk.toString('latin1')).join('')),
-    }),
-    { setNoDelay() {} },
-  );
-  onCleanUp(() => {
-    socket.destroy();
-  });
-  server.emit('connection', socket);
-  socket.push(head);
-  return { socket, taken };
 }
 
 async function expectTimeout(response: IncomingMessage, code: SseProxyErrorCode, mayRetry: boolean): Promise<void> {

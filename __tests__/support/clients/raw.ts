@@ -1,8 +1,10 @@
 import { once } from 'node:events';
+import type { Server } from 'node:http';
 import net, { type Socket } from 'node:net';
+import { Duplex } from 'node:stream';
 import { expect } from '@jest/globals';
 import { onCleanUp } from '../watch/clean-up.js';
-import { closed } from '../watch/wait.js';
+import { closed, Queue } from '../watch/wait.js';
 
 /** Sends raw bytes and resolves with all that comes back until the other side closes, and whether it was a reset. */
 export async function rawExchange(port: number, bytes: string): Promise<{ text: string; reset: boolean }> {
@@ -180,4 +182,26 @@ export async function speak(
     });
     socket.once('close', () => resolve({ text, isClosed: true }));
   });
+}
+
+/** A client on a connection that takes what is written to it and never says that it has: it does not read. */
+export function stuckClient(
+  server: Server,
+  head = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n',
+): { socket: Duplex; taken: Queue<string> } {
+  const taken = new Queue<string>();
+  const socket = Object.assign(
+    new Duplex({
+      read() {},
+      write: (chunk: Buffer) => taken.push(chunk.toString('latin1')),
+      writev: (chunks) => taken.push(chunks.map(({ chunk }) => chunk.toString('latin1')).join('')),
+    }),
+    { setNoDelay() {} },
+  );
+  onCleanUp(() => {
+    socket.destroy();
+  });
+  server.emit('connection', socket);
+  socket.push(head);
+  return { socket, taken };
 }

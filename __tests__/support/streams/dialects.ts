@@ -62,7 +62,7 @@ export function reads(provider: Provider, format: EventFormat, chunks: readonly 
 /** An exchange that asks for this path. */
 export function exchangeFor(path: string): Exchange {
   const req = new IncomingMessage(new Socket());
-  return { req, res: new ServerResponse(req), attempts: [], target: undefined, path, locals: {} };
+  return { id: 'test', req, res: new ServerResponse(req), attempts: [], target: undefined, path, locals: {} };
 }
 
 // --- how answers are made up ------------------------------------------------------------------------------------------

@@ -20,3 +20,11 @@ export function stopTheClock(): void {
     jest.useRealTimers();
   });
 }
+
+/** As {@link stopTheClock}, and intervals and `performance.now` as well: for what looks at the time at intervals. */
+export function stopAllClocks(): void {
+  jest.useFakeTimers({ doNotFake: ['Date', 'hrtime', 'nextTick', 'queueMicrotask', 'setImmediate', 'clearImmediate'] });
+  onCleanUp(() => {
+    jest.useRealTimers();
+  });
+}

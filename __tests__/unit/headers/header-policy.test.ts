@@ -19,6 +19,7 @@ function thrownBy(run: () => unknown): unknown {
 const policy = (given: HeaderPolicy): ResolvedHeaderPolicy => new ResolvedHeaderPolicy('requestHeaders', given);
 const all = { has: () => true };
 const exchange: Exchange = {
+  id: 'test',
   req: {} as IncomingMessage,
   res: {} as ServerResponse,
   attempts: [],

@@ -257,6 +257,21 @@ describe('a target that is skipped', () => {
   });
 });
 
+describe('a stall', () => {
+  it.each([
+    [{ cause: 'upstream', phase: 'idle' }, 'the upstream sends nothing'],
+    [{ cause: 'client', phase: 'drain' }, 'the client does not read'],
+    [{ cause: 'client', phase: 'headers' }, 'the client does not send the rest of its request'],
+    [{ cause: 'hook', hook: 'router' }, '`router` has not settled'],
+    [{ cause: 'event-loop' }, 'the event loop was blocked'],
+  ] as const)('has its cause: %j', (stall, expected) => {
+    const { diagnostics, news } = notes();
+    news();
+    diagnostics.stalled({ ...stall, duration: 10_412.3 });
+    expect(news()).toEqual([`stalled for 10412 ms: ${expected}`]);
+  });
+});
+
 describe('an end', () => {
   it('has the outcome, the status, the bytes and the codes', () => {
     const { diagnostics, news } = notes();
