@@ -19,6 +19,7 @@ import {
   openRequest,
   readAll,
   reader,
+  readText,
   readUntilCut,
   request,
   responseTo,
@@ -182,7 +183,7 @@ describe('an error of the upstream', () => {
       const req = openRequest(proxy.url, { agent }).end();
       const response = await responseTo(req);
       expect(response.headers['content-length']).toBe(String(body.length));
-      expect((await readAll(response)).toString()).toBe(hidden(body));
+      expect(await readText(response)).toBe(hidden(body));
       expect(req.reusedSocket).toBe(isReused);
     }
   });
@@ -199,7 +200,7 @@ describe('an error of the upstream', () => {
     const response = await request(proxy.url, { headers: { 'accept-encoding': coding } });
     expect(response.statusCode).toBe(400);
     expect(response.headers).not.toHaveProperty('content-encoding');
-    expect((await readAll(response)).toString()).toBe(hidden(`wrong: ${KEY}`));
+    expect(await readText(response)).toBe(hidden(`wrong: ${KEY}`));
   });
 
   it('is decoded only once where its events are read', async () => {
@@ -208,7 +209,7 @@ describe('an error of the upstream', () => {
     const { url } = await upstream((_req, res) => res.writeHead(400, head).end(body));
     const events: string[] = [];
     const proxy = await proxyApp({ provider: providerAt(url), onEvent: ({ data }) => events.push(data) });
-    expect((await readAll(await request(proxy.url))).toString()).toBe(hidden(`data: ${KEY}\n\n`));
+    expect(await readText(await request(proxy.url))).toBe(hidden(`data: ${KEY}\n\n`));
     await proxy.summary();
     expect(events).toEqual([hidden(KEY)]);
   });
@@ -218,7 +219,7 @@ describe('an error of the upstream', () => {
     const proxy = await proxyApp({ provider: ollama({ target: url }) });
     const response = await request(proxy.url);
     expect([response.statusCode, response.headers['content-encoding']]).toEqual([400, 'zz']);
-    expect((await readAll(response)).toString()).toBe('zz');
+    expect(await readText(response)).toBe('zz');
   });
 
   it('has no key when the retries are spent, nor that of a fallback when that has failed, too', async () => {
@@ -229,7 +230,7 @@ describe('an error of the upstream', () => {
     );
     const retry = { maxRetries: 1, minTimeout: 1 };
     const alone = await proxyApp({ provider: providerAt(first.url), retry });
-    expect((await readAll(await request(alone.url))).toString()).toBe(hidden(`authorization: Bearer ${KEY}`));
+    expect(await readText(await request(alone.url))).toBe(hidden(`authorization: Bearer ${KEY}`));
     expect((await alone.summary()).attempts).toHaveLength(2);
 
     const fallbacks = [{ provider: anthropic({ target: second.url, apiKey: other }) }];
@@ -237,7 +238,7 @@ describe('an error of the upstream', () => {
     const response = await request(proxy.url);
     const expected = hidden(`x-api-key: ${other}`, other);
     expect([response.statusCode, response.headers['x-echo']]).toEqual([500, expected]);
-    expect((await readAll(response)).toString()).toBe(expected);
+    expect(await readText(response)).toBe(expected);
     expect((await proxy.summary()).attempts).toHaveLength(4);
   });
 });

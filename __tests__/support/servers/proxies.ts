@@ -115,18 +115,40 @@ export async function listenHttp2(listener: RequestListener): Promise<number> {
   return port;
 }
 
-/** The proxy as the listener of an HTTP/2 server, a session with it, and the summary of the first exchange. */
+export interface Http2Proxy {
+  port: number;
+  url: string;
+  session: ClientHttp2Session;
+  /** Of the first exchange. */
+  summary: Promise<StreamSummary>;
+  summaries: StreamSummary[];
+}
+
+/** The proxy as the listener of an HTTP/2 server, behind what `before` does to a response, and a session with it. */
 export async function http2Proxy(
   options: SseProxyOptions,
-): Promise<{ session: ClientHttp2Session; summary: Promise<StreamSummary> }> {
+  before?: (res: ServerResponse) => void,
+): Promise<Http2Proxy> {
   const { cert } = await certificate();
-  const { promise: summary, resolve: onFinish } = signal<StreamSummary>();
-  const port = await listenHttp2(createSseProxy({ ...options, onFinish }));
-  const session = http2.connect(`https://localhost:${port}`, { ca: cert });
+  const summaries: StreamSummary[] = [];
+  const first = signal<StreamSummary>();
+  const proxy = createSseProxy({
+    ...options,
+    onFinish(summary) {
+      summaries.push(summary);
+      first.resolve(summary);
+    },
+  });
+  const port = await listenHttp2((req, res) => {
+    before?.(res);
+    return proxy(req, res);
+  });
+  const url = `https://localhost:${port}`;
+  const session = http2.connect(url, { ca: cert });
   session.on('error', () => {});
   onCleanUp(() => session.destroy());
   await once(session, 'connect');
-  return { session, summary };
+  return { port, url, session, summary: first.promise, summaries };
 }
 
 /** An Express app with http-proxy-middleware itself mounted at `/`: what `proxyApp` is compared with. */
