@@ -6,8 +6,9 @@ import tls from 'node:tls';
 import express, { type Express } from 'express';
 import { createProxyMiddleware, type Options } from 'http-proxy-middleware';
 import { createSseProxy, type SseProxy, type SseProxyOptions, type StreamSummary } from '../../../lib/index.js';
+import { type Ask, http1Asker, http2Asker } from '../clients/ask.js';
 import { onCleanUp } from '../watch/clean-up.js';
-import { signal } from '../watch/wait.js';
+import { Queue, signal } from '../watch/wait.js';
 import { certificate, listen } from './listen.js';
 
 export interface ProxyUnderTest {
@@ -161,4 +162,38 @@ export async function hpmApp(
   app.use(createProxyMiddleware(options));
   const port = await listen(http.createServer(app));
   return { port, url: `http://127.0.0.1:${port}` };
+}
+
+/** What holds for clients of one version of HTTP has to hold for those of the other. */
+export const VERSIONS = ['HTTP/1.1', 'HTTP/2'] as const;
+type Version = (typeof VERSIONS)[number];
+
+interface ProxyInVersion {
+  port: number;
+  proxy: SseProxy;
+  /** Asks on a connection of its own. */
+  ask: Ask;
+  /** Resolves with the next summary. */
+  summary(): Promise<StreamSummary>;
+}
+
+/** The proxy on a server that speaks this version, and a client that does. */
+export async function proxyIn(version: Version, options: SseProxyOptions): Promise<ProxyInVersion> {
+  if (version === 'HTTP/1.1') {
+    const { port, proxy, summary } = await proxyApp(options);
+    return { port, proxy, summary, ask: http1Asker(() => net.connect(port, '127.0.0.1')) };
+  }
+  const summaries = new Queue<StreamSummary>();
+  const proxy = createSseProxy({
+    ...options,
+    onFinish(summary, exchange) {
+      summaries.push(summary);
+      return options.onFinish?.(summary, exchange);
+    },
+  });
+  const port = await listenHttp2(proxy);
+  const { cert } = await certificate();
+  const connect = () =>
+    tls.connect({ port, host: '127.0.0.1', servername: 'localhost', ca: cert, ALPNProtocols: ['h2'] });
+  return { port, proxy, summary: () => summaries.next(), ask: http2Asker(connect) };
 }
