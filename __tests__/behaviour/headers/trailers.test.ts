@@ -40,7 +40,8 @@ async function overHttp2(options: SseProxyOptions): Promise<Got> {
   const stream = session.request({ [http2.constants.HTTP2_HEADER_PATH]: '/' });
   let trailers: Fields = {};
   stream.on('trailers', (fields: Fields) => {
-    trailers = { ...fields };
+    // Without Node's symbol.
+    trailers = Object.fromEntries(Object.entries(fields));
   });
   const [head] = await once(stream, 'response');
   stream.resume();
@@ -87,7 +88,7 @@ describe.each([
   });
 
   it.each([
-    ['of framing and routing', { 'Content-Length': '4', Host: 'a', 'Transfer-Encoding': 'chunked' }],
+    ['of framing and routing', { Host: 'a', 'Keep-Alive': 'timeout=5', TE: 'trailers' }],
     ['of authentication', { 'Set-Cookie': 'a=1', 'WWW-Authenticate': 'Basic', Authorization: 'Basic a' }],
     ['of caching and control', { 'Cache-Control': 'public', Age: '1', Vary: 'a', Location: '/', 'Retry-After': '1' }],
     ['of the content', { 'Content-Encoding': 'gzip', 'Content-Type': 'text/html', 'Content-Range': 'bytes 0-1/2' }],

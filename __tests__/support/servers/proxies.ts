@@ -177,12 +177,12 @@ interface ProxyInVersion {
   summary(): Promise<StreamSummary>;
 }
 
-/** The proxy on a server that speaks this version, and a client that does. */
-export async function proxyIn(version: Version, options: SseProxyOptions): Promise<ProxyInVersion> {
-  if (version === 'HTTP/1.1') {
-    const { port, proxy, summary } = await proxyApp(options);
-    return { port, proxy, summary, ask: http1Asker(() => net.connect(port, '127.0.0.1')) };
-  }
+/** The proxy on a server that speaks this version, behind this middleware, and a client that does. */
+export async function proxyIn(
+  version: Version,
+  options: SseProxyOptions,
+  front: (req: IncomingMessage, res: ServerResponse, next: () => void) => void = (_req, _res, next) => next(),
+): Promise<ProxyInVersion> {
   const summaries = new Queue<StreamSummary>();
   const proxy = createSseProxy({
     ...options,
@@ -191,9 +191,15 @@ export async function proxyIn(version: Version, options: SseProxyOptions): Promi
       return options.onFinish?.(summary, exchange);
     },
   });
-  const port = await listenHttp2(proxy);
+  const summary = () => summaries.next();
+  const listener: RequestListener = (req, res) => front(req, res, () => void proxy(req, res));
+  if (version === 'HTTP/1.1') {
+    const port = await listen(http.createServer(listener));
+    return { port, proxy, summary, ask: http1Asker(() => net.connect(port, '127.0.0.1')) };
+  }
+  const port = await listenHttp2(listener);
   const { cert } = await certificate();
   const connect = () =>
     tls.connect({ port, host: '127.0.0.1', servername: 'localhost', ca: cert, ALPNProtocols: ['h2'] });
-  return { port, proxy, summary: () => summaries.next(), ask: http2Asker(connect) };
+  return { port, proxy, summary, ask: http2Asker(connect) };
 }
