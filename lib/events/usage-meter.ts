@@ -4,7 +4,8 @@ import type { Provider, Reading } from '../types/provider.js';
 import { runHook } from '../util/hooks.js';
 import { EventReader } from './event-reader.js';
 
-const newReading = (): Reading => ({
+const newReading = (streamed: boolean): Reading => ({
+  streamed,
   usage: {},
   reported: {},
   usageComplete: false,
@@ -13,6 +14,8 @@ const newReading = (): Reading => ({
 });
 
 export interface UsageMeterOptions {
+  /** Whether the answer is a stream of events, and not JSON in one piece. */
+  streamed: boolean;
   provider: Provider;
   logError: Config['logError'];
 }
@@ -23,11 +26,12 @@ export interface UsageMeterOptions {
  */
 export class UsageMeter {
   /** What the provider has found so far. */
-  readonly reading: Reading = newReading();
+  readonly reading: Reading;
   readonly #provider: Provider;
   readonly #logError: Config['logError'];
 
-  constructor({ provider, logError }: UsageMeterOptions) {
+  constructor({ streamed, provider, logError }: UsageMeterOptions) {
+    this.reading = newReading(streamed);
     this.#provider = provider;
     this.#logError = logError;
   }

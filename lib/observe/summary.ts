@@ -1,8 +1,8 @@
 import type { Outcome, SseProxyError, SseProxyErrorCode } from '../errors.js';
 import type { Reading } from '../types/provider.js';
 import type { AttemptSummary, StreamSummary, Usage } from '../types/summary.js';
-import { isObject } from '../util/checks.js';
 import type { Observer } from './observer.js';
+import { usageOf } from './usage.js';
 
 /** What is known of one exchange, as it goes. The observer that every exchange has. */
 export class Summary implements Observer {
@@ -12,6 +12,10 @@ export class Summary implements Observer {
   events: number | undefined;
   /** Filled in by a provider. */
   reading: Reading | undefined;
+  /** The upstream's answer came to its end. */
+  isWhole = false;
+  /** A part of the answer could not be read. */
+  isBlind = false;
   readonly #startedAt = performance.now();
   #sentAt = 0;
   #headersAt: number | undefined;
@@ -63,15 +67,7 @@ export class Summary implements Observer {
 
   /** What the provider reported until now. */
   usage(): Usage {
-    const { usage: reported, usageComplete = false } = this.reading ?? {};
-    // A provider of the user's may have put anything there.
-    const usage: Omit<Usage, 'complete'> = isObject(reported) ? reported : {};
-    const { inputTokens, outputTokens } = usage;
-    return {
-      ...(inputTokens !== undefined && outputTokens !== undefined && { totalTokens: inputTokens + outputTokens }),
-      ...usage,
-      complete: usageComplete === true,
-    };
+    return usageOf(this.reading, this.isWhole && !this.isBlind);
   }
 
   report(outcome: Outcome, statusCode: number | undefined, error: SseProxyError | undefined): StreamSummary {

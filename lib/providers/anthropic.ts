@@ -1,7 +1,8 @@
 import type { StreamEvent } from '../types/hooks.js';
 import type { Provider, ProviderFailure, Reading } from '../types/provider.js';
+import { isObject } from '../util/checks.js';
 import { keyIn, type ProviderOptions } from './auth/api-key.js';
-import { counts, member } from './dialects/chat.js';
+import { figures, hasContent, hasFigures, isCount, member, sumOf, word } from './dialects/figures.js';
 
 /** Options of {@link anthropic}. */
 export interface AnthropicOptions extends ProviderOptions {
@@ -49,60 +50,99 @@ function errorStatus(event: StreamEvent): number | undefined {
   return STATUSES.get(member(member(payload, 'error'), 'type')) ?? 502;
 }
 
+/** What is remembered of a stream, in the reading's `reported`. */
+interface AnthropicState {
+  /** The usage so far, under the provider's names. */
+  usage?: Record<string, unknown>;
+  /** The figures of a `message_delta` were there: those of `message_start` are no more than a beginning. */
+  isFinal?: boolean;
+}
+
 function read(event: StreamEvent, reading: Reading): void {
   // Most events are such. There is nothing to learn from another one but its text.
   if (event.event === 'content_block_delta' && reading.hasContent) return;
   const payload = event.json();
+  const state = reading.reported as AnthropicState;
   switch (member(payload, 'type')) {
     case 'message_start':
       readMessage(member(payload, 'message'), reading);
       break;
+    case 'content_block_start':
+      if (hasContent(member(payload, 'content_block'))) reading.hasContent = true;
+      break;
     case 'content_block_delta':
-      reading.hasContent = true;
+      if (hasContent(member(payload, 'delta'))) reading.hasContent = true;
       break;
     case 'message_delta':
       readFinish(member(payload, 'delta'), reading);
       readUsage(member(payload, 'usage'), reading);
-      reading.usageComplete = reading.usage.outputTokens !== undefined;
+      if (isCount(member(member(payload, 'usage'), 'output_tokens'))) state.isFinal = true;
+      reading.usageComplete = state.isFinal === true && reading.finishReason !== undefined;
+      break;
+    case 'error':
+      state.isFinal = false;
+      reading.usageComplete = false;
       break;
     case 'message_stop':
       reading.ended = true;
+      reading.usageComplete = state.isFinal === true;
       break;
     case 'message':
       readMessage(payload, reading);
       readFinish(payload, reading);
-      reading.hasContent = true;
-      reading.usageComplete = reading.usage.outputTokens !== undefined;
+      if (hasContent(member(payload, 'content'))) reading.hasContent = true;
+      reading.usageComplete = hasFigures(reading.usage);
       break;
   }
 }
 
 function readMessage(message: unknown, reading: Reading): void {
-  const model = member(message, 'model');
-  if (typeof model === 'string') reading.model = model;
+  const model = word(member(message, 'model'));
+  if (model !== undefined) reading.model = model;
   readUsage(member(message, 'usage'), reading);
 }
 
 function readFinish(from: unknown, reading: Reading): void {
-  const reason = member(from, 'stop_reason');
-  if (typeof reason === 'string') reading.finishReason = reason;
+  const reason = word(member(from, 'stop_reason'));
+  if (reason !== undefined) reading.finishReason = reason;
 }
 
-/** The figures of `message_delta` are cumulative: each replaces the one before, and what it leaves out stands. */
+/** What `message_delta` counts is cumulative: each figure replaces the one before, and what it leaves out stands. */
 function readUsage(usage: unknown, reading: Reading): void {
-  if (typeof usage !== 'object' || usage === null) return;
-  const { reported } = reading;
-  for (const [name, value] of Object.entries(usage)) if (value !== null) reported[name] = value;
-  const { input_tokens: uncached, cache_creation_input_tokens: written, cache_read_input_tokens: read } = reported;
-  const withCache = [written, read].filter((count) => typeof count === 'number');
-  reading.usage = counts({
-    // What a cache had to do with is counted apart.
-    inputTokens: typeof uncached === 'number' ? withCache.reduce((sum, count) => sum + count, uncached) : undefined,
-    outputTokens: reported.output_tokens,
+  if (!isObject(usage)) return;
+  const state = reading.reported as AnthropicState;
+  const known: Record<string, unknown> = state.usage ?? Object.create(null);
+  state.usage = known;
+  // Relays put zeros where Anthropic leaves out the input that `message_start` has told.
+  const leavesOutInput = member(usage, 'input_tokens') === 0 && known.input_tokens !== undefined;
+  for (const [name, value] of Object.entries(usage)) {
+    if (value === null || (leavesOutInput && value === 0 && name.endsWith('input_tokens'))) continue;
+    known[name] = value;
+  }
+  reading.usage = figures(billed(known), known);
+}
+
+/** Anthropic counts apart from the input what a cache had to do with, and apart from the message what compacted its context. */
+function billed(usage: Record<string, unknown>): Record<string, unknown> {
+  const { iterations } = usage;
+  // Advisors, and models that have declined, are billed at prices of their own.
+  const compactions = Array.isArray(iterations)
+    ? iterations.filter((item) => member(item, 'type') === 'compaction')
+    : [];
+  const of = (name: string): number | undefined => {
+    const counted = compactions.map((item) => member(item, name));
+    return isCount(usage[name]) || name !== 'input_tokens' ? sumOf(usage[name], ...counted) : undefined;
+  };
+  const uncached = of('input_tokens');
+  const written = of('cache_creation_input_tokens');
+  const read = of('cache_read_input_tokens');
+  return {
+    inputTokens: uncached === undefined ? undefined : sumOf(uncached, written, read),
+    outputTokens: isCount(usage.output_tokens) ? of('output_tokens') : undefined,
     cachedInputTokens: read,
     cacheCreationInputTokens: written,
-    reasoningTokens: member(reported.output_tokens_details, 'thinking_tokens'),
-  });
+    reasoningTokens: member(usage.output_tokens_details, 'thinking_tokens'),
+  };
 }
 
 const ERROR_TYPES: Record<number, string> = { 500: 'api_error', 502: 'api_error', 504: 'timeout_error' };

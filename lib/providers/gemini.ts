@@ -1,8 +1,9 @@
 import { isErrorStatus } from '../errors.js';
 import type { StreamEvent } from '../types/hooks.js';
 import type { Provider, ProviderFailure, Reading } from '../types/provider.js';
+import { isObject } from '../util/checks.js';
 import { keyIn, type ProviderOptions } from './auth/api-key.js';
-import { counts, member } from './dialects/chat.js';
+import { allFinished, figures, hasContent, hasFigures, member, noteFinished, sumOf, word } from './dialects/figures.js';
 
 /**
  * Google's Gemini API: `generateContent`, and `streamGenerateContent` with and without `alt=sse`. The key is sent as
@@ -33,33 +34,76 @@ function errorStatus(event: StreamEvent): number | undefined {
   return isErrorStatus(code) ? code : 502;
 }
 
+/** What is remembered of a stream, in the reading's `reported`. */
+interface GeminiState {
+  /** A part of the answer came after the figures, which do not count it. */
+  isStale?: boolean;
+  /** Whether each candidate that was seen has finished, by its index. */
+  finished?: Map<unknown, boolean>;
+  /** There will be no candidate: the prompt was blocked. */
+  isBlocked?: boolean;
+  /** There was an error in the stream: it is not whole. */
+  hasFailed?: boolean;
+}
+
 function read(event: StreamEvent, reading: Reading): void {
   const payload = event.json();
-  const model = member(payload, 'modelVersion');
-  if (typeof model === 'string') reading.model = model;
+  const state = reading.reported as GeminiState;
+  const model = word(member(payload, 'modelVersion'));
+  if (model !== undefined) reading.model = model;
 
-  const candidates = member(payload, 'candidates');
-  const candidate: unknown = Array.isArray(candidates) ? candidates[0] : undefined;
-  const parts = member(member(candidate, 'content'), 'parts');
-  if (Array.isArray(parts) && parts.length > 0) reading.hasContent = true;
-  const finishReason = member(candidate, 'finishReason');
-  if (typeof finishReason === 'string') reading.finishReason = finishReason;
+  const list = member(payload, 'candidates');
+  const candidates: unknown[] = Array.isArray(list) ? list : [];
+  const brings = candidates.some((candidate) => hasContent(member(member(candidate, 'content'), 'parts')));
+  if (brings) reading.hasContent = true;
+  noteCandidates(candidates, reading, state);
+  if (member(member(payload, 'promptFeedback'), 'blockReason')) state.isBlocked = true;
+  if (member(payload, 'error')) state.hasFailed = true;
 
   const usage = member(payload, 'usageMetadata');
-  if (typeof usage !== 'object' || usage === null) return;
-  const sum = (...names: string[]): number | undefined => {
-    const found = names.map((name) => member(usage, name)).filter((value) => typeof value === 'number');
-    return found.length === 0 ? undefined : found.reduce((a, b) => a + b, 0);
-  };
-  reading.usage = counts({
-    inputTokens: sum('promptTokenCount', 'toolUsePromptTokenCount'),
-    outputTokens: sum('candidatesTokenCount', 'thoughtsTokenCount'),
-    totalTokens: member(usage, 'totalTokenCount'),
-    cachedInputTokens: member(usage, 'cachedContentTokenCount'),
-    reasoningTokens: member(usage, 'thoughtsTokenCount'),
-  });
-  // Each chunk has the figures so far.
-  reading.usageComplete = typeof finishReason === 'string' || candidate === undefined;
+  if (isObject(usage)) readUsage(usage, reading, state);
+  else if (brings) state.isStale = true;
+  reading.usageComplete = areFinal(reading, state);
+}
+
+function noteCandidates(candidates: readonly unknown[], reading: Reading, state: GeminiState): void {
+  for (const candidate of candidates) {
+    const reason = finishReasonOf(member(candidate, 'finishReason'));
+    if (reason !== undefined) reading.finishReason = reason;
+    state.finished = noteFinished(state.finished, member(candidate, 'index') ?? 0, reason !== undefined);
+  }
+}
+
+/** Each chunk has the figures so far. Those of an answer in one piece are the last. */
+function areFinal({ usage, streamed }: Reading, { finished, isBlocked, isStale, hasFailed }: GeminiState): boolean {
+  if (!hasFigures(usage) || isStale || hasFailed) return false;
+  return isBlocked === true || streamed === false || allFinished(finished);
+}
+
+function readUsage(usage: object, reading: Reading, state: GeminiState): void {
+  const of = (name: string): unknown => member(usage, name);
+  const found = figures(
+    {
+      inputTokens: sumOf(of('promptTokenCount'), of('toolUsePromptTokenCount')),
+      outputTokens: sumOf(of('candidatesTokenCount'), of('thoughtsTokenCount')),
+      totalTokens: of('totalTokenCount'),
+      cachedInputTokens: of('cachedContentTokenCount'),
+      reasoningTokens: of('thoughtsTokenCount'),
+    },
+    usage,
+  );
+  if (!hasFigures(found) && hasFigures(reading.usage)) return;
+  reading.usage = found;
+  state.isStale = false;
+}
+
+/** By its number, as far as Gemini's API and Vertex AI number them alike. */
+const FINISH_REASONS = ['FINISH_REASON_UNSPECIFIED', 'STOP', 'MAX_TOKENS', 'SAFETY', 'RECITATION', 'OTHER'];
+
+/** Some clients ask for enums as numbers. Unspecified is what has not finished. */
+function finishReasonOf(reason: unknown): string | undefined {
+  const name = Number.isSafeInteger(reason) ? (FINISH_REASONS[Number(reason)] ?? String(reason)) : word(reason);
+  return name === FINISH_REASONS[0] ? undefined : name;
 }
 
 /** google.rpc.Code, by the HTTP status that it is mapped to. */

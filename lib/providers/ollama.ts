@@ -1,7 +1,8 @@
 import type { Exchange, StreamEvent } from '../types/hooks.js';
 import type { Provider, ProviderFailure, Reading } from '../types/provider.js';
 import { type ApiKey, bearer, keyIn } from './auth/api-key.js';
-import { counts, isMoreOfTheSame, member, readChat } from './dialects/chat.js';
+import { isMoreOfTheSame, readChat } from './dialects/chat.js';
+import { figures, hasContent, hasFigures, isCount, member, word } from './dialects/figures.js';
 import * as openai from './openai.js';
 
 /** Options of {@link ollama}. */
@@ -40,34 +41,30 @@ function read(event: StreamEvent, reading: Reading): void {
   if (isMoreOfTheSame(event, reading)) return;
   const payload = event.json();
   const done = member(payload, 'done');
-  if (typeof done !== 'boolean') {
+  // Embeddings come in one piece, without it.
+  if (typeof done !== 'boolean' && !isCount(member(payload, 'prompt_eval_count'))) {
     readChat(event, reading);
     return;
   }
-  const model = member(payload, 'model');
-  if (typeof model === 'string') reading.model = model;
-  const message = member(payload, 'message');
-  const pieces = [
-    member(payload, 'response'),
-    member(payload, 'thinking'),
-    member(message, 'content'),
-    member(message, 'thinking'),
-  ];
-  if (
-    pieces.some((piece) => typeof piece === 'string' && piece !== '') ||
-    Array.isArray(member(message, 'tool_calls'))
-  ) {
-    reading.hasContent = true;
-  }
-  if (!done) return;
+  const model = word(member(payload, 'model'));
+  if (model !== undefined) reading.model = model;
+  const { content, thinking, tool_calls } = (member(payload, 'message') ?? {}) as Record<string, unknown>;
+  const pieces = [member(payload, 'response'), member(payload, 'thinking'), content, thinking, tool_calls];
+  if (hasContent(pieces)) reading.hasContent = true;
+  if (done === false) return;
   reading.ended = true;
-  const reason = member(payload, 'done_reason');
-  if (typeof reason === 'string') reading.finishReason = reason;
-  reading.usage = counts({
-    inputTokens: member(payload, 'prompt_eval_count'),
-    outputTokens: member(payload, 'eval_count'),
-  });
-  reading.usageComplete = reading.usage.outputTokens !== undefined;
+  const reason = word(member(payload, 'done_reason'));
+  if (reason !== undefined) reading.finishReason = reason;
+  readCounts(payload as object, reading);
+}
+
+/** The last line has the figures among its own members. */
+function readCounts(line: object, reading: Reading): void {
+  const reported = Object.entries(line).filter(([name, value]) => /_(count|duration)$/.test(name) && isCount(value));
+  if (reported.length === 0) return;
+  const values = { inputTokens: member(line, 'prompt_eval_count'), outputTokens: member(line, 'eval_count') };
+  reading.usage = figures(values, Object.fromEntries(reported));
+  reading.usageComplete = hasFigures(reading.usage);
 }
 
 function ownError({ message }: ProviderFailure): { error: string } {

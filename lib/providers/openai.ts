@@ -2,7 +2,9 @@ import { isErrorStatus } from '../errors.js';
 import type { EventFields, Exchange, StreamEvent } from '../types/hooks.js';
 import type { Provider, ProviderFailure, Reading, RequestEdit } from '../types/provider.js';
 import { type ApiKey, bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
-import { isMoreOfTheSame, member, readChat, readUsage } from './dialects/chat.js';
+import { isMoreOfTheSame, readChat } from './dialects/chat.js';
+import { member } from './dialects/figures.js';
+import { readResponse, readResponsesEvent } from './dialects/responses.js';
 
 /** Options of {@link openaiCompatible}. */
 export interface OpenAICompatibleOptions {
@@ -75,35 +77,8 @@ function read(event: StreamEvent, reading: Reading): void {
   const payload = event.json();
   const type = member(payload, 'type');
   if (typeof type === 'string' && type.startsWith('response.')) readResponsesEvent(type, payload, reading);
-  else if (member(payload, 'object') === 'response') readResponse(payload, reading);
+  else if (member(payload, 'object') === 'response') readResponse(payload, reading, false);
   else readChat(event, reading);
-}
-
-/** The event that ends a stream of Responses carries the whole of it. */
-const LAST_EVENTS = ['response.completed', 'response.incomplete', 'response.failed'];
-
-function readResponsesEvent(type: string, payload: unknown, reading: Reading): void {
-  if (type.endsWith('.delta')) reading.hasContent = true;
-  const response = member(payload, 'response');
-  if (response !== undefined) readResponse(response, reading);
-  if (LAST_EVENTS.includes(type)) reading.ended = true;
-}
-
-function readResponse(response: unknown, reading: Reading): void {
-  const model = member(response, 'model');
-  const usage = member(response, 'usage');
-  const status = member(response, 'status');
-  const output = member(response, 'output');
-  if (typeof model === 'string') reading.model = model;
-  if (Array.isArray(output) && output.length > 0) reading.hasContent = true;
-  if (typeof usage === 'object' && usage !== null) {
-    reading.usage = readUsage(usage as Record<string, unknown>);
-    reading.usageComplete = true;
-  }
-  if (status === 'completed' || status === 'incomplete' || status === 'failed') {
-    const reason = member(member(response, 'incomplete_details'), 'reason');
-    reading.finishReason = typeof reason === 'string' ? reason : status;
-  }
 }
 
 /** `stream_options` is known to Chat Completions only, which have `messages`; and only where they stream. */

@@ -53,7 +53,7 @@ export class Pipeline {
     }
     this.#options = options;
     if (plan.reads && provider !== undefined) {
-      this.#meter = new UsageMeter({ provider, logError: config.logError });
+      this.#meter = new UsageMeter({ streamed: plan.eventStream, provider, logError: config.logError });
       observers.summary.reading = this.#meter.reading;
     }
     if (plan.eventStream && (plan.reads || plan.observes || plan.transforms)) observers.summary.events = 0;
@@ -86,7 +86,9 @@ export class Pipeline {
     if (this.#meter !== undefined) return this.#meter.reading.ended;
     const { plan, config, provider } = this.#options;
     if (provider === undefined) return false;
-    return endsAnswer(last, { format: plan.format, eventSize: config.eventSize, provider, logError: config.logError });
+    const { format, eventStream: streamed } = plan;
+    const { eventSize, logError } = config;
+    return endsAnswer(last, { format, eventSize, streamed, provider, logError });
   }
 
   /** What a stage of the body has failed with. */
@@ -101,6 +103,7 @@ export class Pipeline {
   end(whole: boolean): Promise<void> | undefined {
     this.flush();
     for (const stage of this.stages) stage.destroy();
+    this.#options.observers.summary.isWhole = whole;
     return this.#tap?.end(whole);
   }
 
@@ -124,7 +127,7 @@ export class Pipeline {
   }
 
   #createTap(): EventTap | undefined {
-    const { plan, config } = this.#options;
+    const { plan, config, observers } = this.#options;
     const { format, eventStream, reads, observes, decodeAside } = plan;
     if (decodeAside !== undefined && !isDecodable(decodeAside)) {
       config.logError('events in the content coding "%s" cannot be observed', decodeAside);
@@ -138,7 +141,10 @@ export class Pipeline {
         reads ? this.#reads() : undefined,
         observes ? this.#observes() : undefined,
       ]),
-      (cause) => config.logError('the rest of a response is not observed: %o', cause),
+      (cause) => {
+        observers.summary.isBlind = true;
+        config.logError('the rest of a response is not observed: %o', cause);
+      },
       decodeAside === undefined ? undefined : createDecoder(decodeAside),
     );
   }

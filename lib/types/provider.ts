@@ -60,11 +60,13 @@ export interface ProviderFailure {
 
 /** What was read of one answer so far: a provider's `read` fills it in. */
 export interface Reading {
+  /** `false` for a JSON answer in one piece, which is read when all of it is there; `true` for a stream of events. */
+  readonly streamed?: boolean;
   /** The figures so far. */
   usage: Omit<Usage, 'complete'>;
   /** For `read` to remember what it needs, such as figures as the provider names them. */
   reported: Record<string, unknown>;
-  /** The figures in `usage` are final. */
+  /** The figures in `usage` are final, unless the answer breaks off before its end. */
   usageComplete: boolean;
   /** The model that answers, as the provider names it. */
   model?: string;

@@ -14,6 +14,8 @@ export interface Usage {
   cacheCreationInputTokens?: number;
   /** Those of `outputTokens` that were spent on reasoning. */
   reasoningTokens?: number;
+  /** The provider's own object, as it came; nobody can change it. */
+  reported?: Readonly<Record<string, unknown>>;
   /** Whether these are the provider's final figures: `false` where the answer broke off, or where it reported none. */
   complete: boolean;
 }

@@ -65,7 +65,7 @@ describe.each(SDKS)('$name', (sdk) => {
     const { model, finishReason } = toldBy(parts);
     const summary = await proxy.summary();
     const usage = await usages.next();
-    expect(usage).toEqual({ ...stream.said.usage, complete: true });
+    expect(usage).toEqual({ ...stream.said.usage, reported: expect.any(Object), complete: true });
     expect(usage).toEqual(usageFrom(toldBy(parts)));
     expect(summary).toMatchObject({ usage, model, finishReason, events: parts.length });
     expect(summary.timings.firstToken).toBeGreaterThan(0);
@@ -81,7 +81,7 @@ describe.each(SDKS)('$name', (sdk) => {
     const { model, finishReason } = toldBy(sdk.whole.parts);
     const summary = await proxy.summary();
     const usage = await usages.next();
-    expect(usage).toEqual({ ...said.usage, complete: true });
+    expect(usage).toEqual({ ...said.usage, reported: expect.any(Object), complete: true });
     expect(summary).toMatchObject({ outcome: 'completed', usage, model, finishReason });
     expect(usages.count).toBe(1);
   });
@@ -94,7 +94,7 @@ describe.each(SDKS)('$name', (sdk) => {
     await asked.closed;
     const summary = await proxy.summary();
     const usage = await usages.next();
-    expect(usage).toEqual({ ...stream.said.usage, complete: false });
+    expect(usage).toEqual({ ...stream.said.usage, reported: expect.any(Object), complete: false });
     expect(usage).toEqual(usageFrom(toldBy(begun)));
     expect(summary).toMatchObject({ outcome: 'client-closed', usage, model: toldBy(begun).model });
     expect(usages.count).toBe(1);
@@ -106,7 +106,7 @@ describe.each(SDKS)('$name', (sdk) => {
     await expect(stream.toEnd()).rejects.toThrow();
     const summary = await proxy.summary();
     const usage = await usages.next();
-    expect(usage).toEqual({ ...stream.said.usage, complete: false });
+    expect(usage).toEqual({ ...stream.said.usage, reported: expect.any(Object), complete: false });
     expect(usage).toEqual(usageFrom(toldBy(begun)));
     expect(summary).toMatchObject({ outcome: 'upstream-truncated', usage });
     expect(usages.count).toBe(1);

@@ -4,14 +4,7 @@ import { describe, expect, it, jest } from '@jest/globals';
 import { responseInterceptor } from 'http-proxy-middleware';
 import type { SseProxyOptions } from '../../../lib/index.js';
 import { openai } from '../../../lib/providers/index.js';
-import {
-  keepAliveAgent,
-  openRequest,
-  readText,
-  readUntilCut,
-  request,
-  responseTo,
-} from '../../support/clients/http.js';
+import { keepAliveAgent, openRequest, readAll, readUntilCut, request, responseTo } from '../../support/clients/http.js';
 import { answersIn, rawClient } from '../../support/clients/raw.js';
 import { runModule } from '../../support/programs/run.js';
 import { connections } from '../../support/servers/listen.js';
@@ -73,7 +66,7 @@ describe('drain()', () => {
     const response = await request(proxy.url, { agent });
     expect([response.statusCode, response.headers.connection]).toEqual([503, 'close']);
     expect(response.headers['retry-after']).toBe('1');
-    expect(JSON.parse(await readText(response)).error.code).toBe('DRAINING');
+    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('DRAINING');
     expect(await proxy.summary()).toMatchObject({
       outcome: 'refused',
       statusCode: 503,
@@ -82,7 +75,7 @@ describe('drain()', () => {
     });
 
     res.end('fine');
-    expect(await readText(await responseTo(client))).toBe('fine');
+    expect((await readAll(await responseTo(client))).toString()).toBe('fine');
     await drained;
     expect(requests()).toBe(1);
   });
@@ -93,7 +86,7 @@ describe('drain()', () => {
     // A timer that Node has cut to a millisecond would have fired.
     await new Promise((resolve) => setTimeout(resolve, SHORT));
     res.end('fine');
-    expect(await readText(await responseTo(client))).toBe('fine');
+    expect((await readAll(await responseTo(client))).toString()).toBe('fine');
     await drained;
     expect(proxy.summaries).toMatchObject([{ outcome: 'completed' }]);
   });
@@ -102,7 +95,7 @@ describe('drain()', () => {
     const finished: string[] = [];
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, onFinish: ({ outcome }) => void finished.push(outcome) });
-    const read = async (): Promise<string> => readText(await request(proxy.url));
+    const read = async (): Promise<string> => (await readAll(await request(proxy.url))).toString();
     const bodies = Promise.all([read(), read()]);
     const [one, two] = [await requests.next(), await requests.next()];
     eventStream(one.res).write('data: 1\n\n');
@@ -139,7 +132,7 @@ describe('drain()', () => {
     const drained = proxy.proxy.drain({ grace: SHORT });
     const response = await responseTo(client);
     expect([response.statusCode, response.headers.connection]).toEqual([503, 'close']);
-    expect(JSON.parse(await readText(response)).error.code).toBe('DRAINED');
+    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('DRAINED');
     await upstreamClosed;
     await drained;
     expect(proxy.summaries).toMatchObject([
@@ -157,7 +150,7 @@ describe('drain()', () => {
     await once(response, 'readable');
     await proxy.proxy.drain({ grace: SHORT });
     expect(proxy.summaries).toMatchObject([
-      { outcome: 'drained', usage: usageFrom(toldBy(openaiChat.parts.slice(0, 5))) },
+      { outcome: 'drained', usage: usageFrom(toldBy(openaiChat.parts.slice(0, 5)), false) },
     ]);
     expect((await readUntilCut(response)).cut).toBe(true);
   });
@@ -249,7 +242,7 @@ describe('drain()', () => {
     await turns();
     expect(state.isDone).toBe(false);
     res.end('fine');
-    expect(await readText(await responseTo(client))).toBe('fine');
+    expect((await readAll(await responseTo(client))).toString()).toBe('fine');
     await drained;
     proxy.server.closeIdleConnections();
     await closed;
@@ -338,7 +331,7 @@ describe('an exchange that waits while the proxy is drained', () => {
     const { req, res } = await requests.next();
     expect(req.url).toBe('/waiting');
     res.end('fine');
-    expect(await readText(await responseTo(waiting))).toBe('fine');
+    expect((await readAll(await responseTo(waiting))).toString()).toBe('fine');
     await drained;
   });
 
@@ -365,7 +358,7 @@ describe('an exchange that waits while the proxy is drained', () => {
     await upstreamClosed;
     const drained = proxy.proxy.drain({ grace: SHORT });
     const response = await responseTo(client);
-    expect(JSON.parse(await readText(response)).error.code).toBe('DRAINED');
+    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('DRAINED');
     await drained;
     expect(proxy.summaries).toMatchObject([{ outcome: 'drained', attempts: [{ statusCode: 503 }] }]);
     expect(requests()).toBe(1);
@@ -378,7 +371,7 @@ describe('an exchange that waits while the proxy is drained', () => {
     (await requests.next()).res.writeHead(503, { 'retry-after-ms': '50' }).end();
     const drained = proxy.proxy.drain({ grace: LONG });
     (await requests.next()).res.end('fine');
-    expect(await readText(await responseTo(client))).toBe('fine');
+    expect((await readAll(await responseTo(client))).toString()).toBe('fine');
     await drained;
   });
 

@@ -1,5 +1,6 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
+import { expect } from '@jest/globals';
 import { EventReader } from '../../../lib/events/event-reader.js';
 import type { EventFormat } from '../../../lib/formats/format.js';
 import { json, jsonArray } from '../../../lib/formats/json.js';
@@ -16,7 +17,7 @@ export interface Part {
 }
 
 /** All of a reading but what a provider keeps there for itself. */
-export type Told = Partial<Omit<Reading, 'reported'>>;
+export type Told = Partial<Omit<Reading, 'reported' | 'streamed'>>;
 
 /** An answer in one of the providers' dialects, in parts as they are sent: one event each. */
 export interface ProviderAnswer {
@@ -48,15 +49,23 @@ export function bytesOf(parts: readonly Part[]): Buffer {
 
 /** What a provider reads in an answer that comes in these chunks; `whole` unless it breaks off there. */
 export function reads(provider: Provider, format: EventFormat, chunks: readonly Buffer[], whole = true): Told {
-  const reading: Reading = { usage: {}, reported: {}, usageComplete: false, hasContent: false, ended: false };
+  const reading: Reading = {
+    streamed: format !== json,
+    usage: {},
+    reported: {},
+    usageComplete: false,
+    hasContent: false,
+    ended: false,
+  };
   const reader = new EventReader(format, 1024 * 1024);
   for (const chunk of chunks) {
     for (const { event } of reader.read(chunk)) if (event !== undefined) provider.read(event, reading);
   }
   const last = whole ? reader.end().event : undefined;
   if (last !== undefined) provider.read(last, reading);
-  const { reported, ...told } = reading;
-  return told;
+  const { reported, streamed, usage, ...told } = reading;
+  const { reported: own, ...figures } = usage;
+  return { ...told, usage: figures };
 }
 
 /** An exchange that asks for this path. */
@@ -422,7 +431,8 @@ const messageStart = typed(
 
 const ping = typed({ type: 'ping' });
 
-const blockStart = (content_block: object): Part => typed({ type: 'content_block_start', index: 0, content_block });
+const blockStart = (content_block: object, tells: Told = {}): Part =>
+  typed({ type: 'content_block_start', index: 0, content_block }, tells);
 
 const blockDelta = (part: object, tells: Told = {}): Part =>
   typed({ type: 'content_block_delta', index: 0, delta: part }, tells);
@@ -454,8 +464,12 @@ export const anthropicText = stream('a message', MESSAGES, [
 /** With a tool of the server's, which has its results read as input: the last figures replace the first, all of them. */
 const anthropicTools = stream('a message that calls tools', MESSAGES, [
   messageStart,
-  blockStart({ type: 'tool_use', id: 'toolu_01T1x1fJ34qAmk2tNTrN7Up6', name: 'get_weather', input: {} }),
-  blockDelta({ type: 'input_json_delta', partial_json: '' }, { hasContent: true }),
+  // The name of the tool is a piece of what the model has written.
+  blockStart(
+    { type: 'tool_use', id: 'toolu_01T1x1fJ34qAmk2tNTrN7Up6', name: 'get_weather', input: {} },
+    { hasContent: true },
+  ),
+  blockDelta({ type: 'input_json_delta', partial_json: '' }),
   blockDelta({ type: 'input_json_delta', partial_json: '{"location": "Zürich"}' }),
   blockStop,
   typed(
@@ -876,9 +890,10 @@ export const OLLAMA: readonly ProviderAnswer[] = [
   ollamaCompatible,
 ];
 
-/** What of a reading ends up with `onUsage`. */
-export function usageFrom({ usage = {}, usageComplete = false }: Told): Usage {
+/** What of a reading ends up with `onUsage`: of an answer that came to its end, or one that was cut. */
+export function usageFrom({ usage = {}, usageComplete = false, ended = false }: Told, isWhole = true): Usage {
   const { inputTokens, outputTokens } = usage;
   const sum = inputTokens !== undefined && outputTokens !== undefined && { totalTokens: inputTokens + outputTokens };
-  return { ...sum, ...usage, complete: usageComplete };
+  const own = Object.keys(usage).length > 0 && { reported: expect.any(Object) as unknown as Record<string, unknown> };
+  return { ...sum, ...usage, ...own, complete: usageComplete && (isWhole || ended) };
 }

@@ -118,12 +118,20 @@ function readAll(provider: Provider, payloads: readonly unknown[]): Reading {
 function expectSense({ usage, usageComplete, model, finishReason, hasContent, ended }: Reading): void {
   const isCount = (count: unknown): boolean => Number.isSafeInteger(count) && Number(count) >= 0;
   const isWord = (word: unknown): boolean => word === undefined || typeof word === 'string';
+  const { reported, ...figures } = usage;
   const makesSense =
-    Object.values(usage).every(isCount) &&
+    Object.values(figures).every(isCount) &&
+    (reported === undefined || (typeof reported === 'object' && isDeepFrozen(reported))) &&
     [usageComplete, hasContent, ended].every((flag) => typeof flag === 'boolean') &&
     [model, finishReason].every(isWord);
   // A matcher for each would take its time.
   if (!makesSense) expect({ usage, usageComplete, model, finishReason, hasContent, ended }).toBe('of other types');
+}
+
+/** Whether nobody can change anything in it. */
+function isDeepFrozen(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  return Object.isFrozen(value) && Object.values(value).every(isDeepFrozen);
 }
 
 function dataOf(parse: (block: string) => ParsedEvent | undefined, parts: ProviderAnswer['parts']): unknown[] {

@@ -42,6 +42,7 @@ describe('the usage', () => {
   ])('%s', (_what, given, expected) => {
     const summary = new Summary();
     if (given !== undefined) summary.reading = reading(given);
+    summary.isWhole = true;
     // Not `toEqual`: what was not reported is absent, not undefined.
     expect(summary.usage()).toStrictEqual(expected);
   });

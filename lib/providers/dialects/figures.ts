@@ -1,0 +1,102 @@
+import type { Usage } from '../../types/summary.js';
+
+/** What a dialect reports of tokens. */
+export type Figures = Omit<Usage, 'complete'>;
+
+export function member(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
+}
+
+/** A word that says something: an empty one stands for none. */
+export function word(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+export function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
+}
+
+/** The sum of those that are counts; `undefined` where none is. */
+export function sumOf(...values: unknown[]): number | undefined {
+  const found = values.filter(isCount);
+  return found.length === 0 ? undefined : found.reduce((sum, count) => sum + count, 0);
+}
+
+/** Only what is a count: whatever else was not reported. */
+function counts(values: Record<string, unknown>): Figures {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => isCount(value))) as Figures;
+}
+
+/**
+ * The figures, and beside them the provider's own object.
+ *
+ * @param values by the names of {@link Usage}
+ * @param reported as the provider sent it
+ */
+export function figures(values: Record<string, unknown>, reported: object): Figures {
+  const found = counts(values);
+  const copy = frozenCopy(reported);
+  return copy === undefined ? found : { ...found, reported: copy as NonNullable<Figures['reported']> };
+}
+
+export function hasFigures({ inputTokens, outputTokens, totalTokens }: Figures): boolean {
+  return (inputTokens ?? outputTokens ?? totalTokens) !== undefined;
+}
+
+/** Notes of a choice whether it has finished; what has stays so. */
+export function noteFinished(
+  finished: Map<unknown, boolean> | undefined,
+  index: unknown,
+  isFinished: boolean,
+): Map<unknown, boolean> {
+  const noted = finished ?? new Map<unknown, boolean>();
+  return noted.set(index, isFinished || noted.get(index) === true);
+}
+
+/** Of several choices the first that finishes is not the end. */
+export function allFinished(finished: ReadonlyMap<unknown, boolean> | undefined): boolean {
+  return finished !== undefined && finished.size > 0 && [...finished.values()].every(Boolean);
+}
+
+/** No provider's usage is nested as deep; what is deeper is an attack on those who walk through it. */
+const MAX_DEPTH = 16;
+
+/**
+ * A copy of a JSON value that nobody can change. A copy, since the parsed event is handed to hooks as well, which may change what
+ * they get. `undefined` for what is nested too deep.
+ */
+function frozenCopy(value: unknown, depth = 0): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (depth > MAX_DEPTH) return undefined;
+  if (Array.isArray(value)) return Object.freeze(value.map((item) => frozenCopy(item, depth + 1)));
+  return Object.freeze(
+    Object.fromEntries(Object.entries(value).map(([name, item]) => [name, frozenCopy(item, depth + 1)])),
+  );
+}
+
+/** What describes a piece of an answer, and is none itself. */
+const DESCRIPTIONS = new Set([
+  'role',
+  'type',
+  'id',
+  'call_id',
+  'index',
+  'status',
+  'format',
+  'mime_type',
+  'mimeType',
+  'signature',
+  'thoughtSignature',
+  'encrypted_content',
+]);
+
+/**
+ * Whether there is a piece of an answer in it: any text that is not empty, wherever it is, beside what only describes the piece. Text,
+ * refusals, reasoning, names and arguments of tools, images and audio all come as text.
+ */
+export function hasContent(value: unknown, depth = 0): boolean {
+  if (typeof value === 'string') return value !== '';
+  if (typeof value !== 'object' || value === null || depth > MAX_DEPTH) return false;
+  if (Array.isArray(value)) return value.some((item) => hasContent(item, depth + 1));
+  return Object.entries(value).some(([name, item]) => !DESCRIPTIONS.has(name) && hasContent(item, depth + 1));
+}
