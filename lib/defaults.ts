@@ -95,6 +95,21 @@ export const CONTINUE_TIME = 5 * 60_000;
  */
 export const LISTENER_ANSWER_TIME = 5_000;
 
+/**
+ * How long nothing may move before that is told as a stall. Models pause for less between two tokens, and what is in front of a proxy
+ * closes a silent connection after 60 s: there is time left to see why.
+ */
+export const STALLED_AFTER = 10_000;
+
+/** How often the exchanges are looked at for stalls, which is how late one of them may be told. */
+export const STALL_INTERVAL = 1_000;
+
+/** How long the event loop may be blocked before that is told as a stall: it holds up all exchanges at once. */
+export const BLOCKED_AFTER = 1_000;
+
+/** How often the delay of the event loop is measured for that. */
+export const EVENT_LOOP_RESOLUTION = 100;
+
 /** The most targets that one exchange turns to, whatever `fallbacks` says as a function: it may name the same one for ever. */
 export const MAX_ROUTES = 10;
 

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { type ChannelListener, channel, subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { EventEmitter, once } from 'node:events';
 import type { OutgoingHttpHeaders } from 'node:http';
 import { promisify } from 'node:util';
@@ -25,10 +26,19 @@ import { post } from '../support/servers/provider.js';
 import { manualUpstream, type PendingRequest } from '../support/servers/upstreams.js';
 import { echoUpstream } from '../support/servers/web-sockets.js';
 import { exchangeFor } from '../support/streams/dialects.js';
+import { onCleanUp } from '../support/watch/clean-up.js';
 import { closeAndWatchEachTest } from '../support/watch/process.js';
 import { Queue } from '../support/watch/wait.js';
 
 const run = promisify(execFile);
+
+/** `subscribe` of a block, until its test is over. */
+function subscribed(name: string, listener: ChannelListener): void {
+  subscribe(name, listener);
+  onCleanUp(() => {
+    unsubscribe(name, listener);
+  });
+}
 
 closeAndWatchEachTest();
 
@@ -318,6 +328,35 @@ const RUNS: [titles: string[], run: (...codes: string[]) => Promise<void> | void
     },
   ],
 
+  [
+    ['docs/observe.md, One id for all of it: js'],
+    async (code) => {
+      const app = await mounted(code);
+      const { req, res, response } = await ask(app);
+      res.end('ok');
+      const { headers } = await response;
+      const id = String(req.headers['x-request-id']);
+      expect(id).toMatch(/^[\da-f-]{36}$/);
+      expect(headers['x-request-id']).toBe(id);
+      expect(await app.printed.next()).toBe(`${id} completed`);
+    },
+  ],
+  [
+    ['docs/observe.md, Diagnostics channels: js', 'docs/observe.md, Stalls: js'],
+    async (...codes) => {
+      const printed = new Queue<string>();
+      const print = (...values: unknown[]): void => printed.push(values.join(' '));
+      for (const code of codes) {
+        const imports = { 'node:diagnostics_channel': { subscribe: subscribed } };
+        await evaluate(code, { imports, console: { log: print, warn: print } });
+      }
+      const app = await mounted('createSseProxy({ provider: openai({ apiKey, includeUsage: true }), onUsage() {} });');
+      await streams(app);
+      expect(await printed.next()).toMatch(/^[\da-f-]{36} completed http:\/\/127\.0\.0\.1:\d+ 345 [\d.]+$/);
+      channel('express-sse-proxy:exchange:stalled').publish({ id: 1, cause: 'hook', hook: 'router', duration: 10_400 });
+      expect(await printed.next()).toBe('1 hook router 10');
+    },
+  ],
   [
     ['docs/deploy.md, SIGTERM: js'],
     async (code) => {

@@ -76,6 +76,33 @@ describe('the documentation', () => {
     expect(new Set(named)).toEqual(new Set(known));
   });
 
+  it('has every diagnostics channel, with the members of its messages', () => {
+    const source = textOf('lib/types/diagnostics.ts');
+    const membersOf = (name: string): string[] => {
+      const [, own = ''] = new RegExp(`export interface ${name} extends .*?\\{(.*?)\\n\\}`, 's').exec(source) ?? [];
+      return [...own.matchAll(/^ {2}readonly (\w+\??): /gm)].map(([, member = '']) => member);
+    };
+    const [, channels = ''] = /export interface ExchangeMessages \{(.*?)\n\}/s.exec(source) ?? [];
+    const known = [...channels.matchAll(/^ {2}'(.+)': (\w+);/gm)].map(([, channel, name = '']) => [
+      channel,
+      membersOf(name),
+    ]);
+    const named = table('docs/observe.md', '| channel | when | in the message, beside `id` |').map(
+      ([channel, , members = '']) => [
+        channel?.replaceAll('`', ''),
+        [...members.matchAll(/`(\w+\??)`/g)].map(([, member]) => member),
+      ],
+    );
+    expect(known.length).toBeGreaterThan(5);
+    // The end has the summary, which is documented elsewhere.
+    expect(named).toEqual(
+      known.map(([channel, members]) => [
+        channel,
+        String(channel).endsWith(':ended') ? ['onFinish', 'error'] : members,
+      ]),
+    );
+  });
+
   it('has every member of a line of JSON', () => {
     const [, line = ''] =
       /function jsonLine\(.*?JSON\.stringify\(\{(.*?)\n {2}\}\);/s.exec(textOf('lib/observe/access-log.ts')) ?? [];

@@ -18,6 +18,8 @@ export interface EventTransformerHooks {
   transform(event: ParsedEvent): TransformResult | Promise<TransformResult>;
   /** An event came from the upstream; called before `transform`, which may change it. */
   received?: ((event: ParsedEvent) => void) | undefined;
+  /** Told that a promise of `transform` is waited for, and that this is over. */
+  waiting?: ((isWaiting: boolean) => void) | undefined;
   /** Whether {@link EventTransformer.takeSent} is to be used. */
   collectsSent: boolean;
 }
@@ -86,6 +88,7 @@ export class EventTransformer extends Transform {
         const result = this.#hooks.transform(event);
         if (isPromiseLike(result)) {
           this.#flushOutput();
+          this.#hooks.waiting?.(true);
           void this.#resume(upstreams, event, result, blocks, callback);
           return;
         }
@@ -109,9 +112,11 @@ export class EventTransformer extends Transform {
   ): Promise<void> {
     try {
       const settled = await result;
+      this.#hooks.waiting?.(false);
       if (this.destroyed) return;
       this.#put(upstreams, event, settled);
     } catch (error) {
+      this.#hooks.waiting?.(false);
       callback(error as Error);
       return;
     }

@@ -224,7 +224,7 @@ export class ProxyExchange implements Exchange {
   /** Before the request is sent: from then on there are other phases. */
   #onWaiting(hook: string | undefined): void {
     this.#awaitedHook = hook;
-    this.#observers.hook(hook);
+    this.#observers.waiting(hook);
     if (hook === undefined) this.#deadlines.leave();
     else this.#deadlines.enter('headers');
   }

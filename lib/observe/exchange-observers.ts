@@ -90,8 +90,8 @@ export class ExchangeObservers implements Required<Omit<Observer, 'ended' | 'sta
     for (const other of this.#others) other.phase?.(phase);
   }
 
-  hook(name: string | undefined): void {
-    for (const other of this.#others) other.hook?.(name);
+  waiting(hook: string | undefined): void {
+    for (const other of this.#others) other.waiting?.(hook);
   }
 
   firstByte(): void {

@@ -49,7 +49,7 @@ export interface Observer {
   /** The deadline of another phase runs from now on; `undefined` where none does. */
   phase?(phase: WaitingPhase | undefined): void;
   /** An async hook is waited for, by its name; `undefined` when that is over. */
-  hook?(name: string | undefined): void;
+  waiting?(hook: string | undefined): void;
   /** Nothing moves any more. */
   stalled?(stall: Stall): void;
   /** The first byte of the response's body has arrived. */

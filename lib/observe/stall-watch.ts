@@ -1,21 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
+import { BLOCKED_AFTER, EVENT_LOOP_RESOLUTION, STALL_INTERVAL, STALLED_AFTER } from '../defaults.js';
 import { hasBody } from '../headers/framing.js';
 import type { Exchange } from '../types/hooks.js';
 import type { Observer, Stall, WaitingPhase } from './observer.js';
 import type { Summary } from './summary.js';
-
-/**
- * How long nothing may move. Milliseconds. Models pause for less between two tokens, and what is in front of a proxy (nginx,
- * load balancers) closes a silent connection after 60 s: there is time left to see why.
- */
-const STALLED_AFTER = 10_000;
-/** How long the event loop may be blocked, which holds up all exchanges at once. Milliseconds. */
-const BLOCKED_AFTER = 1_000;
-/** How often the exchanges are looked at: the accuracy of what is told. Milliseconds. */
-const INTERVAL = 1_000;
-/** How often the delay of the event loop is measured. Milliseconds. */
-const RESOLUTION = 100;
 
 /** Those that run; looked at together, by one timer in the process. */
 const watched = new Set<StallWatch>();
@@ -47,10 +36,10 @@ export class StallWatch implements Observer {
     watched.add(this);
     this.#restart();
     if (timer !== undefined) return;
-    delay ??= monitorEventLoopDelay({ resolution: RESOLUTION });
+    delay ??= monitorEventLoopDelay({ resolution: EVENT_LOOP_RESOLUTION });
     delay.enable();
     // Not before the event loop has measured itself, and has read what came while it was blocked.
-    timer = setInterval(() => setImmediate(lookAtAll), INTERVAL).unref();
+    timer = setInterval(() => setImmediate(lookAtAll), STALL_INTERVAL).unref();
   }
 
   phase(phase: WaitingPhase | undefined): void {
@@ -58,8 +47,8 @@ export class StallWatch implements Observer {
     this.#restart();
   }
 
-  hook(name: string | undefined): void {
-    this.#hook = name;
+  waiting(hook: string | undefined): void {
+    this.#hook = hook;
     this.#restart();
   }
 

@@ -137,11 +137,11 @@ export class Answer {
 
   /** Looks at the first event; resolves with the failure that it says, if it does. */
   async gate(): Promise<EventFailure | undefined> {
-    const { config, exchange, provider } = this.#context;
+    const { config, exchange, observers, provider } = this.#context;
     if (this.plan === undefined) return undefined;
     this.#shareAgain = readAlone(this.#source);
     const event = await firstEvent(this.#source, this.plan.format, this.#coding, config.eventSize);
-    return failureOf(event, { config, exchange, provider });
+    return failureOf(event, { config, exchange, provider, waiter: observers });
   }
 
   /** Makes its head the client's. What a hook throws comes out of it. */

@@ -5,12 +5,14 @@ import type { Config } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { Provider } from '../types/provider.js';
 import { quote } from '../util/checks.js';
-import { awaitHook, callHook } from '../util/hooks.js';
+import { awaitHook, callHook, type Waiter } from '../util/hooks.js';
 
 export interface GateContext {
   config: Config;
   exchange: Exchange;
   provider: Provider | undefined;
+  /** Told that `commit` is waited for. */
+  waiter: Waiter;
 }
 
 /**
@@ -21,13 +23,13 @@ export interface GateContext {
  */
 export async function failureOf(
   event: ParsedEvent | 'none' | 'unknown',
-  { config, exchange, provider }: GateContext,
+  { config, exchange, provider, waiter }: GateContext,
 ): Promise<EventFailure | undefined> {
   if (event === 'unknown') return undefined;
   if (event === 'none') return eventFailure(502);
   const { commit } = config;
   const verdict: unknown =
-    typeof commit === 'function' ? await awaitHook('commit', () => commit(event, exchange), undefined, 502) : undefined;
+    typeof commit === 'function' ? await awaitHook('commit', () => commit(event, exchange), waiter, 502) : undefined;
   // Without a word of it, it is for the provider to say.
   if (verdict !== undefined) return verdict ? undefined : eventFailure(502, event);
   const statusCode = callHook('errorStatus', () => provider?.errorStatus?.(event), readStatus, 502);

@@ -115,13 +115,14 @@ export class Pipeline {
   }
 
   #createTransformer(): EventTransformer {
-    const { plan, config } = this.#options;
+    const { plan, config, observers } = this.#options;
     const received = plan.reads ? new DeferredQueue(this.#reads()) : undefined;
     this.#received = received;
     if (plan.observes) this.#sent = new DeferredQueue(this.#observes());
     return new EventTransformer(plan.format, config.eventSize, {
       received: inTurn([this.#counts(), received && ((event) => received.push(event))]),
       transform: this.#edits(),
+      waiting: (isWaiting) => observers.waiting(isWaiting ? 'transformEvent' : undefined),
       collectsSent: plan.observes,
     });
   }

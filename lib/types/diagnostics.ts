@@ -16,7 +16,7 @@ export interface ExchangeMessages {
   'express-sse-proxy:exchange:retry': ExchangeRetry;
   /** The first byte of the response's body has arrived. */
   'express-sse-proxy:exchange:first-byte': ExchangeMessage;
-  /** The first piece of the answer itself was read. Needs a `provider`. */
+  /** The first piece of the answer itself was read. Needs a `provider`, and `onFinish` or `onUsage`. */
   'express-sse-proxy:exchange:first-token': ExchangeMessage;
   /** Nothing moves any more. Told once per stall, ten seconds after it began; of the event loop after one. */
   'express-sse-proxy:exchange:stalled': ExchangeStalled;
@@ -83,7 +83,10 @@ export interface ExchangeStalled extends ExchangeMessage {
   readonly hook?: string;
 }
 
-/** The summary that `onFinish` gets, with the code of the error in the place of the error. */
+/**
+ * The summary that `onFinish` gets, with the code of the error in the place of the error. `usage`, `model` and `finishReason` need a
+ * `provider`, and `onFinish` or `onUsage`: answers are not read for subscribers.
+ */
 export interface ExchangeEnded extends ExchangeMessage, Readonly<Omit<StreamSummary, 'error' | 'outcome'>> {
   readonly outcome: Outcome;
   readonly error?: SseProxyErrorCode;

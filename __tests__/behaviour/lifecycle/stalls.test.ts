@@ -121,6 +121,35 @@ describe('stalls', () => {
     await proxy.summary();
   });
 
+  it.each(['commit', 'transformEvent'] as const)('hook: an async %s that does not settle', async (name) => {
+    stopAllClocks();
+    const stalls = messagesOf('stalled');
+    const { url, requests } = await manualUpstream();
+    const asked = signal();
+    const settled = signal<undefined>();
+    const hook = (): Promise<undefined> => {
+      asked.resolve();
+      return settled.promise;
+    };
+    const proxy = await proxyApp({ target: url, timeouts: OFF, [name]: hook });
+    const req = openRequest(proxy.url);
+    req.end();
+    const response = responseTo(req);
+    const { res } = await requests.next();
+    eventStream(res).write(EVENT);
+    await asked.promise;
+    await pass(13);
+    expect(await newsOf(stalls, 0)).toMatchObject([{ cause: 'hook', hook: name, duration: ABOUT_10_S }]);
+    settled.resolve(undefined);
+    const { until } = reader(await response);
+    await until(EVENT);
+    await pass(13);
+    // It is the upstream's turn again.
+    expect(await newsOf(stalls, 1)).toMatchObject([{ cause: 'upstream', duration: ABOUT_10_S }]);
+    res.end();
+    await proxy.summary();
+  });
+
   it('event loop: blocked, which is told of all exchanges, and for which nobody else is blamed', async () => {
     const stalls = messagesOf('stalled');
     const first = await openStream({ timeouts: OFF });
