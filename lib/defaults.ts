@@ -137,7 +137,10 @@ export const COALESCE_LIMIT = 64 * KB;
 /** How long the stages of a body may take to hand over what it had brought before it broke off. */
 export const BODY_LINGER = 5_000;
 
-/** Coded bytes that may wait to be decoded for observers. Beyond that they cannot keep up, and must not hold up the stream. */
+/**
+ * Coded bytes that may wait to be decoded for observers, or as many as `limits.eventSize` where that is more. Beyond that they cannot
+ * keep up, and must not hold up the stream.
+ */
 export const DECODER_BACKLOG = 256 * KB;
 
 /** What may still come out of a decoder when the stream has ended: some codings make gigabytes of a kilobyte. */

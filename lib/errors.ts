@@ -168,11 +168,19 @@ const TLS_CODE = /^(ERR_TLS_|ERR_SSL_|EPROTO$|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPT
 /** Names a failure of the upstream connection from Node's error codes; `headPassedOn` tells a cut answer from none. */
 export function toSseProxyError(error: unknown, headPassedOn: boolean): SseProxyError {
   if (error instanceof SseProxyError) return error;
+  // `fixRequestBody` finds line breaks in the fields of a form: its sender means to inject something.
+  if (codeOfCause(error).startsWith('HPM_ERR_INVALID_MULTIPART')) {
+    return new SseProxyError('PROXY_FAILED', { cause: error, statusCode: 400 });
+  }
   return new SseProxyError(headPassedOn ? 'UPSTREAM_TRUNCATED' : codeOf(error), { cause: error });
 }
 
+function codeOfCause(error: unknown): string {
+  return String((error as NodeJS.ErrnoException | undefined)?.code ?? '');
+}
+
 function codeOf(error: unknown): SseProxyErrorCode {
-  const code = String((error as NodeJS.ErrnoException | undefined)?.code ?? '');
+  const code = codeOfCause(error);
   if (UNREACHABLE.has(code)) return 'UPSTREAM_UNREACHABLE';
   if (code === 'ETIMEDOUT') return 'UPSTREAM_TIMEOUT';
   if (code === 'ECONNRESET' || code === 'EPIPE') return 'UPSTREAM_CLOSED';

@@ -10,7 +10,7 @@ import { Readable, Writable } from 'node:stream';
 import zlib from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import express from 'express';
-import { exchange, readAll } from '../support/clients/http.js';
+import { exchange, readAll, readText } from '../support/clients/http.js';
 import { certificate, listen } from '../support/servers/listen.js';
 import { rawUpstream, recorder, recording, secureUpstream, upstream } from '../support/servers/upstreams.js';
 import { closeAll, onCleanUp } from '../support/watch/clean-up.js';
@@ -247,7 +247,7 @@ describe('an incoming message', () => {
     await once(req, 'continue');
     req.end('body');
     const [response] = (await once(req, 'response')) as [IncomingMessage];
-    expect((await readAll(response)).toString()).toBe('100-continue body');
+    expect(await readText(response)).toBe('100-continue body');
   });
 
   it('is no upgrade where the server does not listen for upgrades', async () => {

@@ -5,7 +5,7 @@ import { codingOf, createDecoder, isDecodable } from '../../lib/headers/content-
 import { isEventStreamType, parseMediaType } from '../../lib/headers/media-type.js';
 import type { Outcome, SseProxyOptions, StreamSummary } from '../../lib/index.js';
 import { openaiCompatible } from '../../lib/providers/index.js';
-import { readAll, request } from '../support/clients/http.js';
+import { readText, request } from '../support/clients/http.js';
 import {
   anyAnswer,
   type BrokenAnswer,
@@ -302,7 +302,7 @@ describe('an exchange with an upstream that breaks HTTP at random', () => {
       const met = count < 400 ? [] : ['completed', 'client-closed', 'upstream-truncated', 'upstream-error'];
       expect([...outcomes]).toEqual(expect.arrayContaining(met));
       for (const { url, proxy, arrived, finished, server } of benches.values()) {
-        expect((await readAll(await request(`${url}/plain`))).toString()).toBe('plain');
+        expect(await readText(await request(`${url}/plain`))).toBe('plain');
         await until(() => proxy.active === 0);
         for (const [path, times] of arrived) expect([path, finished.get(path)?.length]).toEqual([path, times]);
         await new Promise((resolve) => server.close(resolve));

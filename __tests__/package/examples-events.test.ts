@@ -4,7 +4,7 @@ import { describe, expect, it } from '@jest/globals';
 import { startStandIn } from '../../examples/chat/provider.js';
 import { ADDRESS, AddressMask, MASK, maskAddresses } from '../../examples/redact/mask.js';
 import type { StreamEvent } from '../../lib/index.js';
-import { readAll, request } from '../support/clients/http.js';
+import { readText, request } from '../support/clients/http.js';
 import { proxyApp } from '../support/servers/proxies.js';
 import { upstream } from '../support/servers/upstreams.js';
 import { onCleanUp } from '../support/watch/clean-up.js';
@@ -220,7 +220,7 @@ describe('the transform', () => {
       res.end(events.join(''));
     });
     const { url } = await proxyApp({ target, transformEvent: maskAddresses });
-    return (await readAll(await request(url))).toString();
+    return await readText(await request(url));
   }
 
   it('keeps the bytes of a stream without addresses', async () => {

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { anthropic, openai } from '../../lib/providers/index.js';
-import { openRequest, readAll, readUntilCut, responseTo } from '../support/clients/http.js';
+import { openRequest, readAll, readText, readUntilCut, responseTo } from '../support/clients/http.js';
 import { closedPort } from '../support/servers/listen.js';
 import { beginStream, budgetApp, costs, pricedUpstream } from '../support/servers/token-budget.js';
 import { closeAndWatchEachTest } from '../support/watch/process.js';
@@ -62,7 +62,7 @@ describe('a budget of tokens', () => {
     expect(response.statusCode).toBe(429);
     expect(Number(response.headers['retry-after'])).toBeGreaterThanOrEqual(1);
     expect(Number(response.headers['retry-after'])).toBeLessThanOrEqual(60);
-    expect(JSON.parse((await readAll(response)).toString())).toEqual({
+    expect(JSON.parse(await readText(response))).toEqual({
       error: {
         message: 'Your budget of 100 tokens in 60 seconds is spent.',
         type: 'rate_limit_error',
@@ -110,7 +110,7 @@ describe('a budget of tokens', () => {
       beginStream(res, {});
       res.end(costs(90));
     }
-    for (const answer of answers) expect((await readAll(await answer)).toString()).toMatch(/\[DONE\]\n\n$/);
+    for (const answer of answers) expect(await readText(await answer)).toMatch(/\[DONE\]\n\n$/);
     await app.proxy.summary();
     await app.proxy.summary();
     expect(await app.isRefused('ada')).toBe(true);

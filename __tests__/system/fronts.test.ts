@@ -3,11 +3,12 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import compression from 'compression';
 import type { SseProxyOptions } from '../../lib/index.js';
 import { type Ask, begin, beginWithEvent, expectOneByOne, QUESTION } from '../support/clients/ask.js';
+import { readText } from '../support/clients/http.js';
 import { ABORTS, compatible, ERRORS, HEARTBEATS, STREAMS } from '../support/programs/compatibility.js';
 import { FRONT_SERVERS, type FrontServer, nginx, startFront } from '../support/programs/front-servers.js';
 import { closedPort } from '../support/servers/listen.js';
 import { type ProxyUnderTest, proxyApp } from '../support/servers/proxies.js';
-import { bodyOf, eventStream, manualUpstream, type PendingRequest, upstream } from '../support/servers/upstreams.js';
+import { eventStream, manualUpstream, type PendingRequest, upstream } from '../support/servers/upstreams.js';
 import { closeAll } from '../support/watch/clean-up.js';
 import { type Queue, signal, turns } from '../support/watch/wait.js';
 
@@ -160,7 +161,7 @@ describe.each(variants)('%s', (_title, front, settings) => {
     const asked = http1({ method: 'POST', headers: { 'content-type': 'text/plain', ...length }, body });
     const { req, res } = await requests.next();
     expect(req.method).toBe('POST');
-    expect(await bodyOf(req)).toBe(body);
+    expect(await readText(req)).toBe(body);
     eventStream(res);
     await expectOneByOne(await asked, res);
   });

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { REDIS_OPTIONS } from '../../examples/token-budget/budget.js';
-import { readAll } from '../support/clients/http.js';
+import { readAll, readText } from '../support/clients/http.js';
 import { stop } from '../support/programs/run.js';
 import { closedPort } from '../support/servers/listen.js';
 import { type BudgetApp, budgetApp, pricedUpstream } from '../support/servers/token-budget.js';
@@ -158,7 +158,7 @@ describe('a Redis that goes away', () => {
     await kill(server);
     await close;
     res.writeHead(200, { 'content-type': 'application/json' }).end('{"usage":{"total_tokens":100}}');
-    expect((await readAll(await answer)).toString()).toBe('{"usage":{"total_tokens":100}}');
+    expect(await readText(await answer)).toBe('{"usage":{"total_tokens":100}}');
     expect((await app.proxy.summary()).outcome).toBe('completed');
     expect(await app.isRefused('ada')).toBe(true);
   });

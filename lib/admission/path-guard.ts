@@ -73,14 +73,26 @@ export function parseRoutes(allow: readonly string[]): AllowedRoute[] {
 }
 
 /**
- * Lets pass what `routes` name, by the path as it came and also as an upstream may decode it; HEAD as GET.
+ * As an upstream may read a path that has decoded it, has taken backslashes for slashes and parameters off the segments, and has
+ * resolved segments that are a dot (RFC 3986 5.2.4). What a parameter of a route has matched may be nothing then.
+ */
+function resolved(path: string): string {
+  const segments = decoded(path)
+    .split(/[/\\]/)
+    .map((segment) => segment.replace(/;.*/s, ''));
+  const end = segments.at(-1) === '.' ? '/' : '';
+  return segments.filter((segment) => segment !== '.').join('/') + end;
+}
+
+/**
+ * Lets pass what `routes` name, by the path as it came and also as an upstream may read it; HEAD as GET.
  *
  * @throws {SseProxyError} `NOT_FOUND`, `METHOD_NOT_ALLOWED`
  */
 export function checkAllowed(routes: readonly AllowedRoute[] | undefined, method = '', target = ''): void {
   if (routes === undefined) return;
   const path = pathOf(target);
-  const readings = [path, decoded(path)];
+  const readings = [path, decoded(path), resolved(path)];
   const found = routes.filter(({ pattern }) => readings.every((reading) => pattern.test(reading)));
   // Where a `..` leads to is not what the pattern has seen.
   if (found.length === 0 || namesIn(path).includes('..')) throw new SseProxyError('NOT_FOUND');

@@ -2,12 +2,12 @@ import { Transform, type TransformCallback } from 'node:stream';
 import { types } from 'node:util';
 import { MAX_CAUSES, MIN_SECRET_LENGTH } from '../defaults.js';
 import type { HeaderFields } from '../types/http.js';
-import { escaped } from '../util/escape-regexp.js';
+import { isBegun, longest, patternOf, type Spelled, spell } from './spellings.js';
 
 /** The credentials that were put on a request, to be found again in what comes back. */
 export class Secrets {
   /** The longest first: one may be the beginning of another. */
-  readonly #values: readonly string[];
+  readonly #values: readonly Spelled[];
   /** Finds each place where one begins, also within another. */
   readonly #pattern: RegExp;
 
@@ -16,8 +16,9 @@ export class Secrets {
     this.#values = Object.values(credentials)
       .map((value) => value.trim().replace(/^[a-z]+\s+/i, ''))
       .filter((value) => value.length >= MIN_SECRET_LENGTH)
-      .sort((a, b) => b.length - a.length);
-    this.#pattern = new RegExp(`(?=(${this.#values.map(escaped).join('|')}))`, 'g');
+      .sort((a, b) => b.length - a.length)
+      .map(spell);
+    this.#pattern = new RegExp(`(?=(${this.#values.map(patternOf).join('|')}))`, 'g');
   }
 
   /** There is nothing to look for. */
@@ -78,16 +79,19 @@ export function memberOf(error: unknown, name: string): unknown {
 /** Holds back no more than what may be the beginning of a secret. */
 class SecretMasker extends Transform {
   readonly #secrets: Secrets;
-  readonly #values: readonly string[];
+  readonly #values: readonly Spelled[];
+  /** The most characters that one of them may have. */
+  readonly #longest: number;
   /** As it came: what is held back, behind what a secret that ends in it may begin in. */
   #text = '';
   /** How much of that has left. */
   #left = 0;
 
-  constructor(secrets: Secrets, values: readonly string[]) {
+  constructor(secrets: Secrets, values: readonly Spelled[]) {
     super();
     this.#secrets = secrets;
     this.#values = values;
+    this.#longest = Math.max(...values.map(longest));
   }
 
   override _transform(chunk: Buffer, _encoding: BufferEncoding, callback: TransformCallback): void {
@@ -98,7 +102,7 @@ class SecretMasker extends Transform {
     // Of these it is known already.
     while (masked[end] === '*') end += 1;
     const leaving = masked.slice(this.#left, end);
-    const context = Math.max(0, end - (this.#values[0]?.length ?? 0));
+    const context = Math.max(0, end - this.#longest);
     this.#text = text.slice(context);
     this.#left = end - context;
     callback(null, leaving === '' ? undefined : Buffer.from(leaving, 'latin1'));
@@ -113,12 +117,9 @@ class SecretMasker extends Transform {
   }
 
   #beginningAtEndOf(text: string): number {
-    const lengths = this.#values.map((value) => {
-      for (let length = Math.min(value.length - 1, text.length); length > 0; length -= 1) {
-        if (text.endsWith(value.slice(0, length))) return length;
-      }
-      return 0;
-    });
-    return Math.max(0, ...lengths);
+    for (let start = Math.max(0, text.length - this.#longest + 1); start < text.length; start += 1) {
+      if (this.#values.some((value) => isBegun(value, text, start))) return text.length - start;
+    }
+    return 0;
   }
 }

@@ -12,6 +12,7 @@ export class EventTap {
   readonly #onEvent: (event: ParsedEvent) => void;
   readonly #onFailure: (cause: unknown) => void;
   readonly #decoder: Transform | undefined;
+  readonly #backlog: number;
   #reader: EventReader | undefined;
   readonly #pending: DeferredQueue<Buffer>;
 
@@ -31,6 +32,7 @@ export class EventTap {
     this.#onEvent = onEvent;
     this.#onFailure = onFailure;
     this.#decoder = decoder;
+    this.#backlog = Math.max(DECODER_BACKLOG, limit);
     this.#pending = new DeferredQueue((chunk) =>
       decoder === undefined ? this.#read(chunk) : this.#decode(decoder, chunk),
     );
@@ -73,7 +75,7 @@ export class EventTap {
 
   #decode(decoder: Transform, chunk: Buffer): void {
     if (decoder.destroyed) return;
-    if (decoder.writableLength > DECODER_BACKLOG) this.#fail(new Error('The decoder cannot keep up with the stream'));
+    if (decoder.writableLength > this.#backlog) this.#fail(new Error('The decoder cannot keep up with the stream'));
     else decoder.write(chunk);
   }
 

@@ -17,7 +17,7 @@ import { rewriteHead } from '../headers/rewrite-headers.js';
 import { ExchangeObservers } from '../observe/exchange-observers.js';
 import { shareBody } from '../request/body-readers.js';
 import { editRequest, readEditable } from '../request/provider-edit.js';
-import { type RequestBody, requestBody } from '../request/request-body.js';
+import { pauseFlowing, type RequestBody, requestBody } from '../request/request-body.js';
 import { Answer } from '../response/answer.js';
 import type { Config, Phase, Route } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
@@ -118,8 +118,10 @@ export class ProxyExchange implements Exchange {
   /** Starts; `false` where `pathFilter` says that the request is not the proxy's, and nothing was begun. */
   start(onEnd: () => void): boolean {
     const { timeout } = this.#config.hpm;
+    const wasFlowing = pauseFlowing(this.req);
     if (!this.#send(this.#failover.route)) {
       this.req.url = this.#url;
+      if (wasFlowing) this.req.resume();
       this.#observers.leftToApp();
       return false;
     }

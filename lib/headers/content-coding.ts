@@ -4,12 +4,13 @@ import zlib from 'node:zlib';
 import Negotiator from 'negotiator';
 import { ZSTD_WINDOW_LOG } from '../defaults.js';
 import { combined } from './header-values.js';
+import { InflateDecoder } from './inflate-decoder.js';
 
 /** Decoders by content coding (RFC 9110 8.4.1). */
 const DECODERS = new Map<string, () => Transform>([
   ['gzip', () => zlib.createGunzip()],
   ['x-gzip', () => zlib.createGunzip()],
-  ['deflate', () => zlib.createInflate()],
+  ['deflate', () => new InflateDecoder()],
   ['br', () => zlib.createBrotliDecompress()],
 ]);
 const ZSTD = { params: { [zlib.constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG } };
@@ -26,10 +27,22 @@ function noticesCutZstd(): boolean {
   }
 }
 
-/** The content coding that a Content-Encoding field names; `undefined` where nothing was encoded. */
+/**
+ * What senders put into Content-Encoding although it names no content coding: `none` and the like to keep compression away, transfer
+ * codings, charsets, media types. Node's `fetch` and browsers read such bodies as they are.
+ */
+const NO_CODING =
+  /^(identity|none|null|undefined|false|off|raw|plain|text|chunked|binary|[78]bit|utf-?(8|16|16le|16be|32)|(us-)?ascii|latin-?1|iso-8859-\d+|windows-\d+|[a-z]+\/[\w.+-]+)?$/;
+
+/** The content coding that a Content-Encoding field names, or the chain of them; `undefined` where nothing was encoded. */
 export function codingOf(contentEncoding: string | string[] | undefined): string | undefined {
-  const coding = combined(contentEncoding).trim().toLowerCase();
-  return coding === '' || coding === 'identity' ? undefined : coding;
+  if (contentEncoding === undefined) return undefined;
+  const codings = combined(contentEncoding)
+    .toLowerCase()
+    .split(',')
+    .map((coding) => coding.trim())
+    .filter((coding) => !NO_CODING.test(coding));
+  return codings.length === 0 ? undefined : codings.join(', ');
 }
 
 /** Whether it can be undone: neither an unknown one nor a chain of them. */
@@ -42,9 +55,38 @@ export function isAccepted(req: IncomingMessage, coding: string): boolean {
   return new Negotiator(req).encoding([coding]) === coding;
 }
 
-/** @throws {TypeError} for a coding that is not decodable */
+/**
+ * A decoder that hands over all that can be decoded before it fails with an error for what is incomplete.
+ *
+ * @throws {TypeError} for a coding that is not decodable
+ */
 export function createDecoder(coding: string): Transform {
   const create = DECODERS.get(coding);
   if (create === undefined) throw new TypeError(`Unknown content coding ${coding}`);
-  return create();
+  const decoder = create();
+  endAfterWrites(decoder);
+  // Of bytes behind the end of what was encoded Node would never say that it has taken them.
+  return decoder.once('end', () => decoder.destroy());
+}
+
+const NO_BYTES = Buffer.alloc(0);
+
+/**
+ * Node decodes the last write together with the end where that was called meanwhile; and where zlib then finds that the stream is
+ * incomplete, Node drops what it had decoded of that write.
+ */
+function endAfterWrites(decoder: Transform): void {
+  const { end } = decoder;
+  const endNow = (): unknown => Reflect.apply(end, decoder, []);
+  let isEnding = false;
+  Object.assign(decoder, {
+    end(rest: Buffer = NO_BYTES): Transform {
+      if (isEnding) return decoder;
+      isEnding = true;
+      if (rest.length > 0) decoder.write(rest);
+      if (decoder.writableLength === 0) endNow();
+      else decoder.write(NO_BYTES, endNow);
+      return decoder;
+    },
+  });
 }

@@ -2,7 +2,6 @@ import { validateHeaderName, validateHeaderValue } from 'node:http';
 import type { FieldNames, FieldPolicy } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { HeaderPolicy } from '../types/options.js';
-import { escaped } from '../util/escape-regexp.js';
 import { callHook, kindOf } from '../util/hooks.js';
 
 /** Where callers of AI APIs put their keys; SDKs use one or the other whatever the provider. */
@@ -73,13 +72,35 @@ const PROTECTED = new Set([
 /** Names, in which `*` stands for anything, and patterns of names; in any case. */
 function fieldNames(list: readonly (string | RegExp)[]): FieldNames {
   const names = new Set<string>();
-  const patterns: RegExp[] = [];
+  const patterns: { test(name: string): boolean }[] = [];
   for (const item of list) {
     if (item instanceof RegExp) patterns.push(new RegExp(item.source, `${item.flags.replace(/[giy]/g, '')}i`));
-    else if (item.includes('*')) patterns.push(new RegExp(`^${item.split('*').map(escaped).join('.*')}$`, 'i'));
+    else if (item.includes('*')) patterns.push(glob(item.toLowerCase()));
     else names.add(item.toLowerCase());
   }
   return { has: (name) => names.has(name) || patterns.some((pattern) => pattern.test(name)) };
+}
+
+/**
+ * Matches names in lower case. Each part is taken where it is found first, which is enough where `*` is the only wildcard: a regular
+ * expression would go back for every other place, and with several `*` a long name would keep it busy for seconds.
+ */
+function glob(pattern: string): { test(name: string): boolean } {
+  const [start = '', ...rest] = pattern.split('*');
+  const end = rest.pop() ?? '';
+  return {
+    test(name) {
+      const limit = name.length - end.length;
+      if (limit < start.length || !name.startsWith(start) || !name.endsWith(end)) return false;
+      let from = start.length;
+      for (const part of rest) {
+        const found = name.indexOf(part, from);
+        if (found < 0) return false;
+        from = found + part.length;
+      }
+      return from <= limit;
+    },
+  };
 }
 
 /** With a provider, what a caller's request loses by default: the first where the proxy has credentials of its own. */

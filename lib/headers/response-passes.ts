@@ -4,6 +4,7 @@ import type { HeaderFields } from '../types/http.js';
 import { addNoTransform } from './cache-control.js';
 import { mayHaveContent } from './framing.js';
 import { removeConnectionHeaders } from './hop-by-hop.js';
+import { announcedTrailers } from './trailers.js';
 
 /** What the passes over a response's head are told. */
 export interface ResponseContext {
@@ -43,13 +44,13 @@ export function applyResponsePasses(headers: HeaderFields, context: ResponseCont
   for (const pass of responsePasses) pass(headers, context);
 }
 
-function removeHopByHop(headers: HeaderFields, { method, httpVersion, statusCode }: ResponseContext): void {
+function removeHopByHop(headers: HeaderFields, { method, httpVersion, statusCode, withholds }: ResponseContext): void {
   // Node sends trailers in a chunked body only, and throws on a Trailer field without one.
   const mayHaveTrailers =
     headers['transfer-encoding'] !== undefined && httpVersion === '1.1' && mayHaveContent(method, statusCode);
-  const { trailer } = headers;
+  const trailer = mayHaveTrailers && headers.trailer ? announcedTrailers(headers.trailer, withholds) : undefined;
   removeConnectionHeaders(headers);
-  if (trailer !== undefined && mayHaveTrailers) headers.trailer = trailer;
+  if (trailer !== undefined) headers.trailer = trailer;
 }
 
 /** RFC 9110 8.6: a 204 has no Content-Length. */

@@ -115,6 +115,16 @@ export function takeWhole(req: IncomingMessage, limit = Number.POSITIVE_INFINITY
   return new ReplayedBody(bytes, true);
 }
 
+/**
+ * Pauses a body that flows already, since middleware in front listens to it: by the time that it is sent, its beginning would have
+ * gone by. Piping makes it flow again, for all who listen. Returns whether it did flow.
+ */
+export function pauseFlowing(req: IncomingMessage): boolean {
+  const isFlowing = req.readableFlowing === true && !req.readableDidRead && hasBody(req);
+  if (isFlowing) req.pause();
+  return isFlowing;
+}
+
 /** What body parsers leave on a request. */
 type ParsedRequest = IncomingMessage & { body?: unknown; rawBody?: unknown };
 
@@ -228,6 +238,8 @@ export async function readBody(req: IncomingMessage, maxSize: number): Promise<R
     const onEnd = (): void => settle(new ReplayedBody(Buffer.concat(chunks), true));
     const onClose = (): void => reject(new Error('The request broke off'));
     readAsBytes(req, () => req.on('data', onData));
+    // A listener does not make a request flow that was paused.
+    if (req.isPaused()) req.resume();
     req.once('end', onEnd);
     req.once('close', onClose);
     if (req.destroyed && !req.readableEnded) onClose();

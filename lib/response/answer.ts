@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { ClientResponse } from '../client/client-response.js';
 import type { Secrets } from '../credentials/secrets.js';
-import { SseProxyError } from '../errors.js';
+import { isErrorStatus, SseProxyError } from '../errors.js';
 import { firstEvent } from '../events/first-event.js';
 import type { EventFailure } from '../failover/failure.js';
 import { codingOf, isDecodable } from '../headers/content-coding.js';
@@ -11,6 +11,7 @@ import { first } from '../headers/header-values.js';
 import { isEventStreamType, isJsonType } from '../headers/media-type.js';
 import { applyResponsePasses } from '../headers/response-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
+import { withoutWithheld } from '../headers/trailers.js';
 import type { ExchangeObservers } from '../observe/exchange-observers.js';
 import { readAlone } from '../request/body-readers.js';
 import type { Config } from '../types/config.js';
@@ -82,7 +83,7 @@ export class Answer {
     if (secrets !== undefined) {
       maskHead(secrets, head);
       const mayEcho = hasBody && (head.statusCode >= 300 || method === 'TRACE');
-      if (mayEcho) this.#masking = new BodyMasking(secrets, head);
+      if (mayEcho) this.#masking = new BodyMasking(secrets, head, config.logError);
     }
     this.eventStream = this.#isEventStream();
     if (!hasBody || !(this.eventStream || config.reads)) return;
@@ -118,9 +119,12 @@ export class Answer {
   /** What is sent behind the body: trailers are about the bytes that the upstream has sent. */
   get trailers(): readonly string[] {
     if (this.isTransformed) return [];
-    const { secrets } = this.#context;
+    const { config, provider, secrets } = this.#context;
     const { rawTrailers } = this.#source;
-    return secrets === undefined ? rawTrailers : rawTrailers.map((text) => secrets.mask(text));
+    if (rawTrailers.length === 0) return rawTrailers;
+    const withholds = config.responseHeaders.withholder(provider && WITHHELD_FROM_CLIENT);
+    const passed = withoutWithheld(rawTrailers, withholds);
+    return secrets === undefined ? passed : passed.map((text) => secrets.mask(text));
   }
 
   /** Whether its head is to wait for its first event. */
@@ -150,6 +154,7 @@ export class Answer {
     const plan = this.plan;
     const { responseHeaders } = config;
     const { method, httpVersion } = exchange.req;
+    if (plan?.unreadable && isErrorStatus(this.statusCode)) throw this.#unreadableError();
     this.#createPipeline();
     applyResponsePasses(this.headers, {
       method,
@@ -164,6 +169,16 @@ export class Answer {
     });
     rewriteHead(config.rewriteHeaders, this.#head, exchange);
     client.commit(this.#head, { eventStream: this.eventStream, nameOf: this.#nameOf });
+  }
+
+  /** What the upstream says of trying again must not be lost with the body. */
+  #unreadableError(): SseProxyError {
+    const headers: Record<string, string> = {};
+    for (const name of ['retry-after', 'retry-after-ms', 'x-should-retry']) {
+      const value = first(this.headers[name]);
+      if (value !== undefined) headers[name] = value;
+    }
+    return new SseProxyError('EVENTS_UNREADABLE', { statusCode: this.statusCode, headers });
   }
 
   #createPipeline(): void {

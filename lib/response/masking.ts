@@ -1,30 +1,34 @@
-import type { Transform } from 'node:stream';
+import { Transform } from 'node:stream';
 import type { Secrets } from '../credentials/secrets.js';
-import { SseProxyError } from '../errors.js';
 import { codingOf, createDecoder, isDecodable } from '../headers/content-coding.js';
 import type { Config } from '../types/config.js';
 import type { ResponseHead } from '../types/http.js';
 
-/** Masks the credentials in a body that may repeat them. Only an error or a TRACE does: other bodies are not searched. */
+/**
+ * Masks the credentials in a body that may repeat them. Only an error or a TRACE does: other bodies are not searched. A body in a content
+ * coding that cannot be undone is withheld, since nobody here could find them in it; status and headers stay.
+ */
 export class BodyMasking {
   readonly #secrets: Secrets;
   /** The content coding that is undone first: in coded bytes nothing can be found. */
   readonly coding: string | undefined;
+  readonly #logError: Config['logError'];
   #stages: readonly Transform[] = [];
 
-  /** @throws {SseProxyError} `UPSTREAM_INVALID_RESPONSE` for a content coding that cannot be undone */
-  constructor(secrets: Secrets, { headers }: ResponseHead) {
+  constructor(secrets: Secrets, { headers }: ResponseHead, logError: Config['logError']) {
     this.#secrets = secrets;
+    this.#logError = logError;
     this.coding = codingOf(headers['content-encoding']);
-    // The upstream was asked for no coding, and might say in this one what nobody here can find.
-    if (this.coding !== undefined && !isDecodable(this.coding)) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
     delete headers['content-encoding'];
   }
 
   /** What the body goes through, in front of every other stage. To be called once. */
   createStages(): readonly Transform[] {
     const masker = this.#secrets.createMasker();
-    this.#stages = this.coding === undefined ? [masker] : [createDecoder(this.coding), masker];
+    if (this.coding !== undefined && !isDecodable(this.coding)) {
+      this.#logError('a body in the content coding "%s" was withheld: it may hold the credentials', this.coding);
+      this.#stages = [new Transform({ transform: (_chunk, _encoding, callback) => callback() })];
+    } else this.#stages = this.coding === undefined ? [masker] : [createDecoder(this.coding), masker];
     return this.#stages;
   }
 

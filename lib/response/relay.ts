@@ -191,10 +191,20 @@ export class Relay {
 
   #onError(stage: Transform, cause: Error): void {
     const { readableEnded, readableDidRead } = this.#source;
+    this.#passRest(stage);
     // A body that broke off cannot be decoded to its end; and no bytes at all are no broken coding.
     if (this.#onCut !== undefined || (readableEnded && !readableDidRead))
       this.#endStage(this.#stages.indexOf(stage) + 1);
     else this.#options.failed(stage, cause);
+  }
+
+  /** What a stage had made before it failed is not to be lost either: of a stream that has failed, nothing is piped any more. */
+  #passRest(stage: Transform): void {
+    const next = this.#stages[this.#stages.indexOf(stage) + 1];
+    for (let chunk = stage.read(); chunk !== null; chunk = stage.read()) {
+      if (next === undefined) this.#onData(chunk);
+      else next.write(chunk);
+    }
   }
 
   /** Behind the last of them there is nothing left to wait for. */

@@ -296,12 +296,14 @@ export class Attempt {
   }
 
   /** After the user's `proxyReq` listeners: if the body is lost, one of them must have written it, or given another. */
-  requireBody(request: ClientRequest): void {
+  requireBody(request: ClientRequest, isWritten: boolean): void {
     const { buffer, followRedirects } = this.#options ?? {};
     // httpxy would find out in an event of Node's, where nobody catches it.
     if (buffer && typeof (followRedirects ? buffer.on : buffer.pipe) !== 'function')
       this.fail(new SseProxyError('PROXY_FAILED', { cause: new TypeError('`buffer` must be a stream') }));
-    if (this.body === 'lost' && !buffer && !request.headersSent) this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
+    // What a listener has destroyed tells by itself why.
+    if (this.body === 'lost' && !buffer && !isWritten && !request.destroyed)
+      this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
     const isOurs = buffer === this.#held || buffer === this.ownBody?.stream;
     if (buffer instanceof Readable && !isOurs) this.#guardBody({ stream: buffer, isShared: false });
     if (this.#over) request.destroy();

@@ -1,9 +1,17 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
 import type { Exchange, SseProxyError, SseProxyOptions, StreamEvent, Usage } from '../../../lib/index.js';
 import { anthropic, ollama, openai } from '../../../lib/providers/index.js';
-import { openRequest, readAll, reader, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import {
+  openRequest,
+  readAll,
+  reader,
+  readText,
+  readUntilCut,
+  request,
+  responseTo,
+} from '../../support/clients/http.js';
 import { post, SERVERS_KEY } from '../../support/servers/provider.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { answeringUpstream, eventStream, manualUpstream, upstream } from '../../support/servers/upstreams.js';
@@ -18,6 +26,7 @@ import {
 } from '../../support/streams/dialects.js';
 import { FIXTURES } from '../../support/streams/fixtures.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { expectOneSummary } from '../../support/watch/summary.js';
 import { Queue, signal, turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
@@ -26,8 +35,6 @@ const FIRST_EVENT = { commit: 'first-event' } as const;
 const OVERLOADED = '{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}';
 const OVERLOADED_EVENT = `event: error\ndata: ${OVERLOADED}\n\n`;
 
-const textOf = async (response: IncomingMessage): Promise<string> => (await readAll(response)).toString();
-
 /** Answers with these bodies in turn, the last one over and over; all of them are 200s. */
 async function answering(
   ...bodies: [string | Buffer, ...(string | Buffer)[]]
@@ -35,17 +42,10 @@ async function answering(
   const seen: string[] = [];
   const { url } = await upstream(async (req, res) => {
     const body = bodies[Math.min(seen.length, bodies.length - 1)];
-    seen.push((await readAll(req)).toString());
+    seen.push(await readText(req));
     eventStream(res).end(body);
   });
   return { url, seen };
-}
-
-async function expectOneSummary(proxy: ProxyUnderTest, summary: object): Promise<void> {
-  expect(await proxy.summary()).toMatchObject(summary);
-  expect(proxy.proxy.active).toBe(0);
-  await turns();
-  expect(proxy.summaries).toHaveLength(1);
 }
 
 interface Waiting {
@@ -140,7 +140,7 @@ describe("commit: 'first-event'", () => {
     });
     const response = await post(`${proxy.url}${openaiChat.path}`, '{"messages":[],"stream":true}');
     const shown = bytesOf(openaiChat.parts.filter((part) => part !== usageChunk)).toString();
-    expect(await textOf(response)).toBe(shown.replace('data: [DONE]', ': the end\n\ndata: [DONE]'));
+    expect(await readText(response)).toBe(shown.replace('data: [DONE]', ': the end\n\ndata: [DONE]'));
   });
 
   it('is of no matter to an answer that is no stream', async () => {
@@ -151,7 +151,7 @@ describe("commit: 'first-event'", () => {
     res.writeHead(200, { 'content-type': 'application/json' }).flushHeaders();
     const response = await responseTo(client);
     res.end('{"error":{"type":"server_error"}}');
-    expect([response.statusCode, await textOf(response)]).toEqual([200, '{"error":{"type":"server_error"}}']);
+    expect([response.statusCode, await readText(response)]).toEqual([200, '{"error":{"type":"server_error"}}']);
   });
 
   it('is of no matter to a stream that has a status of its own', async () => {
@@ -160,7 +160,7 @@ describe("commit: 'first-event'", () => {
     });
     const proxy = await proxyApp({ provider: anthropic({ target: url, apiKey: SERVERS_KEY }), ...FIRST_EVENT });
     const response = await post(proxy.url);
-    expect([response.statusCode, await textOf(response)]).toEqual([400, OVERLOADED_EVENT]);
+    expect([response.statusCode, await readText(response)]).toEqual([400, OVERLOADED_EVENT]);
   });
 
   it('is of no matter to HEAD', async () => {
@@ -196,7 +196,7 @@ describe("commit: 'first-event'", () => {
       ...FIRST_EVENT,
     });
     const response = await request(proxy.url, { headers: { 'accept-encoding': 'x-own' } });
-    expect([response.statusCode, await textOf(response)]).toEqual([200, 'opaque']);
+    expect([response.statusCode, await readText(response)]).toEqual([200, 'opaque']);
   });
 
   it('passes on what has no event within `limits.eventSize`', async () => {
@@ -263,7 +263,7 @@ describe('a stream that begins with an error', () => {
     const response = await post(proxy.url);
     expect(response.statusCode).toBe(529);
     expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
-    expect(await textOf(response)).toBe(OVERLOADED);
+    expect(await readText(response)).toBe(OVERLOADED);
     expect(seen).toHaveLength(2);
     await expectOneSummary(proxy, {
       outcome: 'upstream-error',
@@ -290,7 +290,7 @@ describe('a stream that begins with an error', () => {
     const { url } = await answering(`data: ${data}\n\n`);
     const proxy = await proxyApp({ provider: openai({ target: url, apiKey: SERVERS_KEY }), ...FIRST_EVENT });
     const response = await post(proxy.url);
-    expect([response.statusCode, await textOf(response)]).toEqual([status, data]);
+    expect([response.statusCode, await readText(response)]).toEqual([status, data]);
   });
 
   it('may be a line of NDJSON', async () => {
@@ -299,7 +299,7 @@ describe('a stream that begins with an error', () => {
     });
     const proxy = await proxyApp({ provider: ollama({ target: url }), ...FIRST_EVENT });
     const response = await post(proxy.url);
-    expect([response.statusCode, await textOf(response)]).toEqual([502, '{"error":"model not loaded"}']);
+    expect([response.statusCode, await readText(response)]).toEqual([502, '{"error":"model not loaded"}']);
   });
 
   it('is handed to Express where `onError` says so', async () => {
@@ -322,7 +322,7 @@ describe('a stream that begins with an error', () => {
       },
     );
     const response = await post(proxy.url);
-    expect([response.statusCode, await textOf(response)]).toEqual([529, 'handled']);
+    expect([response.statusCode, await readText(response)]).toEqual([529, 'handled']);
     expect(await errors.next()).toMatchObject({ code: 'UPSTREAM_ERROR_EVENT' });
     await expectOneSummary(proxy, { outcome: 'upstream-error', statusCode: 529 });
   });
@@ -334,7 +334,7 @@ describe('a stream that begins with an error', () => {
       retry: { minTimeout: 1 },
     });
     const response = await post(proxy.url);
-    expect([response.statusCode, await textOf(response)]).toEqual([200, OVERLOADED_EVENT]);
+    expect([response.statusCode, await readText(response)]).toEqual([200, OVERLOADED_EVENT]);
   });
 
   it('that has begun well is passed on: only the first event counts', async () => {
@@ -342,7 +342,7 @@ describe('a stream that begins with an error', () => {
     const { url } = await answering(body);
     const proxy = await proxyApp({ provider: anthropic({ target: url, apiKey: SERVERS_KEY }), ...FIRST_EVENT });
     const response = await post(proxy.url);
-    expect([response.statusCode, await textOf(response)]).toEqual([200, body]);
+    expect([response.statusCode, await readText(response)]).toEqual([200, body]);
   });
 });
 
@@ -352,14 +352,14 @@ describe('a stream without an event', () => {
     const proxy = await proxyApp({ target: url, ...FIRST_EVENT });
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(502);
-    expect(JSON.parse(await textOf(response)).error.code).toBe('UPSTREAM_ERROR_EVENT');
+    expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_ERROR_EVENT');
     await expectOneSummary(proxy, { outcome: 'upstream-error', error: { code: 'UPSTREAM_ERROR_EVENT' } });
   });
 
   it('is retried where it ends', async () => {
     const { url, seen } = await answering('', 'data: 1\n\n');
     const proxy = await proxyApp({ target: url, ...FIRST_EVENT, retry: { minTimeout: 1 } });
-    expect(await textOf(await request(proxy.url))).toBe('data: 1\n\n');
+    expect(await readText(await request(proxy.url))).toBe('data: 1\n\n');
     expect(seen).toHaveLength(2);
   });
 
@@ -368,7 +368,7 @@ describe('a stream without an event', () => {
     res.write('data: hal', () => res.destroy());
     const response = await responseTo(client);
     expect(response.statusCode).toBe(502);
-    expect(JSON.parse(await textOf(response)).error.code).toBe('UPSTREAM_CLOSED');
+    expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_CLOSED');
     await expectOneSummary(proxy, {
       outcome: 'upstream-error',
       attempts: [{ statusCode: 200, error: 'UPSTREAM_CLOSED' }],
@@ -383,7 +383,7 @@ describe('a stream without an event', () => {
     const first = await requests.next();
     eventStream(first.res).write('data: hal', () => first.res.destroy());
     eventStream((await requests.next()).res).end('data: whole\n\n');
-    expect(await textOf(await response)).toBe('data: whole\n\n');
+    expect(await readText(await response)).toBe('data: whole\n\n');
     await expectOneSummary(proxy, {
       outcome: 'completed',
       attempts: [{ statusCode: 200, error: 'UPSTREAM_CLOSED' }, { statusCode: 200 }],
@@ -432,7 +432,7 @@ describe('commit as a function', () => {
     decision.resolve(true);
     const response = await responseTo(client);
     res.end('data: third\n\n');
-    expect(await textOf(response)).toBe('event: hello\ndata: {"a":1}\n\ndata: second\n\ndata: third\n\n');
+    expect(await readText(response)).toBe('event: hello\ndata: {"a":1}\n\ndata: second\n\ndata: third\n\n');
     await expectOneSummary(proxy, { outcome: 'completed' });
     expect(asked.count).toBe(1);
   });
@@ -460,7 +460,7 @@ describe('commit as a function', () => {
       },
     });
     const response = await post(`${proxy.url}/v1/messages`);
-    expect([response.statusCode, await textOf(response)]).toEqual([200, OVERLOADED_EVENT]);
+    expect([response.statusCode, await readText(response)]).toEqual([200, OVERLOADED_EVENT]);
     expect(await exchanges.next()).toMatchObject({ path: '/v1/messages', attempts: [{ statusCode: 200 }] });
   });
 
@@ -477,7 +477,7 @@ describe('commit as a function', () => {
     const proxy = await proxyApp({ target: url, commit, retry: { minTimeout: 1 } });
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(502);
-    expect(JSON.parse(await textOf(response)).error.code).toBe('HOOK_FAILED');
+    expect(JSON.parse(await readText(response)).error.code).toBe('HOOK_FAILED');
     expect(seen).toHaveLength(1);
     await expectOneSummary(proxy, { outcome: 'failed', error: { code: 'HOOK_FAILED' } });
   });

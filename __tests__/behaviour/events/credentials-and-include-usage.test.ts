@@ -12,7 +12,7 @@ import {
   type Provider,
   type ProviderOptions,
 } from '../../../lib/providers/index.js';
-import { openRequest, readAll, readUntilCut, request } from '../../support/clients/http.js';
+import { openRequest, readAll, readText, readUntilCut, request } from '../../support/clients/http.js';
 import { messages, openaiClient, openaiSdk } from '../../support/clients/sdks.js';
 import { post, proxiedProvider, SERVERS_KEY } from '../../support/servers/provider.js';
 import { proxyApp } from '../../support/servers/proxies.js';
@@ -84,7 +84,7 @@ describe('credentials', () => {
       const proxy = await proxyApp({ provider, onUsage: (usage) => usages.push(usage) });
       const response = await post(proxy.url, '{}', callers);
       expect(response.statusCode).toBe(500);
-      expect((await readAll(response)).toString()).not.toMatch(/sk-|vault/);
+      expect(await readText(response)).not.toMatch(/sk-|vault/);
       expect(await proxy.summary()).toMatchObject({ outcome: 'failed', attempts: { length: 0 }, error: { code } });
       expect([received, usages]).toEqual([[], []]);
     });
@@ -126,7 +126,7 @@ describe('includeUsage', () => {
     expect(asked.body).toBe('{"stream_options":{"include_usage":true},"stream":true,"seed":12345678901234567890}');
     expect(asked.req.headers['content-length']).toBe(String(asked.body.length));
     asked.give(openaiChat);
-    expect((await readAll(await coming)).toString()).toBe(withoutExtra);
+    expect(await readText(await coming)).toBe(withoutExtra);
     expect(await usages.next()).toEqual(figures);
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', usage: figures, events: parts.length });
   });
@@ -140,7 +140,7 @@ describe('includeUsage', () => {
     const asked = await upstream.next();
     expect(asked.body).toBe(body);
     asked.give(openaiChat);
-    expect((await readAll(await coming)).toString()).toBe(all);
+    expect(await readText(await coming)).toBe(all);
     expect(await usages.next()).toEqual(figures);
   });
 
@@ -182,7 +182,7 @@ describe('includeUsage', () => {
     const asked = await upstream.next();
     expect(JSON.parse(asked.body)).toEqual({ stream: true, stream_options: { include_usage: true } });
     asked.give(openaiChat);
-    expect((await readAll(await coming)).toString()).toBe(withoutExtra);
+    expect(await readText(await coming)).toBe(withoutExtra);
   });
 
   it('names the charset that the body is in after a parser has read another', async () => {
@@ -204,7 +204,7 @@ describe('includeUsage', () => {
     const asked = await upstream.next();
     expect(asked.body).toBe('{"stream_options":{"include_usage":true},"stream":true}');
     asked.give(openaiChat);
-    expect((await readAll(await coming)).toString()).toBe(withoutExtra);
+    expect(await readText(await coming)).toBe(withoutExtra);
     expect(await usages.next()).toEqual(figures);
   });
 
@@ -217,7 +217,7 @@ describe('includeUsage', () => {
     const asked = await upstream.next();
     expect(asked.body).toBe(body);
     asked.give(openaiChat);
-    expect((await readAll(await coming)).toString()).toBe(all);
+    expect(await readText(await coming)).toBe(all);
   });
 
   it.each([
@@ -245,7 +245,7 @@ describe('includeUsage', () => {
     const proxy = await proxyApp({ provider, onUsage: (usage) => usages.push(usage) });
     const response = await post(proxy.url + path, body, length);
     // Nothing was asked for, so nothing is taken out.
-    expect((await readAll(response)).toString()).toBe(all);
+    expect(await readText(response)).toBe(all);
     expect(received[0]?.body.equals(body)).toBe(true);
     expect(await usages.next()).toEqual(figures);
   });

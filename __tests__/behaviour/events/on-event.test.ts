@@ -2,7 +2,15 @@ import { Worker } from 'node:worker_threads';
 import zlib from 'node:zlib';
 import { describe, expect, it, jest } from '@jest/globals';
 import type { EventFields, StreamEvent } from '../../../lib/index.js';
-import { openRequest, readAll, reader, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import {
+  openRequest,
+  readAll,
+  reader,
+  readText,
+  readUntilCut,
+  request,
+  responseTo,
+} from '../../support/clients/http.js';
 import { proxyApp } from '../../support/servers/proxies.js';
 import { answeringUpstream, upstream } from '../../support/servers/upstreams.js';
 import { FIXTURES, type Fixture } from '../../support/streams/fixtures.js';
@@ -201,7 +209,7 @@ describe('onEvent', () => {
         event.id = 'changed';
       },
     });
-    expect((await readAll(await request(proxy.url))).toString()).toBe('data: 1\n\ndata: 2\n\n');
+    expect(await readText(await request(proxy.url))).toBe('data: 1\n\ndata: 2\n\n');
   });
 
   it('has an event as JSON: parsed when it is asked for, and once', async () => {
@@ -254,7 +262,7 @@ describe('onEvent', () => {
       },
       onEvent: (event) => void seen.push(fieldsOf(event)),
     });
-    const body = (await readAll(await request(proxy.url))).toString();
+    const body = await readText(await request(proxy.url));
     expect(body).toBe('data: keep\n\nid: 3\ndata: edited\n\n: note\n\ndata: a\n\nevent: second\ndata: b\n\n');
     // Of the upstream's.
     expect((await proxy.summary()).events).toBe(4);
@@ -307,7 +315,7 @@ describe('a compressed stream', () => {
       logger,
       onEvent,
     });
-    expect((await readAll(await request(proxy.url))).toString()).toBe('data: 1\n\n');
+    expect(await readText(await request(proxy.url))).toBe('data: 1\n\n');
     expect((await proxy.summary()).outcome).toBe('completed');
     expect(onEvent).not.toHaveBeenCalled();
     expect(errors).toEqual([expect.stringContaining('unheard-of')]);
@@ -322,7 +330,7 @@ describe('a compressed stream', () => {
       onEvent,
     });
     const response = await request(proxy.url, { headers: { 'accept-encoding': 'gzip' } });
-    expect((await readAll(response)).toString()).toBe('not gzip at all');
+    expect(await readText(response)).toBe('not gzip at all');
     expect((await proxy.summary()).outcome).toBe('completed');
     expect(onEvent).not.toHaveBeenCalled();
     expect(errors).toHaveLength(1);

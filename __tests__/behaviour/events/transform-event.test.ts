@@ -3,7 +3,7 @@ import zlib from 'node:zlib';
 import { describe, expect, it, jest } from '@jest/globals';
 import compression from 'compression';
 import type { SseProxyOptions, StreamEvent, TransformResult } from '../../../lib/index.js';
-import { readAll, reader, readUntilCut, request } from '../../support/clients/http.js';
+import { readAll, reader, readText, readUntilCut, request } from '../../support/clients/http.js';
 import { closing } from '../../support/clients/http2.js';
 import { rawClient } from '../../support/clients/raw.js';
 import { http2Proxy, proxyApp } from '../../support/servers/proxies.js';
@@ -121,7 +121,7 @@ describe('transformEvent', () => {
     });
     const response = await request(proxy.url);
     expect(response.headers).toMatchObject({ 'content-length': '9', etag: '"1"' });
-    expect((await readAll(response)).toString()).toBe(body);
+    expect(await readText(response)).toBe(body);
     expect(transformEvent).not.toHaveBeenCalled();
   });
 
@@ -132,7 +132,7 @@ describe('transformEvent', () => {
     });
     const proxy = await proxyApp({ target: url, transformEvent: shout });
     const response = await request(proxy.url, { method: 'POST', body: 'the prompt' });
-    expect((await readAll(response)).toString()).toBe('data: THE PROMPT\n\n');
+    expect(await readText(response)).toBe('data: THE PROMPT\n\n');
   });
 
   it('has one `locals` per exchange, which concurrent streams do not share', async () => {
@@ -228,7 +228,7 @@ describe('a client that does not read', () => {
 
     const expected = Array.from({ length: count }, (_, i) => event(i, 'X')).join('');
     // Not `toBe`: it would print 32 MB.
-    expect((await readAll(response)).toString() === expected).toBe(true);
+    expect((await readText(response)) === expected).toBe(true);
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', events: count });
   });
 });
@@ -262,7 +262,7 @@ describe('the head of a stream that is transformed', () => {
     ]) {
       expect(response.headers).not.toHaveProperty(name);
     }
-    expect((await readAll(response)).toString()).toBe('data: longer than before\n\n');
+    expect(await readText(response)).toBe('data: longer than before\n\n');
   });
 });
 
@@ -276,7 +276,7 @@ describe('no-transform of the upstream', () => {
     const proxy = await proxyApp({ target: await answeringUpstream(body, head), logger, transformEvent });
     const response = await request(proxy.url);
     expect(response.headers).toMatchObject({ etag: '"1"', 'content-length': '18' });
-    expect((await readAll(response)).toString()).toBe(body);
+    expect(await readText(response)).toBe(body);
     expect((await proxy.summary()).outcome).toBe('completed');
     expect(transformEvent).not.toHaveBeenCalled();
     expect(errors).toEqual([expect.stringContaining('no-transform')]);
@@ -290,7 +290,7 @@ describe('no-transform of the upstream', () => {
       transformEvent: shout,
       noTransform: 'ignore',
     });
-    expect((await readAll(await request(proxy.url))).toString()).toBe('data: A\n\ndata: B\n\n');
+    expect(await readText(await request(proxy.url))).toBe('data: A\n\ndata: B\n\n');
     expect(errors).toEqual([]);
   });
 });
@@ -307,7 +307,7 @@ describe('a compressed stream', () => {
     });
     const response = await request(proxy.url, { headers: { 'accept-encoding': coding } });
     expect(response.headers['content-encoding']).toBeUndefined();
-    expect((await readAll(response)).toString()).toBe('data: A\n\ndata: B\n\n');
+    expect(await readText(response)).toBe('data: A\n\ndata: B\n\n');
   });
 
   it.each(['unheard-of', 'gzip, br'])('in a coding that cannot be undone is 502: %s', async (coding) => {
@@ -319,7 +319,7 @@ describe('a compressed stream', () => {
     const response = await request(proxy.url, { headers: { 'accept-encoding': coding } });
     expect(response.statusCode).toBe(502);
     expect(response.headers).not.toHaveProperty('content-encoding');
-    expect(JSON.parse((await readAll(response)).toString())).toMatchObject({ error: { code: 'EVENTS_UNREADABLE' } });
+    expect(JSON.parse(await readText(response))).toMatchObject({ error: { code: 'EVENTS_UNREADABLE' } });
     expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { code: 'EVENTS_UNREADABLE' } });
     expect(transformEvent).not.toHaveBeenCalled();
   });
@@ -371,7 +371,7 @@ describe('a transform that fails', () => {
       client.socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
       const { res, closed } = await requests.next();
       res.writeHead(200, { 'content-type': 'text/event-stream' });
-      await write(res, () => client.until('data: good\n\n'));
+      await write(res, async () => void (await client.until('data: good\n\n')));
       const { text } = await client.end();
       // One chunk, and no last one.
       expect(text.slice(text.indexOf('\r\n\r\n') + 4)).toBe('c\r\ndata: good\n\n\r\n');

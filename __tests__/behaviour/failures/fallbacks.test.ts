@@ -8,10 +8,10 @@ import {
   type Usage,
 } from '../../../lib/index.js';
 import { anthropic, openai, openaiCompatible } from '../../../lib/providers/index.js';
-import { openRequest, readAll, request, responseTo } from '../../support/clients/http.js';
+import { openRequest, readAll, readText, request, responseTo } from '../../support/clients/http.js';
 import { closedPort } from '../../support/servers/listen.js';
 import { post } from '../../support/servers/provider.js';
-import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { proxyApp } from '../../support/servers/proxies.js';
 import { manualUpstream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
 import {
   anthropicText,
@@ -26,6 +26,7 @@ import {
 } from '../../support/streams/dialects.js';
 import { logbook } from '../../support/watch/log.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { expectOneSummary } from '../../support/watch/summary.js';
 import { turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
@@ -45,7 +46,7 @@ interface Target {
 async function target(reply: (res: ServerResponse, req: IncomingMessage) => void): Promise<Target> {
   const seen: Seen[] = [];
   const { url } = await upstream(async (req, res) => {
-    seen.push({ url: req.url, headers: req.headers, body: (await readAll(req)).toString() });
+    seen.push({ url: req.url, headers: req.headers, body: await readText(req) });
     reply(res, req);
   });
   return { url, seen };
@@ -57,20 +58,11 @@ const answering = (answer: ProviderAnswer): Promise<Target> =>
   target((res) => res.writeHead(200, { 'content-type': answer.contentType }).end(bytesOf(answer.parts)));
 const refusing = async (): Promise<string> => `http://127.0.0.1:${await closedPort()}`;
 
-const textOf = async (response: IncomingMessage): Promise<string> => (await readAll(response)).toString();
-
-async function expectOneSummary(proxy: ProxyUnderTest, summary: object): Promise<void> {
-  expect(await proxy.summary()).toMatchObject(summary);
-  expect(proxy.proxy.active).toBe(0);
-  await turns();
-  expect(proxy.summaries).toHaveLength(1);
-}
-
 describe('the next target', () => {
   it('is asked when the first has failed, and its answer is the answer', async () => {
     const [first, second] = [await bad(), await good()];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
-    expect(await textOf(await request(`${proxy.url}/path?a=b`))).toBe('good');
+    expect(await readText(await request(`${proxy.url}/path?a=b`))).toBe('good');
     expect([first.seen.length, second.seen.length]).toEqual([1, 1]);
     expect(second.seen[0]?.url).toBe('/path?a=b');
     await expectOneSummary(proxy, {
@@ -100,7 +92,7 @@ describe('the next target', () => {
       },
       fallbacks: [url],
     });
-    expect(await textOf(await request(proxy.url))).toBe('good');
+    expect(await readText(await request(proxy.url))).toBe('good');
   });
 
   it('is asked when the retries of the one before are spent, and has as many of its own', async () => {
@@ -110,7 +102,7 @@ describe('the next target', () => {
       fallbacks: [second.url, third.url],
       retry: { maxRetries: 2, minTimeout: 1 },
     });
-    expect(await textOf(await request(proxy.url))).toBe('good');
+    expect(await readText(await request(proxy.url))).toBe('good');
     expect([first.seen.length, second.seen.length, third.seen.length]).toEqual([3, 3, 1]);
   });
 
@@ -118,7 +110,7 @@ describe('the next target', () => {
     const [first, second] = [await bad(), await good()];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url], retry: { minTimeout: 1 } });
     const body = 'x'.repeat(100_000);
-    expect(await textOf(await post(proxy.url, body))).toBe('good');
+    expect(await readText(await post(proxy.url, body))).toBe('good');
     expect([first.seen.length, second.seen.length]).toEqual([1, 1]);
     expect(second.seen[0]?.body).toBe(body);
   });
@@ -137,7 +129,7 @@ describe('the next target', () => {
       fallbacks: [second.url],
       timeouts: { connect: 50, headers: 50 },
     });
-    expect(await textOf(await post(proxy.url))).toBe('good');
+    expect(await readText(await post(proxy.url))).toBe('good');
     expect(second.seen.map(({ body }) => body)).toEqual(['{}']);
     await expectOneSummary(proxy, {
       outcome: 'completed',
@@ -159,7 +151,7 @@ describe('the next target', () => {
     const { res } = await requests.next();
     await turns();
     res.end('good');
-    expect(await textOf(await responseTo(client))).toBe('good');
+    expect(await readText(await responseTo(client))).toBe('good');
     await expectOneSummary(proxy, {
       outcome: 'completed',
       attempts: [{ error: 'UPSTREAM_CONNECT_TIMEOUT' }, { target: second }],
@@ -210,7 +202,7 @@ describe('a fallback', () => {
       fallbacks: [{ provider: anthropic({ target: second.url, apiKey: 'sk-second' }) }],
     });
     const response = await post(proxy.url, '{}', { authorization: 'Bearer sk-callers', cookie: 'session=1' });
-    expect(await textOf(response)).toBe('good');
+    expect(await readText(response)).toBe('good');
     expect(first.seen[0]?.headers).toMatchObject({
       authorization: 'Bearer sk-first',
       'openai-organization': 'org-first',
@@ -227,7 +219,7 @@ describe('a fallback', () => {
       provider: openai({ target: first.url, apiKey: 'sk-first' }),
       fallbacks: [{ provider: openaiCompatible({ name: 'vllm', target: second.url, apiKey: false }) }],
     });
-    expect(await textOf(await post(proxy.url))).toBe('good');
+    expect(await readText(await post(proxy.url))).toBe('good');
     expect(second.seen[0]?.headers).not.toHaveProperty('authorization');
   });
 
@@ -237,7 +229,7 @@ describe('a fallback', () => {
       provider: openai({ target: first.url, apiKey: 'sk-ours' }),
       fallbacks: [second.url],
     });
-    expect(await textOf(await post(proxy.url))).toBe('good');
+    expect(await readText(await post(proxy.url))).toBe('good');
     expect(second.seen[0]?.headers.authorization).toBe('Bearer sk-ours');
   });
 
@@ -254,7 +246,7 @@ describe('a fallback', () => {
         },
       ],
     });
-    expect(await textOf(await request(`${proxy.url}/v1/chat?x=1`))).toBe('good');
+    expect(await readText(await request(`${proxy.url}/v1/chat?x=1`))).toBe('good');
     expect(first.seen[0]?.url).toBe('/first/chat?x=1');
     expect(second.seen[0]).toMatchObject({ url: '/api/v1/chat?x=1', headers: { 'x-internal': 'for the second' } });
   });
@@ -266,7 +258,7 @@ describe('a fallback', () => {
       pathRewrite: { '^/v1': '/v2' },
       fallbacks: [{ target: second.url }],
     });
-    await textOf(await request(`${proxy.url}/v1/chat`));
+    await readText(await request(`${proxy.url}/v1/chat`));
     expect(second.seen[0]?.url).toBe('/v2/chat');
   });
 
@@ -279,7 +271,7 @@ describe('a fallback', () => {
       onUsage: (usage) => usages.push(usage),
     });
     const response = await post(`${proxy.url}${openaiChat.path}`, '{"messages":[],"stream":true}');
-    expect(await textOf(response)).toBe(bytesOf(openaiChat.parts.filter((part) => part !== usageChunk)).toString());
+    expect(await readText(response)).toBe(bytesOf(openaiChat.parts.filter((part) => part !== usageChunk)).toString());
     expect(first.seen[0]?.body).toBe('{"messages":[],"stream":true}');
     expect(second.seen[0]?.body).toBe('{"stream_options":{"include_usage":true},"messages":[],"stream":true}');
     expect(usages).toEqual([usageFrom(toldBy(openaiChat.parts))]);
@@ -318,7 +310,7 @@ describe('when all have failed', () => {
     const [first, second] = [await bad(503), await bad(500)];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
     const response = await request(proxy.url);
-    expect([response.statusCode, await textOf(response)]).toEqual([500, 'bad 500']);
+    expect([response.statusCode, await readText(response)]).toEqual([500, 'bad 500']);
     await expectOneSummary(proxy, {
       outcome: 'completed',
       statusCode: 500,
@@ -335,7 +327,7 @@ describe('when all have failed', () => {
     });
     const response = await post(proxy.url);
     expect(response.statusCode).toBe(502);
-    expect(JSON.parse(await textOf(response))).toMatchObject({ type: 'error', error: { type: expect.any(String) } });
+    expect(JSON.parse(await readText(response))).toMatchObject({ type: 'error', error: { type: expect.any(String) } });
     await expectOneSummary(proxy, {
       outcome: 'upstream-error',
       target: second,
@@ -352,7 +344,7 @@ describe('a target that is dead', () => {
   it('is skipped after five failures in a row', async () => {
     const [first, second] = [await bad(), await good()];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
-    for (let i = 0; i < 8; i += 1) expect(await textOf(await request(proxy.url))).toBe('good');
+    for (let i = 0; i < 8; i += 1) expect(await readText(await request(proxy.url))).toBe('good');
     expect([first.seen.length, second.seen.length]).toEqual([5, 8]);
     expect(proxy.summaries.at(-1)?.attempts).toMatchObject([{ target: second.url, statusCode: 200 }]);
   });
@@ -365,7 +357,7 @@ describe('a target that is dead', () => {
     });
     const second = await good();
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
-    for (let i = 0; i < 12; i += 1) await textOf(await request(proxy.url));
+    for (let i = 0; i < 12; i += 1) await readText(await request(proxy.url));
     expect(first.seen).toHaveLength(12);
   });
 
@@ -376,8 +368,8 @@ describe('a target that is dead', () => {
       fallbacks: [second.url, third.url],
       retry: { maxRetries: 4, minTimeout: 1, timeoutFactor: 1 },
     });
-    expect(await textOf(await request(proxy.url))).toBe('good');
-    expect(await textOf(await request(proxy.url))).toBe('good');
+    expect(await readText(await request(proxy.url))).toBe('good');
+    expect(await readText(await request(proxy.url))).toBe('good');
     expect([first.seen.length, second.seen.length, third.seen.length]).toEqual([5, 5, 2]);
   });
 
@@ -409,7 +401,7 @@ describe('`fallbacks` as a function', () => {
         return targets.shift();
       },
     });
-    expect(await textOf(await request(proxy.url))).toBe('good');
+    expect(await readText(await request(proxy.url))).toBe('good');
     expect(calls).toEqual([
       { failed: { statusCode: 503 }, attempts: 1 },
       { failed: { error: expect.objectContaining({ code: 'UPSTREAM_UNREACHABLE' }) }, attempts: 2 },
@@ -456,6 +448,6 @@ it('a body that is too large to be kept keeps a request at its target', async ()
   const [first, second] = [await bad(), await answering(openaiChatUnasked)];
   const proxy = await proxyApp({ target: first.url, fallbacks: [second.url], retry: { maxBodySize: 10 } });
   const response = await post(proxy.url, 'x'.repeat(11));
-  expect([response.statusCode, await textOf(response)]).toEqual([503, 'bad 503']);
+  expect([response.statusCode, await readText(response)]).toEqual([503, 'bad 503']);
   expect(second.seen).toEqual([]);
 });

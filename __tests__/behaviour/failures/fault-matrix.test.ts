@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { describe, expect, it } from '@jest/globals';
 import type { SseProxyErrorCode, SseProxyOptions, StreamEvent, Usage } from '../../../lib/index.js';
 import { openaiCompatible } from '../../../lib/providers/index.js';
-import { keepAliveAgent, openRequest, readAll, responseTo } from '../../support/clients/http.js';
+import { keepAliveAgent, openRequest, readText, responseTo } from '../../support/clients/http.js';
 import {
   EVENTS,
   FAULTS,
@@ -239,7 +239,7 @@ describe.each(PHASES)('%s:', (phase) => {
       await finish();
       const next = openRequest(`${proxy.url}/own`, { agent });
       next.end();
-      expect((await readAll(await responseTo(next))).toString()).toBe('own');
+      expect(await readText(await responseTo(next))).toBe('own');
       expect(next.reusedSocket).toBe(true);
     }
 

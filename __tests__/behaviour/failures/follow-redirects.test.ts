@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
-import { readAll, request } from '../../support/clients/http.js';
+import { readAll, readText, request } from '../../support/clients/http.js';
 import { proxyApp } from '../../support/servers/proxies.js';
 import { rawUpstream } from '../../support/servers/upstreams.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
@@ -29,7 +29,7 @@ describe('followRedirects', () => {
     });
     const proxy = await proxyApp({ target: url, followRedirects: true });
     const response = await request(`${proxy.url}/from`);
-    expect((await readAll(response)).toString()).toBe('the answer');
+    expect(await readText(response)).toBe('the answer');
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
@@ -56,7 +56,7 @@ describe('followRedirects', () => {
     await Promise.all([one.then(readAll), two.then(readAll)]);
     await Promise.all([proxy.summary(), proxy.summary()]);
     const response = await request(`${proxy.url}/from`, { method, ...(body !== undefined && { body }) });
-    expect((await readAll(response)).toString()).toBe('the answer');
+    expect(await readText(response)).toBe('the answer');
     expect(bodies).toEqual([body ?? '']);
   });
 });

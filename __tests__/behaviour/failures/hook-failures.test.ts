@@ -3,12 +3,13 @@ import http, { ServerResponse } from 'node:http';
 import { describe, expect, it } from '@jest/globals';
 import type { Options, Plugin } from 'http-proxy-middleware';
 import type { Exchange, ResponseHead, SseProxyOptions } from '../../../lib/index.js';
-import { openRequest, readAll, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import { openRequest, readAll, readText, readUntilCut, request, responseTo } from '../../support/clients/http.js';
 import { closedPort } from '../../support/servers/listen.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream, upstream } from '../../support/servers/upstreams.js';
 import { onCleanUp } from '../../support/watch/clean-up.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { expectOneSummary } from '../../support/watch/summary.js';
 import { Queue, signal, turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
@@ -49,17 +50,10 @@ function logger(): { logger: NonNullable<Options['logger']>; errors: unknown[][]
   return { errors, logger: { info() {}, warn() {}, error: (...args: unknown[]) => errors.push(args) } };
 }
 
-async function expectOneSummary(proxy: ProxyUnderTest, summary: object): Promise<void> {
-  expect(await proxy.summary()).toMatchObject(summary);
-  expect(proxy.proxy.active).toBe(0);
-  await turns(10);
-  expect(proxy.summaries).toHaveLength(1);
-}
-
 async function expectHookFailed(response: http.IncomingMessage, statusCode: number): Promise<void> {
   expect(response.statusCode).toBe(statusCode);
   expect(response.headers['content-type']).toMatch(/^application\/json\b/);
-  const body = JSON.parse((await readAll(response)).toString());
+  const body = JSON.parse(await readText(response));
   expect(body).toEqual({ error: { message: expect.any(String), type: 'proxy_error', code: 'HOOK_FAILED' } });
   expect(body.error.message).not.toMatch(/secret|10\.0/);
 }
@@ -98,7 +92,7 @@ describe('a hook that fails before the upstream has answered', () => {
 
     const second = openRequest(`${proxy.url}/own`, { agent });
     second.end();
-    expect((await readAll(await responseTo(second))).toString()).toBe('own');
+    expect(await readText(await responseTo(second))).toBe('own');
     expect(second.reusedSocket).toBe(true);
   });
 
@@ -178,7 +172,7 @@ describe('a hook that fails when the upstream has answered', () => {
 
     const second = openRequest(`${proxy.url}/own`, { agent });
     second.end();
-    expect((await readAll(await responseTo(second))).toString()).toBe('own');
+    expect(await readText(await responseTo(second))).toBe('own');
     expect(second.reusedSocket).toBe(true);
   });
 
@@ -248,7 +242,7 @@ describe('a hook that fails when the upstream has answered', () => {
       const log = logger();
       const proxy = await proxyApp({ target: url, logger: log.logger, ...withHook(name, hook) });
 
-      expect((await readAll(await request(proxy.url))).toString()).toBe('fine');
+      expect(await readText(await request(proxy.url))).toBe('fine');
       await expectOneSummary(proxy, { outcome: 'completed' });
       ended.resolve();
       await turns();
@@ -277,7 +271,7 @@ describe('a hook that fails when the upstream has answered', () => {
 
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(502);
-    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('UPSTREAM_UNREACHABLE');
+    expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
     await expectOneSummary(proxy, { outcome: 'upstream-error' });
   });
 });
@@ -288,7 +282,7 @@ describe('a listener for the end that fails', () => {
     const log = logger();
     const proxy = await proxyApp({ target: url, logger: log.logger, ...withHook('onFinish', FAILING[manner]) });
 
-    expect((await readAll(await request(proxy.url))).toString()).toBe('fine');
+    expect(await readText(await request(proxy.url))).toBe('fine');
     await expectOneSummary(proxy, { outcome: 'completed' });
     expect(log.errors.flat()).toContain(FAILURE);
   });
@@ -297,7 +291,7 @@ describe('a listener for the end that fails', () => {
     const { url } = await upstream((_req, res) => res.end('fine'));
     const proxy = await proxyApp({ target: url, ...withHook('onFinish', FAILING[manner]) });
 
-    expect((await readAll(await request(proxy.url))).toString()).toBe('fine');
+    expect(await readText(await request(proxy.url))).toBe('fine');
     await expectOneSummary(proxy, { outcome: 'completed' });
   });
 
@@ -311,7 +305,7 @@ describe('a listener for the end that fails', () => {
 
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(502);
-    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('UPSTREAM_UNREACHABLE');
+    expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
     await expectOneSummary(proxy, { outcome: 'upstream-error' });
     expect(log.errors.flat()).toContain(FAILURE);
   });
@@ -480,7 +474,7 @@ describe('a hook that answers the request itself', () => {
     expect(response.statusCode).toBe(201);
     expect(response.headers).toMatchObject({ 'content-type': 'text/plain', 'x-mine': '1' });
     expect(response.headers).not.toHaveProperty('x-accel-buffering');
-    expect((await readAll(response)).toString()).toBe('data: 1\n\n');
+    expect(await readText(response)).toBe('data: 1\n\n');
     await expectOneSummary(proxy, { outcome: 'completed', statusCode: 201, bytes: 9 });
   });
 
@@ -496,7 +490,7 @@ describe('a hook that answers the request itself', () => {
       },
     });
 
-    expect((await readAll(await request(proxy.url))).toString()).toBe('mine, theirs');
+    expect(await readText(await request(proxy.url))).toBe('mine, theirs');
     await expectOneSummary(proxy, { outcome: 'completed' });
   });
 
@@ -537,7 +531,7 @@ describe('a hook that answers the request itself', () => {
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(503);
     expect(response.headers['retry-after']).toBe('7');
-    expect((await readAll(response)).toString()).toBe('busy');
+    expect(await readText(response)).toBe('busy');
     await expectOneSummary(proxy, {
       outcome: 'upstream-error',
       statusCode: 503,
@@ -554,7 +548,7 @@ describe('a hook that answers the request itself', () => {
 
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(502);
-    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('UPSTREAM_UNREACHABLE');
+    expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
     expect(logged).toEqual([expect.objectContaining({ code: 'ECONNREFUSED' })]);
   });
 
@@ -634,7 +628,7 @@ describe('rewriteHeaders', () => {
     expect(response.statusCode).toBe(503);
     expect(response.headers).toMatchObject({ 'retry-after': '1', 'x-app': '1' });
     expect(response.headers).not.toHaveProperty('x-powered-by');
-    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('UPSTREAM_UNREACHABLE');
+    expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
     await expectOneSummary(proxy, { outcome: 'upstream-error', statusCode: 503 });
   });
 
@@ -690,7 +684,7 @@ describe('rewriteHeaders', () => {
     expect(response.headersDistinct).toMatchObject({ 'x-changed': ['by the hook'], 'x-added': ['1', '2'] });
     expect(response.headers).not.toHaveProperty('x-removed');
     expect(response.headers).not.toHaveProperty('x-powered-by');
-    expect((await readAll(response)).toString()).toBe('body');
+    expect(await readText(response)).toBe('body');
     await expectOneSummary(proxy, { outcome: 'completed', statusCode: 299 });
   });
 
@@ -707,7 +701,7 @@ describe('rewriteHeaders', () => {
     expect(response.headers).toMatchObject({ 'x-only': '1' });
     expect(response.headers).not.toHaveProperty('x-upstream');
     expect(response.headers).not.toHaveProperty('x-powered-by');
-    expect((await readAll(response)).toString()).toBe('body');
+    expect(await readText(response)).toBe('body');
   });
 
   it.each([99, 101, 199, 1000, 200.5, Number.NaN, '200 OK'])('that sets status %p is a 502', async (statusCode) => {
@@ -748,7 +742,7 @@ describe('rewriteHeaders', () => {
     for (const name of ['x-injected', 'x-evil', 'x-control', 'x-unicode', 'x-list', 'not a name']) {
       expect(response.headers).not.toHaveProperty([name]);
     }
-    expect((await readAll(response)).toString()).toBe('body');
+    expect(await readText(response)).toBe('body');
   });
 
   it('that invalidates a field of the app loses it, rather than sending the old value', async () => {

@@ -10,14 +10,15 @@ import {
   type StreamSummary,
 } from '../../../lib/index.js';
 import { openai } from '../../../lib/providers/index.js';
-import { openRequest, readAll, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import { openRequest, readAll, readText, readUntilCut, request, responseTo } from '../../support/clients/http.js';
 import { closedPort, listen } from '../../support/servers/listen.js';
 import { SERVERS_KEY } from '../../support/servers/provider.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
-import { answeringUpstream, bodyOf, manualUpstream, upstream } from '../../support/servers/upstreams.js';
+import { answeringUpstream, manualUpstream, upstream } from '../../support/servers/upstreams.js';
 import { stopTheClock } from '../../support/watch/clock.js';
 import { logbook } from '../../support/watch/log.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { expectOneSummary } from '../../support/watch/summary.js';
 import { signal, turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
@@ -55,18 +56,14 @@ function providerAt(target: string, members: Record<string, unknown>): Provider 
   };
 }
 
-async function expectOneSummary(proxy: ProxyUnderTest, summary: object): Promise<StreamSummary> {
-  const first = await proxy.summary();
-  expect(first).toMatchObject(summary);
-  await turns(10);
-  expect(proxy.summaries).toHaveLength(1);
-  expect(proxy.proxy.active).toBe(0);
+/** The same, and the proxy has nothing left to wait for. */
+async function expectOneSummaryAndRest(proxy: ProxyUnderTest, expected: object): Promise<StreamSummary> {
+  const summary = await expectOneSummary(proxy, expected);
   await proxy.proxy.drain({ grace: 0 });
-  return first;
+  return summary;
 }
 
-const codeIn = async (response: IncomingMessage): Promise<unknown> =>
-  JSON.parse((await readAll(response)).toString()).error.code;
+const codeIn = async (response: IncomingMessage): Promise<unknown> => JSON.parse(await readText(response)).error.code;
 
 const JSON_REQUEST = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"a":1}' };
 
@@ -90,7 +87,7 @@ describe('a hook whose result is used before the request is sent', () => {
       const response = await request(proxy.url, JSON_REQUEST);
       expect(response.statusCode).toBe(500);
       expect(await codeIn(response)).toBe('HOOK_FAILED');
-      const { error } = await expectOneSummary(proxy, {
+      const { error } = await expectOneSummaryAndRest(proxy, {
         outcome: 'failed',
         error: { code: 'HOOK_FAILED', hook: name },
       });
@@ -110,15 +107,15 @@ describe('a hook whose result is used before the request is sent', () => {
     const provider = providerAt(url, { editRequest: () => edit, errorBody: () => undefined });
     const proxy = await proxyApp({ provider });
     expect((await request(proxy.url, JSON_REQUEST)).statusCode).toBe(500);
-    const { error } = await expectOneSummary(proxy, { error: { code: 'HOOK_FAILED', hook: 'editRequest' } });
+    const { error } = await expectOneSummaryAndRest(proxy, { error: { code: 'HOOK_FAILED', hook: 'editRequest' } });
     expect(error?.cause).toEqual(new TypeError(message));
     expect(requests.count).toBe(0);
   });
 
   it.each([undefined, null])('editRequest that gives %s leaves the body as it is', async (edit) => {
-    const { url } = await upstream(async (req, res) => res.end(await bodyOf(req)));
+    const { url } = await upstream(async (req, res) => res.end(await readText(req)));
     const proxy = await proxyApp({ provider: providerAt(url, { editRequest: () => edit }) });
-    expect((await readAll(await request(proxy.url, JSON_REQUEST))).toString()).toBe('{"a":1}');
+    expect(await readText(await request(proxy.url, JSON_REQUEST))).toBe('{"a":1}');
   });
 
   it.each<[string, unknown, string, RegExp]>([
@@ -139,7 +136,7 @@ describe('a hook whose result is used before the request is sent', () => {
     const response = await request(proxy.url, { headers: { authorization: 'Bearer callers' } });
     expect(response.statusCode).toBe(500);
     expect(await codeIn(response)).toBe(code);
-    const { error } = await expectOneSummary(proxy, { outcome: 'failed', error: { code } });
+    const { error } = await expectOneSummaryAndRest(proxy, { outcome: 'failed', error: { code } });
     const { message: said = '' } = (error?.cause ?? {}) as Partial<Error>;
     expect(said).toMatch(message);
     expect(said).not.toContain('secret-1');
@@ -150,7 +147,7 @@ describe('a hook whose result is used before the request is sent', () => {
     const { url } = await manualUpstream();
     const proxy = await proxyApp({ provider: providerAt(url, { headers: { 'x-a': 'a\nb' }, errorBody: () => null }) });
     expect((await request(proxy.url)).statusCode).toBe(500);
-    await expectOneSummary(proxy, { outcome: 'failed', error: { code: 'PROXY_FAILED' } });
+    await expectOneSummaryAndRest(proxy, { outcome: 'failed', error: { code: 'PROXY_FAILED' } });
   });
 
   it('a provider whose members throw where they are read is a 500', async () => {
@@ -158,7 +155,7 @@ describe('a hook whose result is used before the request is sent', () => {
     const provider = Object.defineProperty(providerAt(url, {}), 'credentials', { get: throws });
     const proxy = await proxyApp({ provider });
     expect((await request(proxy.url)).statusCode).toBe(500);
-    await expectOneSummary(proxy, { outcome: 'failed', error: { cause: FAILURE } });
+    await expectOneSummaryAndRest(proxy, { outcome: 'failed', error: { cause: FAILURE } });
   });
 
   it.each(ASYNC)(
@@ -194,7 +191,7 @@ describe('a hook whose result is used before the request is sent', () => {
     const response = request(proxy.url);
     await called.promise;
     expect((await response).statusCode).toBe(504);
-    const { error } = await expectOneSummary(proxy, {
+    const { error } = await expectOneSummaryAndRest(proxy, {
       outcome: 'timeout',
       error: { code: 'UPSTREAM_TIMEOUT', hook: name },
     });
@@ -212,7 +209,7 @@ describe('a hook whose result is used before the request is sent', () => {
     const response = request(proxy.url);
     await requests.next();
     expect((await response).statusCode).toBe(504);
-    const { error } = await expectOneSummary(proxy, { outcome: 'timeout', attempts: { length: 1 } });
+    const { error } = await expectOneSummaryAndRest(proxy, { outcome: 'timeout', attempts: { length: 1 } });
     expect(error).not.toHaveProperty('hook');
   });
 
@@ -237,9 +234,9 @@ describe('a hook whose result is used before the request is sent', () => {
     await turns(20);
     jest.advanceTimersByTime(999);
     res.end('first');
-    expect((await readAll(await first)).toString()).toBe('first');
+    expect(await readText(await first)).toBe('first');
     (await requests.next()).res.end('second');
-    expect((await readAll(await second)).toString()).toBe('second');
+    expect(await readText(await second)).toBe('second');
   });
 });
 
@@ -269,7 +266,10 @@ describe('a hook whose result is used when the upstream has answered', () => {
     expect(response.statusCode).toBe(502);
     expect(response.rawHeaders.join()).not.toContain('Promise');
     await readAll(response);
-    const { error } = await expectOneSummary(proxy, { outcome: 'failed', error: { code: 'HOOK_FAILED', hook: name } });
+    const { error } = await expectOneSummaryAndRest(proxy, {
+      outcome: 'failed',
+      error: { code: 'HOOK_FAILED', hook: name },
+    });
     expect(error?.cause).toEqual(new TypeError(`\`${name}\` must be synchronous, but has returned a promise`));
   });
 
@@ -277,7 +277,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
     const url = await answeringUpstream('[]', { 'content-type': 'application/json' });
     const proxy = await proxyApp({ provider: providerAt(url, { streamsArray }) });
     expect((await request(proxy.url)).statusCode).toBe(502);
-    await expectOneSummary(proxy, { error: { code: 'HOOK_FAILED', hook: 'streamsArray' } });
+    await expectOneSummaryAndRest(proxy, { error: { code: 'HOOK_FAILED', hook: 'streamsArray' } });
   });
 
   it.each<[string, unknown]>([
@@ -295,7 +295,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(502);
     expect(response.headers).not.toHaveProperty('x-a');
-    await expectOneSummary(proxy, { error: { code: 'HOOK_FAILED', hook: 'rewriteHeaders' } });
+    await expectOneSummaryAndRest(proxy, { error: { code: 'HOOK_FAILED', hook: 'rewriteHeaders' } });
   });
 
   it.each<[string, (head: object) => object]>([
@@ -310,7 +310,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
       ...(rewriteHeaders && { rewriteHeaders }),
     });
     expect((await request(proxy.url)).statusCode).toBe(502);
-    await expectOneSummary(proxy, { outcome: 'failed', error: { code: 'HOOK_FAILED' } });
+    await expectOneSummaryAndRest(proxy, { outcome: 'failed', error: { code: 'HOOK_FAILED' } });
   });
 
   it.each<[string, unknown]>([
@@ -331,8 +331,8 @@ describe('a hook whose result is used when the upstream has answered', () => {
     const provider = providerAt(await answeringUpstream('data: {"oops":1}\n\n'), { errorStatus: () => status });
     const proxy = await proxyApp({ provider, commit: 'first-event', logger });
     const response = await request(proxy.url);
-    expect([response.statusCode, (await readAll(response)).toString()]).toEqual([502, '{"oops":1}']);
-    await expectOneSummary(proxy, {
+    expect([response.statusCode, await readText(response)]).toEqual([502, '{"oops":1}']);
+    await expectOneSummaryAndRest(proxy, {
       outcome: 'upstream-error',
       error: { code: 'UPSTREAM_ERROR_EVENT', statusCode: 502 },
     });
@@ -343,8 +343,8 @@ describe('a hook whose result is used when the upstream has answered', () => {
     const { logger, errors } = logbook();
     const provider = providerAt(await answeringUpstream('data: 1\n\n'), { errorStatus: () => status });
     const proxy = await proxyApp({ provider, commit: 'first-event', logger });
-    expect((await readAll(await request(proxy.url))).toString()).toBe('data: 1\n\n');
-    await expectOneSummary(proxy, { outcome: 'completed' });
+    expect(await readText(await request(proxy.url))).toBe('data: 1\n\n');
+    await expectOneSummaryAndRest(proxy, { outcome: 'completed' });
     expect(errors).toEqual([]);
   });
 
@@ -369,7 +369,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
       const commit = (verdict ?? (() => undefined)) as unknown as () => boolean;
       const proxy = await proxyApp({ target: await answeringUpstream('data: 1\n\n'), commit });
       expect((await request(proxy.url)).statusCode).toBe(200);
-      await expectOneSummary(proxy, { outcome: 'completed' });
+      await expectOneSummaryAndRest(proxy, { outcome: 'completed' });
     },
   );
 
@@ -378,7 +378,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
     const target = `http://127.0.0.1:${await closedPort()}`;
     const proxy = await proxyApp({ target, logger, fallbacks: hook as unknown as () => undefined });
     expect((await request(proxy.url)).statusCode).toBe(502);
-    await expectOneSummary(proxy, { outcome: 'upstream-error' });
+    await expectOneSummaryAndRest(proxy, { outcome: 'upstream-error' });
     expect(errors).toEqual([expect.stringContaining('fallbacks failed: TypeError: `fallbacks` must be synchronous')]);
   });
 });
@@ -403,7 +403,7 @@ describe("what a provider has for an error of the proxy's own", () => {
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(502);
     expect(await codeIn(response)).toBe('UPSTREAM_UNREACHABLE');
-    await expectOneSummary(proxy, { outcome: 'upstream-error' });
+    await expectOneSummaryAndRest(proxy, { outcome: 'upstream-error' });
     expect(errors).toEqual([expect.stringMatching(/^\[express-sse-proxy\] errorBody failed: /)]);
   });
 
@@ -428,7 +428,7 @@ describe("what a provider has for an error of the proxy's own", () => {
     const { body, cut } = await readUntilCut(response);
     expect(cut).toBe(true);
     expect(body.toString()).toBe('data: 1\n\n');
-    await expectOneSummary(proxy, { outcome: 'upstream-truncated' });
+    await expectOneSummaryAndRest(proxy, { outcome: 'upstream-truncated' });
     expect(errors).toEqual([expect.stringMatching(/^\[express-sse-proxy\] errorEvent failed: /)]);
   });
 
@@ -441,7 +441,7 @@ describe("what a provider has for an error of the proxy's own", () => {
         },
       });
       expect((await request(proxy.url)).statusCode).toBe(404);
-      await expectOneSummary(proxy, { outcome: 'refused' });
+      await expectOneSummaryAndRest(proxy, { outcome: 'refused' });
     }
   });
 });
@@ -454,7 +454,7 @@ describe('a hook that takes part in a stream', () => {
       const provider = providerAt(url, { editRequest: (body: string) => ({ body, isExtra }) });
       const proxy = await proxyApp({ provider });
       expect((await readUntilCut(await request(proxy.url, JSON_REQUEST))).cut).toBe(true);
-      await expectOneSummary(proxy, { outcome: 'failed', error: { code: 'HOOK_FAILED', hook: 'isExtra' } });
+      await expectOneSummaryAndRest(proxy, { outcome: 'failed', error: { code: 'HOOK_FAILED', hook: 'isExtra' } });
     },
   );
 
@@ -464,7 +464,9 @@ describe('a hook that takes part in a stream', () => {
       const transformEvent = () => [item(), item(), { data: '1' }] as unknown as { data: string }[];
       const proxy = await proxyApp({ target: await answeringUpstream('data: 1\n\n'), transformEvent });
       expect((await readUntilCut(await request(proxy.url))).cut).toBe(true);
-      const { error } = await expectOneSummary(proxy, { error: { code: 'HOOK_FAILED', hook: 'transformEvent' } });
+      const { error } = await expectOneSummaryAndRest(proxy, {
+        error: { code: 'HOOK_FAILED', hook: 'transformEvent' },
+      });
       expect(error?.cause).toMatchObject({ message: expect.stringMatching(/got an array with promise$/) });
     },
   );
@@ -498,8 +500,8 @@ describe('a hook that takes part in a stream', () => {
       },
     });
     const proxy = await proxyApp({ provider, onUsage() {} });
-    expect((await readAll(await request(proxy.url))).toString()).toBe('data: 1\n\n');
-    await expectOneSummary(proxy, { outcome: 'completed', usage: { complete: false } });
+    expect(await readText(await request(proxy.url))).toBe('data: 1\n\n');
+    await expectOneSummaryAndRest(proxy, { outcome: 'completed', usage: { complete: false } });
   });
 
   it('does not end the process where read is async and fails, also when the end of a broken stream is looked for', async () => {
@@ -528,7 +530,7 @@ describe('a hook that takes part in a stream', () => {
     await responseTo(client);
     client.destroy();
     await received.closed;
-    await expectOneSummary(proxy, { outcome: 'client-closed' });
+    await expectOneSummaryAndRest(proxy, { outcome: 'client-closed' });
     expect(errors).toEqual([
       expect.stringContaining('onClientClose failed: TypeError: `onClientClose` must be synchronous'),
     ]);
@@ -541,11 +543,11 @@ describe('a logger that fails', () => {
     async (_, level) => {
       const logger = { info: level, warn: level, error: level } as NonNullable<Options['logger']>;
       const fine = await proxyApp({ target: await answeringUpstream('data: 1\n\n'), logger, onFinish: throws });
-      expect((await readAll(await request(fine.url))).toString()).toBe('data: 1\n\n');
+      expect(await readText(await request(fine.url))).toBe('data: 1\n\n');
       await fine.summary();
       const broken = await proxyApp({ target: `http://127.0.0.1:${await closedPort()}`, logger });
       expect((await request(broken.url)).statusCode).toBe(502);
-      await expectOneSummary(broken, { outcome: 'upstream-error' });
+      await expectOneSummaryAndRest(broken, { outcome: 'upstream-error' });
       const excluded = await proxyApp({ target: 'http://127.0.0.1:9', logger, pathFilter: throws });
       expect((await request(excluded.url)).statusCode).toBe(404);
       await turns(10);

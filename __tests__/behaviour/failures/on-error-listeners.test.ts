@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import fs from 'node:fs';
-import http, { type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
+import http, { type RequestListener, type ServerResponse } from 'node:http';
 import http2, { Http2ServerResponse } from 'node:http2';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, jest } from '@jest/globals';
@@ -14,7 +14,15 @@ import {
   type Plugin,
 } from 'http-proxy-middleware';
 import { createSseProxy, type SseProxyOptions, type StreamSummary } from '../../../lib/index.js';
-import { keepAliveAgent, openRequest, readAll, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import {
+  keepAliveAgent,
+  openRequest,
+  readAll,
+  readText,
+  readUntilCut,
+  request,
+  responseTo,
+} from '../../support/clients/http.js';
 import { closing } from '../../support/clients/http2.js';
 import { answersIn, rawClient, rawExchange } from '../../support/clients/raw.js';
 import { certificate, closedPort, listen } from '../../support/servers/listen.js';
@@ -40,8 +48,6 @@ const on = (listener: Listener): On => ({
 });
 
 const nowhere = async (): Promise<string> => `http://127.0.0.1:${await closedPort()}`;
-
-const text = async (response: IncomingMessage): Promise<string> => (await readAll(response)).toString();
 
 async function expectOneFailure(proxy: ProxyUnderTest, summary: object): Promise<void> {
   expect(await proxy.summary()).toMatchObject({
@@ -126,7 +132,7 @@ describe('an error listener that answers later', () => {
   it.each(LATER)('is respected: %s', async (_, listener, expectAnswer) => {
     const proxy = await app({ target: await nowhere(), on: on(listener) });
     const response = await request(proxy.url);
-    expectAnswer({ status: response.statusCode ?? 0, body: await text(response) });
+    expectAnswer({ status: response.statusCode ?? 0, body: await readText(response) });
     await expectOneFailure(proxy, { statusCode: response.statusCode });
   });
 
@@ -135,7 +141,7 @@ describe('an error listener that answers later', () => {
       express.use(compression({ threshold: 0 })),
     );
     const response = await request(proxy.url);
-    expectAnswer({ status: response.statusCode ?? 0, body: await text(response) });
+    expectAnswer({ status: response.statusCode ?? 0, body: await readText(response) });
     await expectOneFailure(proxy, { statusCode: response.statusCode });
   });
 
@@ -146,7 +152,7 @@ describe('an error listener that answers later', () => {
     const fallback = create(await upstreamAnswering('data: 1\n\n'));
     const proxy = await proxyApp({ target: await nowhere(), on: on((req, res) => fallback(req, res)) });
     const response = await request(proxy.url);
-    expect([response.statusCode, await text(response)]).toEqual([200, 'data: 1\n\n']);
+    expect([response.statusCode, await readText(response)]).toEqual([200, 'data: 1\n\n']);
     await expectOneFailure(proxy, { statusCode: 200 });
   });
 
@@ -161,7 +167,7 @@ describe('an error listener that answers later', () => {
     const head = await response;
     jest.advanceTimersByTime(2 * ANSWER_TIME);
     res.end('data: 2\n\n');
-    expect(await text(head)).toBe('data: 1\n\ndata: 2\n\n');
+    expect(await readText(head)).toBe('data: 1\n\ndata: 2\n\n');
     await expectOneFailure(proxy, { statusCode: 200 });
   });
 
@@ -193,7 +199,7 @@ describe('an error listener that answers later', () => {
         setTimeout(() => (res as ServerResponse).writeHead(503).end('later'), 10);
       }),
     });
-    expect(await text(await request(proxy.url))).toBe('later');
+    expect(await readText(await request(proxy.url))).toBe('later');
     await expectOneFailure(proxy, { statusCode: 503 });
   });
 
@@ -208,7 +214,7 @@ describe('an error listener that answers later', () => {
     });
     const port = await listen(http.createServer(listener));
     const response = await request(`http://127.0.0.1:${port}`);
-    expect([response.statusCode, await text(response)]).toEqual([503, 'later']);
+    expect([response.statusCode, await readText(response)]).toEqual([503, 'later']);
     expect(await summaries.next()).toMatchObject({ outcome: 'upstream-error', statusCode: 503 });
   });
 
@@ -224,7 +230,7 @@ describe('an error listener that answers later', () => {
           },
         },
       });
-      expect(await text(await request(proxy.url))).toBe('later');
+      expect(await readText(await request(proxy.url))).toBe('later');
       await expectOneFailure(proxy, { statusCode: 503 });
     }
   });
@@ -256,7 +262,7 @@ describe('an error listener that answers later', () => {
     await turns(20);
     routed.resolve(url);
     client.end('two');
-    expect(await text(await responseTo(client))).toBe('one,two');
+    expect(await readText(await responseTo(client))).toBe('one,two');
     await expectOneFailure(proxy, { statusCode: 200 });
   });
 
@@ -409,7 +415,10 @@ describe('an error listener that does not answer', () => {
     const res = await called;
     jest.advanceTimersByTime(ANSWER_TIME);
     const answer = await response;
-    expect([answer.statusCode, await text(answer)]).toEqual([500, 'middleware: The upstream could not be reached.']);
+    expect([answer.statusCode, await readText(answer)]).toEqual([
+      500,
+      'middleware: The upstream could not be reached.',
+    ]);
     for (const [, write] of LATE) write(res.req, res);
     await turns(10);
     await expectOneFailure(proxy, { statusCode: 500 });
@@ -421,7 +430,7 @@ describe('an error listener that does not answer', () => {
       onError: 'next',
       on: on((_req, res) => setImmediate(() => res.status(503).send('mine'))),
     });
-    expect(await text(await request(proxy.url))).toBe('mine');
+    expect(await readText(await request(proxy.url))).toBe('mine');
     await expectOneFailure(proxy, { statusCode: 503 });
   });
 });
@@ -475,13 +484,13 @@ describe('what a listener writes after our answer', () => {
     const answer = await response;
     expect(answer.statusCode).toBe(502);
     expect(answer.rawHeaders.join()).not.toMatch(/late/i);
-    expect(JSON.parse(await text(answer)).error.code).toBe('UPSTREAM_UNREACHABLE');
+    expect(JSON.parse(await readText(answer)).error.code).toBe('UPSTREAM_UNREACHABLE');
     await expectSummaryOnly(proxy, 502);
     write(res.req, res);
     await turns(10);
     const next = request(`${proxy.url}/fine`, { agent });
     write(res.req, res);
-    expect(await text(await next)).toBe('fine');
+    expect(await readText(await next)).toBe('fine');
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
@@ -543,7 +552,7 @@ describe('what a listener writes after our answer', () => {
     res.end('late');
     const response = await responseTo(client);
     client.end('the rest');
-    expect(JSON.parse(await text(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
+    expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
     await expectOneFailure(proxy, { statusCode: 502 });
   });
 

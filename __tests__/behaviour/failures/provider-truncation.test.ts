@@ -8,7 +8,7 @@ import {
   type Provider,
   type ProviderOptions,
 } from '../../../lib/providers/index.js';
-import { readAll, readUntilCut } from '../../support/clients/http.js';
+import { readText, readUntilCut } from '../../support/clients/http.js';
 import { post, proxiedProvider } from '../../support/servers/provider.js';
 import {
   anthropicText,
@@ -135,7 +135,7 @@ describe('a provider that dies before it answers', () => {
     const response = await coming;
     expect(response.statusCode).toBe(502);
     expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
-    const body: unknown = JSON.parse((await readAll(response)).toString());
+    const body: unknown = JSON.parse(await readText(response));
     expect(body).toMatchObject(expected);
     expect(JSON.stringify(body)).toContain('The upstream closed the connection before it answered.');
     // It had the request, and may charge for it.

@@ -4,15 +4,16 @@ import { describe, expect, it, jest } from '@jest/globals';
 import express from 'express';
 import type { SseProxyOptions } from '../../../lib/index.js';
 import { anthropic, openai } from '../../../lib/providers/index.js';
-import { openRequest, readAll, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import { openRequest, readAll, readText, readUntilCut, request, responseTo } from '../../support/clients/http.js';
 import { closedPort } from '../../support/servers/listen.js';
 import { post, SERVERS_KEY } from '../../support/servers/provider.js';
-import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
 import { bytesOf, openaiChat, openaiChatUnasked } from '../../support/streams/dialects.js';
 import { stopTheClock } from '../../support/watch/clock.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
-import { Queue, turns } from '../../support/watch/wait.js';
+import { expectOneSummary } from '../../support/watch/summary.js';
+import { Queue } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 
@@ -33,7 +34,7 @@ async function replying(...replies: [Reply, ...Reply[]]): Promise<{ url: string;
   const { url } = await upstream(async (req, res) => {
     const { method, headers } = req;
     const reply = replies[Math.min(seen.length, replies.length - 1)] ?? replies[0];
-    seen.push({ method, headers, body: (await readAll(req)).toString() });
+    seen.push({ method, headers, body: await readText(req) });
     reply(res, req);
   });
   return { url, seen };
@@ -46,21 +47,12 @@ const status =
 const reset: Reply = (_res, req) => req.socket.resetAndDestroy();
 const fine: Reply = (res) => res.end('fine');
 
-async function expectOneSummary(proxy: ProxyUnderTest, summary: object): Promise<void> {
-  expect(await proxy.summary()).toMatchObject(summary);
-  expect(proxy.proxy.active).toBe(0);
-  await turns();
-  expect(proxy.summaries).toHaveLength(1);
-}
-
-const textOf = async (response: IncomingMessage): Promise<string> => (await readAll(response)).toString();
-
 describe('a status', () => {
   it.each([429, 500, 502, 503, 504, 529])('%d is tried again, and the client sees nothing of it', async (code) => {
     const { url, seen } = await replying(status(code), fine);
     const proxy = await proxyApp({ target: url, retry: AT_ONCE });
     const response = await request(proxy.url);
-    expect([response.statusCode, await textOf(response)]).toEqual([200, 'fine']);
+    expect([response.statusCode, await readText(response)]).toEqual([200, 'fine']);
     expect(seen).toHaveLength(2);
     await expectOneSummary(proxy, {
       outcome: 'completed',
@@ -97,7 +89,7 @@ describe('a status', () => {
     const { url, seen } = await replying(status(503, { 'x-request-id': 'abc' }));
     const proxy = await proxyApp({ target: url, retry: AT_ONCE });
     const response = await request(proxy.url);
-    expect([response.statusCode, await textOf(response)]).toEqual([503, 'status 503']);
+    expect([response.statusCode, await readText(response)]).toEqual([503, 'status 503']);
     expect(response.headers['x-request-id']).toBe('abc');
     expect(seen).toHaveLength(3);
     await expectOneSummary(proxy, {
@@ -129,7 +121,7 @@ describe('an error', () => {
   it('of the connection is tried again', async () => {
     const { url, seen } = await replying(reset, fine);
     const proxy = await proxyApp({ target: url, retry: AT_ONCE });
-    expect(await textOf(await request(proxy.url))).toBe('fine');
+    expect(await readText(await request(proxy.url))).toBe('fine');
     expect(seen).toHaveLength(2);
     await expectOneSummary(proxy, {
       outcome: 'completed',
@@ -145,7 +137,7 @@ describe('an error', () => {
     const proxy = await proxyApp({ target, retry: AT_ONCE });
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(502);
-    expect(JSON.parse(await textOf(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
+    expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
     const attempt = { target, error: 'UPSTREAM_UNREACHABLE' };
     await expectOneSummary(proxy, {
       outcome: 'upstream-error',
@@ -208,7 +200,7 @@ describe('a method', () => {
   const requestsOf = async (method: string, reply: Reply, options: SseProxyOptions): Promise<number> => {
     const { url, seen } = await replying(reply);
     const proxy = await proxyApp({ target: url, retry: AT_ONCE, ...options });
-    await textOf(await request(proxy.url, { method, headers: { 'content-length': 2 }, body: '{}' }));
+    await readText(await request(proxy.url, { method, headers: { 'content-length': 2 }, body: '{}' }));
     return seen.length;
   };
 
@@ -262,7 +254,7 @@ describe('the body of the request', () => {
   it('arrives whole with each attempt: with Content-Length', async () => {
     const { url, seen } = await replying(status(503), reset, fine);
     const proxy = await proxyApp({ target: url, ...retried });
-    expect(await textOf(await post(proxy.url, BODY))).toBe('fine');
+    expect(await readText(await post(proxy.url, BODY))).toBe('fine');
     expect(seen.map(({ body }) => body === BODY)).toEqual([true, true, true]);
     for (const { headers } of seen) expect(headers['content-length']).toBe(String(Buffer.byteLength(BODY)));
   });
@@ -274,21 +266,21 @@ describe('the body of the request', () => {
     const bytes = Buffer.from(BODY);
     for (let i = 0; i < bytes.length; i += 10_000) req.write(bytes.subarray(i, i + 10_000));
     req.end();
-    expect(await textOf(await responseTo(req))).toBe('fine');
+    expect(await readText(await responseTo(req))).toBe('fine');
     expect(seen.map(({ body }) => body === BODY)).toEqual([true, true, true]);
   });
 
   it.each(['PUT', 'DELETE'])('is none with each attempt where there was none: %s', async (method) => {
     const { url, seen } = await replying(status(503), fine);
     const proxy = await proxyApp({ target: url, retry: AT_ONCE });
-    expect(await textOf(await request(proxy.url, { method }))).toBe('fine');
+    expect(await readText(await request(proxy.url, { method }))).toBe('fine');
     expect(seen.map(({ body }) => body)).toEqual(['', '']);
   });
 
   it('arrives whole with each attempt: parsed by express.json()', async () => {
     const { url, seen } = await replying(status(503), reset, fine);
     const proxy = await proxyApp({ target: url, ...retried }, (app) => app.use(express.json({ limit: '1mb' })));
-    expect(await textOf(await post(proxy.url, BODY))).toBe('fine');
+    expect(await readText(await post(proxy.url, BODY))).toBe('fine');
     expect(seen.map(({ body }) => body === BODY)).toEqual([true, true, true]);
   });
 
@@ -296,7 +288,7 @@ describe('the body of the request', () => {
     const { url, seen } = await replying(fine);
     const targets = [`http://127.0.0.1:${await closedPort()}`, url];
     const proxy = await proxyApp({ router: () => targets.shift() ?? url, ...retried });
-    expect(await textOf(await post(proxy.url, BODY))).toBe('fine');
+    expect(await readText(await post(proxy.url, BODY))).toBe('fine');
     expect(seen.map(({ body }) => body === BODY)).toEqual([true]);
   });
 
@@ -310,14 +302,14 @@ describe('the body of the request', () => {
     req.write('x'.repeat(500));
     req.end('x'.repeat(501));
     const response = await responseTo(req);
-    expect([response.statusCode, await textOf(response)]).toEqual([503, 'status 503']);
+    expect([response.statusCode, await readText(response)]).toEqual([503, 'status 503']);
     expect(seen.map(({ body }) => body.length)).toEqual([1001]);
   });
 
   it('is kept up to `maxBodySize`', async () => {
     const { url, seen } = await replying(status(503), fine);
     const proxy = await proxyApp({ target: url, retry: { ...AT_ONCE, methods: ['POST'], maxBodySize: '1kb' } });
-    expect(await textOf(await post(proxy.url, 'x'.repeat(1024)))).toBe('fine');
+    expect(await readText(await post(proxy.url, 'x'.repeat(1024)))).toBe('fine');
     expect(seen.map(({ body }) => body.length)).toEqual([1024, 1024]);
   });
 
@@ -336,9 +328,9 @@ describe('the body of the request', () => {
     client.write('second,');
     const two = await requests.next();
     client.end('third');
-    expect((await readAll(two.req)).toString()).toBe('first,second,third');
+    expect(await readText(two.req)).toBe('first,second,third');
     two.res.end('fine');
-    expect(await textOf(await responseTo(client))).toBe('fine');
+    expect(await readText(await responseTo(client))).toBe('fine');
     await expectOneSummary(proxy, { outcome: 'completed', attempts: [{ statusCode: 503 }, { statusCode: 200 }] });
   });
 
@@ -349,7 +341,7 @@ describe('the body of the request', () => {
     const provider = openai({ target: url, apiKey: SERVERS_KEY, includeUsage: true });
     const proxy = await proxyApp({ provider, retry: AT_ONCE });
     const response = await post(`${proxy.url}${openaiChat.path}`, '{"model":"m","messages":[],"stream":true}');
-    const body = await textOf(response);
+    const body = await readText(response);
     expect(body).toContain('[DONE]');
     expect(body).not.toContain('"prompt_tokens"');
     const edited = '{"stream_options":{"include_usage":true},"model":"m","messages":[],"stream":true}';
@@ -371,7 +363,7 @@ describe('the wait between two attempts', () => {
       target: url,
       retry: { minTimeout: 2_000_000_000, maxTimeout: 2_000_000_000 },
     });
-    expect(await textOf(await request(proxy.url))).toBe('fine');
+    expect(await readText(await request(proxy.url))).toBe('fine');
     expect(seen).toHaveLength(2);
   });
 
@@ -383,7 +375,7 @@ describe('the wait between two attempts', () => {
     const { url, seen } = await replying(status(429, headers), fine);
     const proxy = await proxyApp({ target: url, retry: {} });
     const response = await request(proxy.url);
-    expect([response.statusCode, await textOf(response)]).toEqual([429, 'status 429']);
+    expect([response.statusCode, await readText(response)]).toEqual([429, 'status 429']);
     expect(response.headers).toMatchObject(headers);
     expect(seen).toHaveLength(1);
   });
@@ -391,7 +383,7 @@ describe('the wait between two attempts', () => {
   it('does not depend on the upstream with `retryAfter: false`', async () => {
     const { url, seen } = await replying(status(429, { 'retry-after': '3600' }), fine);
     const proxy = await proxyApp({ target: url, retry: { ...AT_ONCE, retryAfter: false } });
-    expect(await textOf(await request(proxy.url))).toBe('fine');
+    expect(await readText(await request(proxy.url))).toBe('fine');
     expect(seen).toHaveLength(2);
   });
 
@@ -457,7 +449,7 @@ describe('hooks', () => {
     const { url } = await replying(reset, fine);
     const errors = new Queue<Error>();
     const proxy = await proxyApp({ target: url, retry: AT_ONCE, on: { error: (error) => errors.push(error) } });
-    expect(await textOf(await request(proxy.url))).toBe('fine');
+    expect(await readText(await request(proxy.url))).toBe('fine');
     await expectOneSummary(proxy, { outcome: 'completed', attempts: { length: 2 } });
     expect(errors.count).toBe(0);
   });
@@ -487,7 +479,7 @@ describe('with selfHandleResponse', () => {
       retry: AT_ONCE,
       on: { proxyRes: (proxyRes, _req, res) => void proxyRes.pipe(res) },
     });
-    expect(await textOf(await request(proxy.url))).toBe('fine');
+    expect(await readText(await request(proxy.url))).toBe('fine');
     expect(sockets.size).toBe(0);
     await expectOneSummary(proxy, {
       outcome: 'completed',

@@ -6,7 +6,7 @@ import { describe, expect, it } from '@jest/globals';
 import express from 'express';
 import { fixRequestBody } from 'http-proxy-middleware';
 import type { SseProxyOptions } from '../../../lib/index.js';
-import { openRequest, readAll, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import { openRequest, readAll, readText, readUntilCut, request, responseTo } from '../../support/clients/http.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, upstream } from '../../support/servers/upstreams.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
@@ -46,7 +46,7 @@ async function staleUpstream(
     const place = places.get(req.socket);
     if (place === undefined) throw new Error('not reached');
     place.n += 1;
-    const body = (await readAll(req)).toString();
+    const body = await readText(req);
     seen.push({ ...place, method: req.method, url: req.url, headers: req.headers, body });
     if (failing(place)) fail(req.socket, req, { ...place });
     else answer(req, res);
@@ -61,14 +61,14 @@ async function staleUpstream(
 
 /** Leaves one kept-alive connection in the pool. */
 async function warmUp(proxy: ProxyUnderTest): Promise<void> {
-  expect((await readAll(await request(`${proxy.url}/warm-up`))).toString()).toBe('fine');
+  expect(await readText(await request(`${proxy.url}/warm-up`))).toBe('fine');
   expect(await proxy.summary()).toMatchObject({ outcome: 'completed', attempts: { length: 1 } });
   await turns();
 }
 
 async function expectRetried(response: IncomingMessage, proxy: ProxyUnderTest): Promise<void> {
   expect(response.statusCode).toBe(200);
-  expect((await readAll(response)).toString()).toBe('fine');
+  expect(await readText(response)).toBe('fine');
   const summary = await proxy.summary();
   expect(summary).toMatchObject({ outcome: 'completed', statusCode: 200, attempts: { length: 2 }, bytes: 4 });
   expect(summary.error).toBeUndefined();
@@ -79,7 +79,7 @@ async function expectRetried(response: IncomingMessage, proxy: ProxyUnderTest): 
 
 async function expectBadGateway(response: IncomingMessage, proxy: ProxyUnderTest, attempts: number): Promise<void> {
   expect(response.statusCode).toBe(502);
-  expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('UPSTREAM_CLOSED');
+  expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_CLOSED');
   expect(await proxy.summary()).toMatchObject({
     outcome: 'upstream-error',
     statusCode: 502,
@@ -254,7 +254,7 @@ describe('a pooled connection', () => {
     req.write('half of ');
     await until(() => places.size === 2);
     req.end('the body');
-    expect((await readAll(await responseTo(req))).toString()).toBe('half of the body');
+    expect(await readText(await responseTo(req))).toBe('half of the body');
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', attempts: { length: 2 } });
   });
 
@@ -337,7 +337,7 @@ describe('the second attempt', () => {
       expect(String((await event)[0])).toBe(`data: ${i}\n\n`);
     }
     res.end();
-    expect((await readAll(response)).toString()).toBe('');
+    expect(await readText(response)).toBe('');
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', attempts: { length: 2 } });
   });
 

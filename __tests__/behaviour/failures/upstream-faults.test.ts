@@ -6,13 +6,14 @@ import { describe, expect, it } from '@jest/globals';
 import compression from 'compression';
 import { generate } from 'selfsigned';
 import type { SseProxyErrorCode, SseProxyOptions } from '../../../lib/index.js';
-import { openRequest, readAll, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import { openRequest, readText, readUntilCut, request, responseTo } from '../../support/clients/http.js';
 import { rawClient, rawExchange } from '../../support/clients/raw.js';
 import { closedPort, listen } from '../../support/servers/listen.js';
-import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
 import { onCleanUp } from '../../support/watch/clean-up.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { expectOneSummary } from '../../support/watch/summary.js';
 import { Queue, signal, turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
@@ -88,7 +89,7 @@ async function expectErrorResponse(response: IncomingMessage, target: string, co
   expect(response.statusCode).toBe(502);
   expect(response.headers['content-type']).toMatch(/^application\/json\b/);
   expect(response.headers['cache-control']).toBe('no-store');
-  const body = (await readAll(response)).toString();
+  const body = await readText(response);
   expect(JSON.parse(body)).toEqual({ error: { message: expect.any(String), type: 'proxy_error', code } });
   const { hostname, port } = new URL(target);
   const text = JSON.stringify(response.rawHeaders) + body;
@@ -96,13 +97,6 @@ async function expectErrorResponse(response: IncomingMessage, target: string, co
   for (const secret of [`//${hostname}`, `${hostname}:`, 'secret', ...(port === '' ? [] : [`:${port}`])]) {
     expect(text).not.toContain(secret);
   }
-}
-
-async function expectOneSummary(proxy: ProxyUnderTest, summary: object): Promise<void> {
-  expect(await proxy.summary()).toMatchObject(summary);
-  expect(proxy.proxy.active).toBe(0);
-  await turns();
-  expect(proxy.summaries).toHaveLength(1);
 }
 
 describe.each(FAULTS)('an upstream that %s', (_, makeTarget, code) => {
@@ -149,7 +143,7 @@ describe.each(FAULTS)('an upstream that %s', (_, makeTarget, code) => {
 
       const second = openRequest(`${proxy.url}/own`, { agent });
       second.end();
-      expect((await readAll(await responseTo(second))).toString()).toBe('own');
+      expect(await readText(await responseTo(second))).toBe('own');
       expect(second.reusedSocket).toBe(true);
     },
   );
@@ -164,7 +158,7 @@ describe('a head with something wrong that does no harm', () => {
 
     const response = await request(proxy.url);
     expect(response.statusMessage).toBe('OK');
-    expect((await readAll(response)).toString()).toBe('ok');
+    expect(await readText(response)).toBe('ok');
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
@@ -176,7 +170,7 @@ describe('a head with something wrong that does no harm', () => {
 
     const response = await request(proxy.url);
     expect(response.headers['x-name']).toBe('caf\xe9');
-    expect((await readAll(response)).toString()).toBe('ok');
+    expect(await readText(response)).toBe('ok');
   });
 });
 
@@ -189,7 +183,7 @@ describe('proxyTimeout', () => {
     expect(response.statusCode).toBe(504);
     expect(response.headers['content-type']).toMatch(/^application\/json\b/);
     expect(response.headers['x-should-retry']).toBe('false');
-    const { error } = JSON.parse((await readAll(response)).toString());
+    const { error } = JSON.parse(await readText(response));
     expect(error).toEqual({ message: expect.any(String), type: 'proxy_error', code: 'UPSTREAM_TIMEOUT' });
     await (await requests.next()).closed;
     await expectOneSummary(proxy, {
@@ -581,6 +575,6 @@ describe('the proxy goes on after every fault', () => {
 
     for (let i = 0; i < 5; i += 1) expect((await request(proxy.url)).statusCode).toBe(502);
     faulty = false;
-    expect((await readAll(await request(proxy.url))).toString()).toBe('fine');
+    expect(await readText(await request(proxy.url))).toBe('fine');
   });
 });

@@ -5,10 +5,10 @@ import cors from 'cors';
 import type { Express } from 'express';
 import helmet from 'helmet';
 import type { SseProxyOptions } from '../../../lib/index.js';
-import { readAll, readUntilCut, request } from '../../support/clients/http.js';
-import { headerLines, rawConnection, rawExchange } from '../../support/clients/raw.js';
+import { readText, readUntilCut, request } from '../../support/clients/http.js';
+import { headerLines, rawClient, rawExchange } from '../../support/clients/raw.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
-import { bodyOf, eventStream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
+import { eventStream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
 import { closeAll } from '../../support/watch/clean-up.js';
 import { signal } from '../../support/watch/wait.js';
 
@@ -28,7 +28,7 @@ async function echoing(options: SseProxyOptions = {}, before?: (app: Express) =>
       url: req.url ?? '',
       headers: req.headers,
       raw: req.rawHeaders,
-      body: await bodyOf(req),
+      body: await readText(req),
     };
     res.setHeader('content-type', 'application/json').end(JSON.stringify(received));
   });
@@ -39,7 +39,7 @@ async function echoing(options: SseProxyOptions = {}, before?: (app: Express) =>
 async function received(proxy: ProxyUnderTest, fields: string[], body = '', method = 'POST'): Promise<Received> {
   const length = body === '' ? [] : [`Content-Length: ${Buffer.byteLength(body)}`];
   const head = [`${method} /path HTTP/1.1`, 'Host: front.example:8080', ...fields, ...length];
-  const client = await rawConnection(proxy.port);
+  const client = await rawClient(proxy.port);
   client.socket.write(`${head.join('\r\n')}\r\n\r\n${body}`, 'latin1');
   const text = Buffer.from(await client.until('"}'), 'latin1').toString();
   return JSON.parse(text.slice(text.indexOf('{'), text.lastIndexOf('}') + 1)) as Received;
@@ -56,7 +56,7 @@ async function answered(
   });
   const proxy = await proxyApp({ target: url, ...options }, before);
   const response = await request(proxy.url);
-  expect((await readAll(response)).toString()).toBe('{}');
+  expect(await readText(response)).toBe('{}');
   return response;
 }
 
@@ -175,7 +175,7 @@ describe('a request', () => {
   );
 
   it('keeps its chunked coding when Connection names it', async () => {
-    const client = await rawConnection((await echoing()).port);
+    const client = await rawClient((await echoing()).port);
     client.socket.write(
       'POST / HTTP/1.1\r\nHost: a\r\nConnection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n',
     );
@@ -288,11 +288,11 @@ describe('a response', () => {
       socket.end('HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}');
     });
     const proxy = await proxyApp({ target: url });
-    const client = await rawConnection(proxy.port);
+    const client = await rawClient(proxy.port);
     client.socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
     expect(await client.until('{}')).toMatch(/^connection: keep-alive\r$/im);
     client.socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
-    expect((await client.closed()).match(/HTTP\/1\.1 200 OK/g)).toHaveLength(2);
+    expect((await client.end()).text.match(/HTTP\/1\.1 200 OK/g)).toHaveLength(2);
   });
 
   it('keeps a Content-Length and a type that its Connection names', async () => {
@@ -437,7 +437,7 @@ describe('a response', () => {
     });
     const proxy = await proxyApp({ target: url });
     const response = await request(proxy.url);
-    expect((await readAll(response)).toString()).toBe('{}');
+    expect(await readText(response)).toBe('{}');
     expect(headerLines(response.rawHeaders, 'transfer-encoding')).toEqual(['chunked']);
     expect(response.headers).not.toHaveProperty('content-length');
   });
@@ -484,7 +484,7 @@ describe('an informational response', () => {
     const req = http.get(proxy.url, { agent: false });
     req.on('information', (information) => seen.push(information));
     const [response] = (await once(req, 'response')) as [IncomingMessage];
-    expect((await readAll(response)).toString()).toBe('{}');
+    expect(await readText(response)).toBe('{}');
     return { seen, response, proxy };
   }
 
@@ -587,7 +587,7 @@ describe('an informational response', () => {
     await once(req, 'continue');
     req.end('body');
     const [response] = (await once(req, 'response')) as [IncomingMessage];
-    const { headers, body } = JSON.parse((await readAll(response)).toString()) as Received;
+    const { headers, body } = JSON.parse(await readText(response)) as Received;
     expect(body).toBe('body');
     expect(headers).not.toHaveProperty('expect');
   });
@@ -598,7 +598,7 @@ describe('an HTTP/1.0 client', () => {
     const held = signal<http.ServerResponse>();
     const { url } = await upstream((_req, res) => held.resolve(eventStream(res)));
     const proxy = await proxyApp({ target: url });
-    const client = await rawConnection(proxy.port);
+    const client = await rawClient(proxy.port);
     client.socket.write('GET / HTTP/1.0\r\n\r\n');
     const head = await client.until('\r\n\r\n');
     expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
@@ -610,7 +610,7 @@ describe('an HTTP/1.0 client', () => {
       await client.until(event);
     }
     res.end();
-    expect((await client.closed()).split('\r\n\r\n')[1]).toBe('data: 1\n\ndata: 2\n\n');
+    expect((await client.end()).text.split('\r\n\r\n')[1]).toBe('data: 1\n\ndata: 2\n\n');
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
@@ -627,11 +627,11 @@ describe('an HTTP/1.0 client', () => {
   it('gets a Content-Length where there is one, and may stay', async () => {
     const { url } = await upstream((_req, res) => res.setHeader('content-length', 2).end('{}'));
     const proxy = await proxyApp({ target: url });
-    const client = await rawConnection(proxy.port);
+    const client = await rawClient(proxy.port);
     client.socket.write('GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n');
     expect(await client.until('{}')).toMatch(/content-length: 2\r\n/i);
     client.socket.write('GET / HTTP/1.0\r\n\r\n');
-    expect((await client.closed()).match(/\r\n\r\n\{\}/g)).toHaveLength(2);
+    expect((await client.end()).text.match(/\r\n\r\n\{\}/g)).toHaveLength(2);
   });
 
   it('without a Host is proxied all the same', async () => {
@@ -652,7 +652,7 @@ describe('an HTTP/1.0 client', () => {
     const held = signal<http.ServerResponse>();
     const { url } = await upstream((_req, res) => held.resolve(eventStream(res)));
     const proxy = await proxyApp({ target: url });
-    const client = await rawConnection(proxy.port);
+    const client = await rawClient(proxy.port);
     client.socket.write('GET / HTTP/1.0\r\n\r\n');
     const res = await held.promise;
     res.write('data: 1\n\n');

@@ -5,7 +5,7 @@ import { anthropic, openai } from '../../../lib/providers/index.js';
 import { openRequest, responseTo } from '../../support/clients/http.js';
 import { connections } from '../../support/servers/listen.js';
 import { proxiedProvider } from '../../support/servers/provider.js';
-import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream } from '../../support/servers/upstreams.js';
 import {
   anthropicText,
@@ -19,6 +19,7 @@ import {
 import { stopTheClock } from '../../support/watch/clock.js';
 import { logbook } from '../../support/watch/log.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { expectOneSummary } from '../../support/watch/summary.js';
 import { Queue, signal, turns, until } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
@@ -50,13 +51,6 @@ async function left(
   client.destroy();
   await until(async () => (await connections(proxy.server)) === 0);
   return { upstream, proxy, usages, asked };
-}
-
-async function expectOneSummary(proxy: ProxyUnderTest, summary: object): Promise<void> {
-  expect(await proxy.summary()).toMatchObject(summary);
-  expect(proxy.proxy.active).toBe(0);
-  await turns();
-  expect(proxy.summaries).toHaveLength(1);
 }
 
 describe("onClientClose: 'abort'", () => {

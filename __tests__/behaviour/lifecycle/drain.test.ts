@@ -4,7 +4,14 @@ import { describe, expect, it, jest } from '@jest/globals';
 import { responseInterceptor } from 'http-proxy-middleware';
 import type { SseProxyOptions } from '../../../lib/index.js';
 import { openai } from '../../../lib/providers/index.js';
-import { keepAliveAgent, openRequest, readAll, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import {
+  keepAliveAgent,
+  openRequest,
+  readText,
+  readUntilCut,
+  request,
+  responseTo,
+} from '../../support/clients/http.js';
 import { answersIn, rawClient } from '../../support/clients/raw.js';
 import { runModule } from '../../support/programs/run.js';
 import { connections } from '../../support/servers/listen.js';
@@ -66,7 +73,7 @@ describe('drain()', () => {
     const response = await request(proxy.url, { agent });
     expect([response.statusCode, response.headers.connection]).toEqual([503, 'close']);
     expect(response.headers['retry-after']).toBe('1');
-    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('DRAINING');
+    expect(JSON.parse(await readText(response)).error.code).toBe('DRAINING');
     expect(await proxy.summary()).toMatchObject({
       outcome: 'refused',
       statusCode: 503,
@@ -75,7 +82,7 @@ describe('drain()', () => {
     });
 
     res.end('fine');
-    expect((await readAll(await responseTo(client))).toString()).toBe('fine');
+    expect(await readText(await responseTo(client))).toBe('fine');
     await drained;
     expect(requests()).toBe(1);
   });
@@ -86,7 +93,7 @@ describe('drain()', () => {
     // A timer that Node has cut to a millisecond would have fired.
     await new Promise((resolve) => setTimeout(resolve, SHORT));
     res.end('fine');
-    expect((await readAll(await responseTo(client))).toString()).toBe('fine');
+    expect(await readText(await responseTo(client))).toBe('fine');
     await drained;
     expect(proxy.summaries).toMatchObject([{ outcome: 'completed' }]);
   });
@@ -95,7 +102,7 @@ describe('drain()', () => {
     const finished: string[] = [];
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, onFinish: ({ outcome }) => void finished.push(outcome) });
-    const read = async (): Promise<string> => (await readAll(await request(proxy.url))).toString();
+    const read = async (): Promise<string> => readText(await request(proxy.url));
     const bodies = Promise.all([read(), read()]);
     const [one, two] = [await requests.next(), await requests.next()];
     eventStream(one.res).write('data: 1\n\n');
@@ -132,7 +139,7 @@ describe('drain()', () => {
     const drained = proxy.proxy.drain({ grace: SHORT });
     const response = await responseTo(client);
     expect([response.statusCode, response.headers.connection]).toEqual([503, 'close']);
-    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('DRAINED');
+    expect(JSON.parse(await readText(response)).error.code).toBe('DRAINED');
     await upstreamClosed;
     await drained;
     expect(proxy.summaries).toMatchObject([
@@ -242,7 +249,7 @@ describe('drain()', () => {
     await turns();
     expect(state.isDone).toBe(false);
     res.end('fine');
-    expect((await readAll(await responseTo(client))).toString()).toBe('fine');
+    expect(await readText(await responseTo(client))).toBe('fine');
     await drained;
     proxy.server.closeIdleConnections();
     await closed;
@@ -331,7 +338,7 @@ describe('an exchange that waits while the proxy is drained', () => {
     const { req, res } = await requests.next();
     expect(req.url).toBe('/waiting');
     res.end('fine');
-    expect((await readAll(await responseTo(waiting))).toString()).toBe('fine');
+    expect(await readText(await responseTo(waiting))).toBe('fine');
     await drained;
   });
 
@@ -358,7 +365,7 @@ describe('an exchange that waits while the proxy is drained', () => {
     await upstreamClosed;
     const drained = proxy.proxy.drain({ grace: SHORT });
     const response = await responseTo(client);
-    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('DRAINED');
+    expect(JSON.parse(await readText(response)).error.code).toBe('DRAINED');
     await drained;
     expect(proxy.summaries).toMatchObject([{ outcome: 'drained', attempts: [{ statusCode: 503 }] }]);
     expect(requests()).toBe(1);
@@ -371,7 +378,7 @@ describe('an exchange that waits while the proxy is drained', () => {
     (await requests.next()).res.writeHead(503, { 'retry-after-ms': '50' }).end();
     const drained = proxy.proxy.drain({ grace: LONG });
     (await requests.next()).res.end('fine');
-    expect((await readAll(await responseTo(client))).toString()).toBe('fine');
+    expect(await readText(await responseTo(client))).toBe('fine');
     await drained;
   });
 

@@ -7,24 +7,21 @@ import { describe, expect, it } from '@jest/globals';
 import compression from 'compression';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import { createSseProxy, SseProxyError, type SseProxyOptions } from '../../../lib/index.js';
-import { openRequest, readAll, request, responseTo } from '../../support/clients/http.js';
+import { openRequest, readAll, readText, request, responseTo } from '../../support/clients/http.js';
 import { rawClient } from '../../support/clients/raw.js';
 import { closedPort, listen } from '../../support/servers/listen.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream, upstream } from '../../support/servers/upstreams.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { expectOneSummary } from '../../support/watch/summary.js';
 import { closed, Queue, signal, turns, until } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 
 /** The exchange is over: one summary, and none is to come. */
 async function expectClientClosed(proxy: ProxyUnderTest): Promise<void> {
-  const summary = await proxy.summary();
-  expect(summary.outcome).toBe('client-closed');
-  expect(summary.error).toBeUndefined();
-  expect(proxy.proxy.active).toBe(0);
-  await turns();
-  expect(proxy.summaries).toHaveLength(1);
+  const { error } = await expectOneSummary(proxy, { outcome: 'client-closed' });
+  expect(error).toBeUndefined();
 }
 
 describe('a client that leaves', () => {
@@ -282,7 +279,7 @@ describe('a client that leaves', () => {
     leaving.destroy();
     await a.closed;
     b.res.end('data: c\n\n');
-    expect((await readAll(response)).toString()).toBe('data: b\n\ndata: c\n\n');
+    expect(await readText(response)).toBe('data: b\n\ndata: c\n\n');
     expect((await proxy.summary()).outcome).toBe('client-closed');
     expect((await proxy.summary()).outcome).toBe('completed');
   });
@@ -342,7 +339,7 @@ describe('a complete response', () => {
     (await requests.next()).res.writeHead(413).end('too large');
     const response = await responseTo(req);
     expect(response.statusCode).toBe(413);
-    expect((await readAll(response)).toString()).toBe('too large');
+    expect(await readText(response)).toBe('too large');
     for (let i = 1; i < 20; i += 1) req.write(chunk);
     req.end();
     await once(req, 'finish');
@@ -351,7 +348,7 @@ describe('a complete response', () => {
     const second = openRequest(proxy.url, { agent });
     second.end();
     (await requests.next()).res.end('fine');
-    expect((await readAll(await responseTo(second))).toString()).toBe('fine');
+    expect(await readText(await responseTo(second))).toBe('fine');
     expect(second.reusedSocket).toBe(true);
     agent.destroy();
   });
@@ -513,7 +510,7 @@ describe('the connection to the upstream', () => {
     proxy.server.close();
     await once(proxy.server, 'close');
     const port = await listen(proxy.server);
-    expect((await readAll(await request(`http://127.0.0.1:${port}`))).toString()).toBe('{}');
+    expect(await readText(await request(`http://127.0.0.1:${port}`))).toBe('{}');
   });
 });
 
@@ -556,7 +553,7 @@ describe("onError: 'next'", () => {
     expect(response.statusCode).toBe(502);
     expect(response.headers).toMatchObject({ 'x-app': 'mine', 'access-control-allow-origin': 'https://app.example' });
     expect(response.headers['set-cookie']).toEqual(['session=1; Path=/']);
-    expect((await readAll(response)).toString()).toBe('handled by the app');
+    expect(await readText(response)).toBe('handled by the app');
     expect(errors).toEqual([expect.any(SseProxyError)]);
     expect(errors[0]).toMatchObject({
       name: 'SseProxyError',
@@ -642,7 +639,7 @@ describe("onError: 'next'", () => {
 
     const response = await request(`http://127.0.0.1:${port}`);
     expect(response.statusCode).toBe(502);
-    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('UPSTREAM_UNREACHABLE');
+    expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
   });
 
   it("lets Express's default error handler answer", async () => {

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import express, { type ErrorRequestHandler, Router } from 'express';
 import { createSseProxy, SseProxyError, type SseProxyOptions } from '../../../lib/index.js';
-import { readAll, reader, readUntilCut, request } from '../../support/clients/http.js';
+import { readAll, reader, readText, readUntilCut, request } from '../../support/clients/http.js';
 import { listen } from '../../support/servers/listen.js';
 import { proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, upstream } from '../../support/servers/upstreams.js';
@@ -25,7 +25,7 @@ async function serve(listener: RequestListener): Promise<string> {
 
 async function get(url: string): Promise<[status: number | undefined, body: string]> {
   const response = await request(url);
-  return [response.statusCode, (await readAll(response)).toString()];
+  return [response.statusCode, await readText(response)];
 }
 
 const nobody = 'http://127.0.0.1:1';
@@ -141,7 +141,7 @@ describe('the promise of a request', () => {
     const headers = { 'content-type': 'application/json' };
     const response = await request(front, { method: 'POST', headers, body: '{}' });
     expect(response.statusCode).toBe(500);
-    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('REQUEST_BODY_CONSUMED');
+    expect(JSON.parse(await readText(response)).error.code).toBe('REQUEST_BODY_CONSUMED');
     expect(seen.map(String)).toEqual([]);
   });
 });

@@ -5,7 +5,7 @@ import { describe, expect, it } from '@jest/globals';
 import express from 'express';
 import type { SseProxyErrorCode, SseProxyOptions } from '../../../lib/index.js';
 import { openai } from '../../../lib/providers/index.js';
-import { openRequest, readAll, request, responseTo } from '../../support/clients/http.js';
+import { openRequest, readAll, readText, request, responseTo } from '../../support/clients/http.js';
 import { closedPort } from '../../support/servers/listen.js';
 import { post, SERVERS_KEY } from '../../support/servers/provider.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
@@ -18,11 +18,9 @@ closeAndWatchEachTest();
 /** The path of a request that is to fail where others do not. */
 const FIRST = '/first';
 
-const textOf = async (response: IncomingMessage): Promise<string> => (await readAll(response)).toString();
-
 async function expectRefused(response: IncomingMessage, status: number, code: SseProxyErrorCode): Promise<void> {
   expect(response.statusCode).toBe(status);
-  expect(JSON.parse(await textOf(response)).error).toMatchObject({ code, message: expect.any(String) });
+  expect(JSON.parse(await readText(response)).error).toMatchObject({ code, message: expect.any(String) });
 }
 
 /** A request that has come in when this resolves. */
@@ -49,7 +47,7 @@ describe('limits.concurrency', () => {
     expect(summary).not.toHaveProperty('target');
 
     for (const { res } of [one, two]) res.end('fine');
-    for (const req of running) expect(await textOf(await responseTo(req))).toBe('fine');
+    for (const req of running) expect(await readText(await responseTo(req))).toBe('fine');
     expect(requests.count).toBe(2);
   });
 
@@ -59,7 +57,7 @@ describe('limits.concurrency', () => {
     const proxy = await proxyApp({ provider, limits: { concurrency: 1 } });
     await send(proxy);
     const { res } = await requests.next();
-    const body = JSON.parse(await textOf(await post(proxy.url)));
+    const body = JSON.parse(await readText(await post(proxy.url)));
     expect(body.error).toMatchObject({ code: 'CONCURRENCY_LIMIT', param: null });
     res.end();
   });
@@ -86,7 +84,8 @@ describe('limits.concurrency', () => {
     await once(await responseTo(client), 'data');
     return { client, res };
   };
-  const answered: Ending = async (proxy) => textOf(await request(proxy.url + FIRST, { method: 'POST', body: '12345' }));
+  const answered: Ending = async (proxy) =>
+    readText(await request(proxy.url + FIRST, { method: 'POST', body: '12345' }));
   const fail = (path: string | undefined): void => {
     if (path === FIRST) throw new Error('no');
   };
@@ -128,7 +127,7 @@ describe('limits.concurrency', () => {
       end: async (...setting) => {
         const { client, res } = await beforeTheHead(...setting);
         res.end();
-        await textOf(await responseTo(client));
+        await readText(await responseTo(client));
       },
       options: () => ({ rewriteHeaders: (_head, { path }) => fail(path) }),
     },
@@ -190,7 +189,7 @@ describe('limits.queue', () => {
       expect(requests.count).toBe(order.length + 1);
       order.push(req.url);
       res.end(req.url);
-      expect(await textOf(await responseTo(client))).toBe(req.url);
+      expect(await readText(await responseTo(client))).toBe(req.url);
     }
     expect(order).toEqual(['/1', '/2', '/3']);
   });
@@ -205,9 +204,9 @@ describe('limits.queue', () => {
     await until(() => proxy.proxy.active === 2);
     first.res.end();
     const { req, res } = await requests.next();
-    expect((await readAll(req)).toString() === body).toBe(true);
+    expect((await readText(req)) === body).toBe(true);
     res.end('fine');
-    expect(await textOf(await response)).toBe('fine');
+    expect(await readText(await response)).toBe('fine');
   });
 
   it('has nobody wait for longer than `timeout`', async () => {
@@ -238,7 +237,7 @@ describe('limits.queue', () => {
     const { req, res } = await requests.next();
     expect(req.url).toBe('/3');
     res.end('fine');
-    expect(await textOf(await responseTo(waiting))).toBe('fine');
+    expect(await readText(await responseTo(waiting))).toBe('fine');
     expect(requests.count).toBe(2);
   });
 
@@ -256,7 +255,7 @@ describe('limits.queue', () => {
     // The one that waited may have been sent in the meantime.
     if (received.req.url === '/2') received = await requests.next();
     received.res.end(received.req.url);
-    expect(await textOf(await responseTo(next))).toBe('/3');
+    expect(await readText(await responseTo(next))).toBe('/3');
   });
 
   it('counts as a part of the whole exchange: `timeouts.total`', async () => {
@@ -362,7 +361,7 @@ describe('limits.requestBody', () => {
     const req = openRequest(proxy.url, { method: 'POST', headers });
     req.write('x'.repeat(1000));
     req.end('x'.repeat(24));
-    expect(await textOf(await responseTo(req))).toBe('1024');
+    expect(await readText(await responseTo(req))).toBe('1024');
   });
 
   it('is each attempt’s, not all attempts’ together', async () => {
@@ -375,7 +374,7 @@ describe('limits.requestBody', () => {
     const proxy = await proxyApp({ target: url, limits, retry: { methods: ['POST'], minTimeout: 1 } });
     const req = openRequest(proxy.url, { method: 'POST' });
     req.end('x'.repeat(1000));
-    expect(await textOf(await responseTo(req))).toBe('1000');
+    expect(await readText(await responseTo(req))).toBe('1000');
     expect(requests).toBe(2);
   });
 

@@ -3,13 +3,14 @@ import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { describe, expect, it, jest } from '@jest/globals';
 import type { SseProxyErrorCode, SseProxyOptions } from '../../../lib/index.js';
-import { openRequest, readAll, reader, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import { openRequest, reader, readText, readUntilCut, request, responseTo } from '../../support/clients/http.js';
 import { stuckClient } from '../../support/clients/raw.js';
 import { closedPort } from '../../support/servers/listen.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
 import { stopTheClock } from '../../support/watch/clock.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { expectOneSummary } from '../../support/watch/summary.js';
 import { closed, Queue, turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
@@ -31,15 +32,8 @@ async function expectTimeout(response: IncomingMessage, code: SseProxyErrorCode,
   expect(response.statusCode).toBe(504);
   expect(response.headers['content-type']).toMatch(/^application\/json\b/);
   expect(response.headers['x-should-retry']).toBe(mayRetry ? undefined : 'false');
-  const { error } = JSON.parse((await readAll(response)).toString());
+  const { error } = JSON.parse(await readText(response));
   expect(error).toEqual({ message: expect.any(String), type: 'proxy_error', code });
-}
-
-async function expectOneSummary(proxy: ProxyUnderTest, summary: object): Promise<void> {
-  expect(await proxy.summary()).toMatchObject(summary);
-  expect(proxy.proxy.active).toBe(0);
-  await turns();
-  expect(proxy.summaries).toHaveLength(1);
 }
 
 const timeout = (code: SseProxyErrorCode): object => ({ outcome: 'timeout', error: { code } });
@@ -149,7 +143,7 @@ describe('an upstream that is not connected in time', () => {
     const { res } = await requests.next();
     jest.advanceTimersByTime(100_000);
     res.end('late');
-    expect((await readAll(await responseTo(req))).toString()).toBe('late');
+    expect(await readText(await responseTo(req))).toBe('late');
   });
 });
 
@@ -185,7 +179,7 @@ describe('an upstream that does not answer in time', () => {
     await upload.until('-done');
     jest.advanceTimersByTime(119_000);
     received.res.end('fine');
-    expect((await readAll(await responseTo(req))).toString()).toBe('fine');
+    expect(await readText(await responseTo(req))).toBe('fine');
   });
 
   it('nor does an upload that the upstream takes slowly, but takes', async () => {
@@ -221,7 +215,7 @@ describe('an upstream that does not answer in time', () => {
     await once(req, 'end');
     expect(received).toBe(size.written);
     res.end('fine');
-    expect((await readAll(await responseTo(client))).toString()).toBe('fine');
+    expect(await readText(await responseTo(client))).toBe('fine');
   });
 
   it('does not take the upload', async () => {

@@ -20,7 +20,7 @@ import { endToEndTrailers } from '../../../lib/headers/trailers.js';
 import type { SseProxyOptions } from '../../../lib/index.js';
 import { gemini, ollama, openai } from '../../../lib/providers/index.js';
 import type { RetryConfig } from '../../../lib/types/config.js';
-import { openRequest, readAll, readUntilCut, request, responseTo } from '../../support/clients/http.js';
+import { openRequest, readAll, readText, readUntilCut, request, responseTo } from '../../support/clients/http.js';
 import { rawClient, rawExchange } from '../../support/clients/raw.js';
 import { connections, listen } from '../../support/servers/listen.js';
 import { SERVERS_KEY } from '../../support/servers/provider.js';
@@ -416,7 +416,7 @@ describe('a burst of tiny events', () => {
     res.writeHead(200, { 'content-type': 'text/event-stream' });
     for (let n = 0; n < COUNT; n += COUNT / 4) res.write(events(n, n + COUNT / 4));
     res.end();
-    const body = (await readAll(await responseTo(req))).toString();
+    const body = await readText(await responseTo(req));
     expect(body === events(0, COUNT)).toBe(true);
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', events: COUNT });
     expect(next).toBe(COUNT);
@@ -587,7 +587,7 @@ describe('an upload that does not end', () => {
     // As long as it has to read that before its connection is closed.
     jest.advanceTimersByTime(1_000);
     expect(response.statusCode).toBe(504);
-    expect((await readAll(response)).toString()).toContain('TOTAL_TIMEOUT');
+    expect(await readText(response)).toContain('TOTAL_TIMEOUT');
     expect(requests.count).toBe(reaches ? 1 : 0);
     await expectNothingWhole(received);
     expect(await proxy.summary()).toMatchObject({ outcome: 'timeout', error: { code: 'TOTAL_TIMEOUT' } });

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { describe, expect, it, jest } from '@jest/globals';
 import type { SseProxyOptions } from '../../../lib/index.js';
-import { exchange, openRequest, readAll, request, responseTo } from '../../support/clients/http.js';
+import { exchange, openRequest, readAll, readText, request, responseTo } from '../../support/clients/http.js';
 import { closing } from '../../support/clients/http2.js';
 import { rawExchange } from '../../support/clients/raw.js';
 import { hpmApp, http2Proxy, proxyApp } from '../../support/servers/proxies.js';
@@ -29,7 +29,7 @@ async function failingOnce(fail: (req: IncomingMessage) => boolean): Promise<{ u
   const { url } = await upstream(async (req, res) => {
     const { method, headers } = req;
     const { 'content-length': length, 'transfer-encoding': coding } = headers;
-    const body = (await readAll(req)).toString();
+    const body = await readText(req);
     const framing = {
       ...(length !== undefined && { 'content-length': length }),
       ...(coding !== undefined && { 'transfer-encoding': coding }),
@@ -137,7 +137,7 @@ it('an upload that was sent to a dead connection in part is gone on with, and re
       isDead = true;
       req.once('data', () => req.socket.destroy());
     } else {
-      const body = (await readAll(req)).toString();
+      const body = await readText(req);
       if (req.url === '/there') res.end(body);
       else res.writeHead(307, { location: '/there' }).end();
     }

@@ -7,7 +7,7 @@ import zlib from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import express, { type Express, type RequestHandler } from 'express';
 import { createSseProxy } from '../../../lib/index.js';
-import { exchange, readAll, request } from '../../support/clients/http.js';
+import { exchange, readAll, readText, request } from '../../support/clients/http.js';
 import { listen } from '../../support/servers/listen.js';
 import { proxyApp } from '../../support/servers/proxies.js';
 import { type RecordedRequest, recorder, upstream } from '../../support/servers/upstreams.js';
@@ -95,7 +95,7 @@ describe('a body that streams', () => {
     expect(String((await once(req, 'data'))[0])).toBe('two');
     client.end('end');
     expect(String((await once(req, 'data'))[0])).toBe('end');
-    expect((await readAll((await answer)[0])).toString()).toBe('ok');
+    expect(await readText((await answer)[0])).toBe('ok');
   });
 
   it('is asked for with 100 (Continue), and follows', async () => {
@@ -111,7 +111,7 @@ describe('a body that streams', () => {
     await once(client, 'continue');
     client.end('body');
     const [response] = await answer;
-    expect((await readAll(response)).toString()).toBe('ok');
+    expect(await readText(response)).toBe('ok');
     expect(received).toHaveLength(1);
     expect(received[0]?.body.toString()).toBe('body');
     expect(received[0]?.headers).not.toHaveProperty('expect');
@@ -449,7 +449,7 @@ describe('a body that is lost', () => {
     });
     const next = await request(proxy.url, { agent });
     expect(next.socket.localPort).toBe(localPort);
-    expect((await readAll(next)).toString()).toBe('ok');
+    expect(await readText(next)).toBe('ok');
     expect(received.map((item) => item.url)).toEqual(['/']);
   });
 
@@ -484,7 +484,7 @@ describe('a body that is lost', () => {
     const [response] = await answer;
     client.end('two');
     expect(response.statusCode).toBe(500);
-    expect(JSON.parse((await readAll(response)).toString()).error.code).toBe('REQUEST_BODY_CONSUMED');
+    expect(JSON.parse(await readText(response)).error.code).toBe('REQUEST_BODY_CONSUMED');
     expect(received).toEqual([]);
   });
 

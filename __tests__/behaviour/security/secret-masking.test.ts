@@ -19,6 +19,7 @@ import {
   openRequest,
   readAll,
   reader,
+  readText,
   readUntilCut,
   request,
   responseTo,
@@ -182,7 +183,7 @@ describe('an error of the upstream', () => {
       const req = openRequest(proxy.url, { agent }).end();
       const response = await responseTo(req);
       expect(response.headers['content-length']).toBe(String(body.length));
-      expect((await readAll(response)).toString()).toBe(hidden(body));
+      expect(await readText(response)).toBe(hidden(body));
       expect(req.reusedSocket).toBe(isReused);
     }
   });
@@ -199,7 +200,7 @@ describe('an error of the upstream', () => {
     const response = await request(proxy.url, { headers: { 'accept-encoding': coding } });
     expect(response.statusCode).toBe(400);
     expect(response.headers).not.toHaveProperty('content-encoding');
-    expect((await readAll(response)).toString()).toBe(hidden(`wrong: ${KEY}`));
+    expect(await readText(response)).toBe(hidden(`wrong: ${KEY}`));
   });
 
   it('is decoded only once where its events are read', async () => {
@@ -208,7 +209,7 @@ describe('an error of the upstream', () => {
     const { url } = await upstream((_req, res) => res.writeHead(400, head).end(body));
     const events: string[] = [];
     const proxy = await proxyApp({ provider: providerAt(url), onEvent: ({ data }) => events.push(data) });
-    expect((await readAll(await request(proxy.url))).toString()).toBe(hidden(`data: ${KEY}\n\n`));
+    expect(await readText(await request(proxy.url))).toBe(hidden(`data: ${KEY}\n\n`));
     await proxy.summary();
     expect(events).toEqual([hidden(KEY)]);
   });
@@ -218,7 +219,7 @@ describe('an error of the upstream', () => {
     const proxy = await proxyApp({ provider: ollama({ target: url }) });
     const response = await request(proxy.url);
     expect([response.statusCode, response.headers['content-encoding']]).toEqual([400, 'zz']);
-    expect((await readAll(response)).toString()).toBe('zz');
+    expect(await readText(response)).toBe('zz');
   });
 
   it('has no key when the retries are spent, nor that of a fallback when that has failed, too', async () => {
@@ -229,7 +230,7 @@ describe('an error of the upstream', () => {
     );
     const retry = { maxRetries: 1, minTimeout: 1 };
     const alone = await proxyApp({ provider: providerAt(first.url), retry });
-    expect((await readAll(await request(alone.url))).toString()).toBe(hidden(`authorization: Bearer ${KEY}`));
+    expect(await readText(await request(alone.url))).toBe(hidden(`authorization: Bearer ${KEY}`));
     expect((await alone.summary()).attempts).toHaveLength(2);
 
     const fallbacks = [{ provider: anthropic({ target: second.url, apiKey: other }) }];
@@ -237,7 +238,7 @@ describe('an error of the upstream', () => {
     const response = await request(proxy.url);
     const expected = hidden(`x-api-key: ${other}`, other);
     expect([response.statusCode, response.headers['x-echo']]).toEqual([500, expected]);
-    expect((await readAll(response)).toString()).toBe(expected);
+    expect(await readText(response)).toBe(expected);
     expect((await proxy.summary()).attempts).toHaveLength(4);
   });
 });
@@ -431,107 +432,104 @@ describe('a failure shows no key, neither to the client nor to anybody else:', (
     throw new Error('The hook has failed');
   };
 
-  const FAILURES: [what: string, code: string, target: () => Promise<string>, options?: SseProxyOptions][] = [
-    ['no HTTP', 'UPSTREAM_INVALID_RESPONSE', answer((echo) => `${echo}\r\n\r\n`)],
-    ['a status line that is none', 'UPSTREAM_INVALID_RESPONSE', answer((echo) => `HTTP/1.1 ${echo}\r\n\r\n`)],
-    ['a field that is none', 'UPSTREAM_INVALID_RESPONSE', answer((echo) => `${OK}X-Echo: ${echo}\r\nno field\r\n\r\n`)],
+  const FAILURES: [what: string, code: string | undefined, target: () => Promise<string>, options?: SseProxyOptions][] =
     [
-      'a field that is too long',
-      'UPSTREAM_INVALID_RESPONSE',
-      answer((echo) => `${OK}X-Echo: ${echo.repeat(500)}\r\n\r\n`),
-    ],
-    ['a length that is none', 'UPSTREAM_INVALID_RESPONSE', answer((echo) => `${OK}Content-Length: ${echo}\r\n\r\n`)],
-    [
-      'a status below 200',
-      'UPSTREAM_INVALID_RESPONSE',
-      answer((echo) => `HTTP/1.1 099 ${echo}\r\nX-Echo: ${echo}\r\n\r\n`),
-    ],
-    [
-      'a switch of protocols',
-      'UPSTREAM_INVALID_RESPONSE',
-      answer((echo) => `HTTP/1.1 101 ${echo}\r\nConnection: upgrade\r\nUpgrade: ${echo}\r\n\r\n`),
-    ],
-    [
-      'a chunk without a size',
-      'UPSTREAM_TRUNCATED',
-      answer((echo) => `${OK}Transfer-Encoding: chunked\r\n\r\n${echo}\r\n`),
-    ],
-    [
-      'a chunk without a size in an error',
-      'UPSTREAM_TRUNCATED',
-      answer((echo) => `${BAD}Transfer-Encoding: chunked\r\n\r\n${echo}\r\n`),
-    ],
-    ['a head that breaks off', 'UPSTREAM_CLOSED', answer((echo) => `${OK}X-Echo: ${echo}`)],
-    [
-      'an error that breaks off in the middle of the key',
-      'UPSTREAM_TRUNCATED',
-      answer((echo) => `${BAD}Content-Length: 100\r\n\r\n${echo.slice(0, -1)}`),
-    ],
-    [
-      'an error in a coding that it does not have',
-      'UPSTREAM_TRUNCATED',
-      answer((echo) => `${BAD}Content-Encoding: gzip\r\n\r\n${echo}`),
-    ],
-    [
-      'an error in an unknown coding',
-      'UPSTREAM_INVALID_RESPONSE',
-      answer((echo) => `${BAD}Content-Encoding: zz\r\n\r\n${echo}`),
-    ],
-    [
-      'an error in two codings',
-      'UPSTREAM_INVALID_RESPONSE',
-      answer((echo) => `${BAD}Content-Encoding: gzip, br\r\n\r\n${echo}`),
-    ],
-    [
-      'a Location to follow that is none',
-      'UPSTREAM_INVALID_RESPONSE',
-      answer((echo) => `${FOUND}http://[${echo}\r\n\r\n`),
-      { followRedirects: true },
-    ],
-    [
-      'a Location to rewrite that is none',
-      'UPSTREAM_INVALID_RESPONSE',
-      answer((echo) => `${FOUND}http://[${echo}\r\n\r\n`),
-      { autoRewrite: true },
-    ],
-    [
-      'an error in the place of the first event',
-      'UPSTREAM_ERROR_EVENT',
-      answer((echo) => `${OK}${STREAM}data: ${JSON.stringify({ error: echo })}\n\n`),
-      { commit: 'first-event' },
-    ],
-    [
-      'an event at which a hook fails',
-      'HOOK_FAILED',
-      answer((echo) => `${OK}${STREAM}data: ${echo.slice(-KEY.length)}\n\n`),
-      { transformEvent: ({ data }) => JSON.parse(data) },
-    ],
-    [
-      'a listener that fails',
-      'HOOK_FAILED',
-      answer((echo) => `${OK}X-Echo: ${echo}\r\n\r\n`),
-      { on: { proxyRes: ({ headers }) => JSON.parse(String(headers['x-echo']).slice(-KEY.length)) } },
-    ],
-    [
-      'a hook that fails',
-      'HOOK_FAILED',
-      answer((echo) => `${OK}X-Echo: ${echo}\r\n\r\n`),
-      { rewriteHeaders: failingHook },
-    ],
-    ['a listener that fails at the request', 'HOOK_FAILED', refusing, { on: { proxyReq: failingHook } }],
-    ['an upstream that refuses', 'UPSTREAM_UNREACHABLE', refusing],
-    [
-      'an upstream that does not answer',
-      'UPSTREAM_TIMEOUT',
-      async () => (await rawUpstream(() => {})).url,
-      { timeouts: { headers: 50 } },
-    ],
-    [
-      'an upstream without TLS',
-      'UPSTREAM_TLS_FAILED',
-      async () => (await answering(() => OK)).replace('http:', 'https:'),
-    ],
-  ];
+      ['no HTTP', 'UPSTREAM_INVALID_RESPONSE', answer((echo) => `${echo}\r\n\r\n`)],
+      ['a status line that is none', 'UPSTREAM_INVALID_RESPONSE', answer((echo) => `HTTP/1.1 ${echo}\r\n\r\n`)],
+      [
+        'a field that is none',
+        'UPSTREAM_INVALID_RESPONSE',
+        answer((echo) => `${OK}X-Echo: ${echo}\r\nno field\r\n\r\n`),
+      ],
+      [
+        'a field that is too long',
+        'UPSTREAM_INVALID_RESPONSE',
+        answer((echo) => `${OK}X-Echo: ${echo.repeat(500)}\r\n\r\n`),
+      ],
+      ['a length that is none', 'UPSTREAM_INVALID_RESPONSE', answer((echo) => `${OK}Content-Length: ${echo}\r\n\r\n`)],
+      [
+        'a status below 200',
+        'UPSTREAM_INVALID_RESPONSE',
+        answer((echo) => `HTTP/1.1 099 ${echo}\r\nX-Echo: ${echo}\r\n\r\n`),
+      ],
+      [
+        'a switch of protocols',
+        'UPSTREAM_INVALID_RESPONSE',
+        answer((echo) => `HTTP/1.1 101 ${echo}\r\nConnection: upgrade\r\nUpgrade: ${echo}\r\n\r\n`),
+      ],
+      [
+        'a chunk without a size',
+        'UPSTREAM_TRUNCATED',
+        answer((echo) => `${OK}Transfer-Encoding: chunked\r\n\r\n${echo}\r\n`),
+      ],
+      [
+        'a chunk without a size in an error',
+        'UPSTREAM_TRUNCATED',
+        answer((echo) => `${BAD}Transfer-Encoding: chunked\r\n\r\n${echo}\r\n`),
+      ],
+      ['a head that breaks off', 'UPSTREAM_CLOSED', answer((echo) => `${OK}X-Echo: ${echo}`)],
+      [
+        'an error that breaks off in the middle of the key',
+        'UPSTREAM_TRUNCATED',
+        answer((echo) => `${BAD}Content-Length: 100\r\n\r\n${echo.slice(0, -1)}`),
+      ],
+      [
+        'an error in a coding that it does not have',
+        'UPSTREAM_TRUNCATED',
+        answer((echo) => `${BAD}Content-Encoding: gzip\r\n\r\n${echo}`),
+      ],
+      ['an error in an unknown coding', undefined, answer((echo) => `${BAD}Content-Encoding: zz\r\n\r\n${echo}`)],
+      ['an error in two codings', undefined, answer((echo) => `${BAD}Content-Encoding: gzip, br\r\n\r\n${echo}`)],
+      [
+        'a Location to follow that is none',
+        'UPSTREAM_INVALID_RESPONSE',
+        answer((echo) => `${FOUND}http://[${echo}\r\n\r\n`),
+        { followRedirects: true },
+      ],
+      [
+        'a Location to rewrite that is none',
+        'UPSTREAM_INVALID_RESPONSE',
+        answer((echo) => `${FOUND}http://[${echo}\r\n\r\n`),
+        { autoRewrite: true },
+      ],
+      [
+        'an error in the place of the first event',
+        'UPSTREAM_ERROR_EVENT',
+        answer((echo) => `${OK}${STREAM}data: ${JSON.stringify({ error: echo })}\n\n`),
+        { commit: 'first-event' },
+      ],
+      [
+        'an event at which a hook fails',
+        'HOOK_FAILED',
+        answer((echo) => `${OK}${STREAM}data: ${echo.slice(-KEY.length)}\n\n`),
+        { transformEvent: ({ data }) => JSON.parse(data) },
+      ],
+      [
+        'a listener that fails',
+        'HOOK_FAILED',
+        answer((echo) => `${OK}X-Echo: ${echo}\r\n\r\n`),
+        { on: { proxyRes: ({ headers }) => JSON.parse(String(headers['x-echo']).slice(-KEY.length)) } },
+      ],
+      [
+        'a hook that fails',
+        'HOOK_FAILED',
+        answer((echo) => `${OK}X-Echo: ${echo}\r\n\r\n`),
+        { rewriteHeaders: failingHook },
+      ],
+      ['a listener that fails at the request', 'HOOK_FAILED', refusing, { on: { proxyReq: failingHook } }],
+      ['an upstream that refuses', 'UPSTREAM_UNREACHABLE', refusing],
+      [
+        'an upstream that does not answer',
+        'UPSTREAM_TIMEOUT',
+        async () => (await rawUpstream(() => {})).url,
+        { timeouts: { headers: 50 } },
+      ],
+      [
+        'an upstream without TLS',
+        'UPSTREAM_TLS_FAILED',
+        async () => (await answering(() => OK)).replace('http:', 'https:'),
+      ],
+    ];
 
   describe.each(['respond', 'next'] as const)('with onError: %j', (onError) => {
     it.each(FAILURES)('%s', async (_what, code, makeTarget, ...[own]) => {
@@ -541,7 +539,7 @@ describe('a failure shows no key, neither to the client nor to anybody else:', (
       proxy.app.use(errorMiddleware);
       const answer = await answerTo(proxy.url);
       const summary = await proxy.summary();
-      expect(summary).toMatchObject({ error: { code } });
+      expect(summary.error?.code).toBe(code);
       expectNoneIn(answer);
       expectNoneSaid([...said, ['summary', shown(summary)], ['cause', shown(summary.error?.cause)]]);
     });

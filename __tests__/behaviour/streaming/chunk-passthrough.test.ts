@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { describe, expect, it } from '@jest/globals';
 import type { SseProxyOptions } from '../../../lib/index.js';
-import { rawConnection } from '../../support/clients/raw.js';
+import { rawClient } from '../../support/clients/raw.js';
 import { proxyApp } from '../../support/servers/proxies.js';
 import { rawUpstream } from '../../support/servers/upstreams.js';
 import { readByParser, readDirectly } from '../../support/streams/chunk-reading.js';
@@ -123,7 +123,7 @@ describe('on the wire', () => {
       socket.write(HEAD);
     });
     const proxy = await proxyApp({ target: url, ...options }, before);
-    const client = await rawConnection(proxy.port);
+    const client = await rawClient(proxy.port);
     client.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     const head = await client.until('\r\n\r\n');
     say('0A\r\ndata: 1\n\n\n\r\n');

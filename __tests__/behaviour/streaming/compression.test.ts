@@ -5,8 +5,8 @@ import zlib from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import compression from 'compression';
 import type { Express, Response } from 'express';
-import { keepAliveAgent, readAll, reader, readUntilCut, request } from '../../support/clients/http.js';
-import { rawConnection } from '../../support/clients/raw.js';
+import { keepAliveAgent, readAll, reader, readText, readUntilCut, request } from '../../support/clients/http.js';
+import { rawClient } from '../../support/clients/raw.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, upstream } from '../../support/servers/upstreams.js';
 import { closeAll } from '../../support/watch/clean-up.js';
@@ -76,7 +76,7 @@ describe.each([
     }, withCompression);
     const response = await request(proxy.url, { headers: GZIP });
     expect(response.headers['content-encoding']).toBeUndefined();
-    expect((await readAll(response)).toString()).toBe(`data: ${'x'.repeat(5_000)}\n\n`);
+    expect(await readText(response)).toBe(`data: ${'x'.repeat(5_000)}\n\n`);
   });
 
   it('JSON is compressed', async () => {
@@ -514,7 +514,7 @@ describe('a coding', () => {
     });
     const response = await request(proxy.url);
     expect(response.headers['content-encoding']).toBe(coding);
-    expect((await readAll(response)).toString()).toBe('bytes');
+    expect(await readText(response)).toBe('bytes');
   });
 
   it('of no bytes at all needs no decoding', async () => {
@@ -567,9 +567,9 @@ it('a stream that was decoded is not compressed again by compression()', async (
       app.use(compression());
     },
   );
-  const client = await rawConnection(proxy.port);
+  const client = await rawClient(proxy.port);
   client.socket.write('GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n');
-  const text = await client.closed();
+  const { text } = await client.end();
   expect(text).not.toMatch(/content-encoding/i);
   expect(text).toContain('data: 1\n\ndata: 1\n\n');
 });

@@ -4,8 +4,8 @@ import http, { type IncomingMessage, type RequestListener, type ServerResponse }
 import net, { type Socket } from 'node:net';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { createSseProxy } from '../../../lib/index.js';
-import { keepAliveAgent, readAll, reader, request } from '../../support/clients/http.js';
-import { rawConnection } from '../../support/clients/raw.js';
+import { keepAliveAgent, readAll, reader, readText, request } from '../../support/clients/http.js';
+import { rawClient } from '../../support/clients/raw.js';
 import { listen } from '../../support/servers/listen.js';
 import { proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
@@ -43,7 +43,7 @@ describe('the head', () => {
     const [response, res] = await headOf(eventStream);
     expect(response.statusCode).toBe(200);
     res.end('data: 1\n\n');
-    expect((await readAll(response)).toString()).toBe('data: 1\n\n');
+    expect(await readText(response)).toBe('data: 1\n\n');
   });
 
   it.each(['text/plain', 'application/json', 'application/octet-stream'])(
@@ -52,7 +52,7 @@ describe('the head', () => {
       const [response, res] = await headOf((res) => res.writeHead(200, { 'content-type': type }).flushHeaders());
       expect(response.headers['content-type']).toBe(type);
       res.end('late');
-      expect((await readAll(response)).toString()).toBe('late');
+      expect(await readText(response)).toBe('late');
     },
   );
 
@@ -60,14 +60,14 @@ describe('the head', () => {
     const [response, res] = await headOf((res) => res.writeHead(200, { 'content-length': 4 }).flushHeaders());
     expect(response.headers['content-length']).toBe('4');
     res.end('late');
-    expect((await readAll(response)).toString()).toBe('late');
+    expect(await readText(response)).toBe('late');
   });
 
   it('leaves before the first byte of an error response', async () => {
     const [response, res] = await headOf((res) => res.writeHead(429, { 'retry-after': '1' }).flushHeaders());
     expect(response.statusCode).toBe(429);
     res.end('{}');
-    expect((await readAll(response)).toString()).toBe('{}');
+    expect(await readText(response)).toBe('{}');
   });
 
   it('of a 204 is whole', async () => {
@@ -104,7 +104,7 @@ describe('the head', () => {
         _writev?.call(socket, chunks, callback);
       };
     });
-    const client = await rawConnection(proxy.port);
+    const client = await rawClient(proxy.port);
     client.socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
     await client.until('data: 1\n\n\r\n');
     expect(writes).toEqual([expect.stringMatching(/^HTTP\/1\.1 200 OK\r\n(.+\r\n)+\r\n9\r\ndata: 1\n\n\r\n$/)]);
@@ -192,7 +192,7 @@ describe('an event stream', () => {
     const events = Array.from({ length: 5_000 }, (_, i) => `id: ${i}\ndata: {"token":"${i}"}\n\n`).join('');
     const { url } = await upstream((_req, res) => eventStream(res).end(events));
     const proxy = await proxyApp({ target: url });
-    expect((await readAll(await request(proxy.url))).toString()).toBe(events);
+    expect(await readText(await request(proxy.url))).toBe(events);
   });
 
   it('carries hundreds of streams at the same time, each its own bytes', async () => {
@@ -285,7 +285,7 @@ describe('any other body', () => {
     req.flushHeaders();
     (await arrived.promise).end('no body needed');
     const [response] = (await once(req, 'response')) as [IncomingMessage];
-    expect((await readAll(response)).toString()).toBe('no body needed');
+    expect(await readText(response)).toBe('no body needed');
     req.on('error', () => {});
     req.destroy();
   });
@@ -419,10 +419,10 @@ it('sends small packets at once on both sides, whatever the server was told', as
     return 0;
   });
 
-  const client = await rawConnection(port);
+  const client = await rawClient(port);
   client.socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
   const clientPort = client.socket.localPort;
-  await client.closed();
+  await client.closed;
   expect(peers).toEqual(expect.arrayContaining([clientPort, targetPort]));
 });
 

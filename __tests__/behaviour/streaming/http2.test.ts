@@ -3,87 +3,17 @@ import type http from 'node:http';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import http2, { type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders } from 'node:http2';
 import https from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
-import vm from 'node:vm';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { generate } from 'selfsigned';
-import { createSseProxy, type SseProxyOptions, type StreamSummary } from '../../../lib/index.js';
-import { readAll, reader } from '../../support/clients/http.js';
-import { bodyOf, eventStream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
-import { closeAll, onCleanUp } from '../../support/watch/clean-up.js';
+import { describe, expect, it } from '@jest/globals';
+import type { SseProxyOptions } from '../../../lib/index.js';
+import { readAll, reader, readText } from '../../support/clients/http.js';
+import { closing } from '../../support/clients/http2.js';
+import { certificate } from '../../support/servers/listen.js';
+import { type Http2Proxy, http2Proxy } from '../../support/servers/proxies.js';
+import { eventStream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
+import { closeAndWatchEachTest } from '../../support/watch/process.js';
 import { signal } from '../../support/watch/wait.js';
 
-let key: string;
-let cert: string;
-
-beforeAll(async () => {
-  const made = await generate([{ name: 'commonName', value: 'localhost' }], {
-    keySize: 2048,
-    extensions: [{ name: 'subjectAltName', altNames: [{ type: 2, value: 'localhost' }] }],
-  });
-  key = made.private;
-  cert = made.cert;
-});
-
-/** What Node warns of. Jest gives its tests another `process`, without the real one's events. */
-const warnings: Error[] = [];
-const realProcess = vm.runInThisContext('process') as NodeJS.Process;
-const onWarning = (warning: Error): void => void warnings.push(warning);
-
-beforeAll(() => void realProcess.on('warning', onWarning));
-afterAll(() => void realProcess.off('warning', onWarning));
-
-afterEach(async () => {
-  await closeAll();
-  // Warnings are emitted on the next tick.
-  await new Promise((resolve) => setImmediate(resolve));
-  expect(warnings.splice(0)).toEqual([]);
-});
-
-interface Http2Proxy {
-  port: number;
-  url: string;
-  session: ClientHttp2Session;
-  summary: Promise<StreamSummary>;
-  summaries: StreamSummary[];
-}
-
-/** The proxy as the listener of an HTTP/2 server that speaks HTTP/1.1 too, and a session with it. */
-async function http2Proxy(options: SseProxyOptions, before?: (res: ServerResponse) => void): Promise<Http2Proxy> {
-  const summaries: StreamSummary[] = [];
-  const first = signal<StreamSummary>();
-  const proxy = createSseProxy({
-    ...options,
-    onFinish(summary) {
-      summaries.push(summary);
-      first.resolve(summary);
-    },
-  });
-  const server = http2.createSecureServer({ key, cert, allowHTTP1: true });
-  server.on('request', (req: IncomingMessage, res: ServerResponse) => {
-    before?.(res);
-    void proxy(req, res);
-  });
-  const sockets = new Set<Socket>();
-  server.on('secureConnection', (socket: Socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onCleanUp(async () => {
-    const closed = new Promise((resolve) => server.close(resolve));
-    for (const socket of sockets) socket.destroy();
-    await closed;
-  });
-  const { port } = server.address() as AddressInfo;
-  const url = `https://localhost:${port}`;
-  const session = http2.connect(url, { ca: cert });
-  session.on('error', () => {});
-  onCleanUp(() => session.destroy());
-  await once(session, 'connect');
-  return { port, url, session, summary: first.promise, summaries };
-}
+closeAndWatchEachTest();
 
 async function serve(listener: RequestListener, options: SseProxyOptions = {}): Promise<Http2Proxy> {
   const { url } = await upstream(listener);
@@ -100,17 +30,6 @@ async function ask(session: ClientHttp2Session, headers: http2.OutgoingHttpHeade
   if (body !== '') stream.end(body);
   const [answer] = (await once(stream, 'response')) as [IncomingHttpHeaders];
   return { stream, headers: answer };
-}
-
-/** Resolves when the stream has closed: with its body, and the code with which it was reset, 0 for none. */
-async function closing(stream: ClientHttp2Stream): Promise<{ body: string; code: number }> {
-  let body = '';
-  stream.on('data', (chunk) => {
-    body += chunk;
-  });
-  stream.on('error', () => {});
-  if (!stream.closed) await new Promise<void>((resolve) => void stream.once('close', resolve));
-  return { body, code: stream.rstCode ?? -1 };
 }
 
 describe('an HTTP/2 client', () => {
@@ -136,7 +55,7 @@ describe('an HTTP/2 client', () => {
   });
 
   it('sends bodies up', async () => {
-    const { session } = await serve(async (req, res) => res.end(`${req.method} ${req.url} ${await bodyOf(req)}`));
+    const { session } = await serve(async (req, res) => res.end(`${req.method} ${req.url} ${await readText(req)}`));
     const { stream } = await ask(session, { ':method': 'POST', ':path': '/p?q=1' }, 'the body');
     expect((await closing(stream)).body).toBe('POST /p?q=1 the body');
   });
@@ -415,7 +334,8 @@ describe('the end of an HTTP/2 stream', () => {
 
 describe('an HTTP/1.1 client of the same server', () => {
   async function get(url: string): Promise<IncomingMessage> {
-    const req = https.get(url, { ca: cert, agent: false });
+    const { cert: ca } = await certificate();
+    const req = https.get(url, { ca, agent: false });
     const [response] = (await once(req, 'response')) as [IncomingMessage];
     return response;
   }
@@ -444,7 +364,7 @@ describe('an HTTP/1.1 client of the same server', () => {
       res.end();
     });
     const response = await get(url);
-    expect((await readAll(response)).toString()).toBe('body');
+    expect(await readText(response)).toBe('body');
     expect(response.trailers).toEqual({ 'x-sum': 'abc' });
   });
 
@@ -467,10 +387,4 @@ describe('an HTTP/1.1 client of the same server', () => {
     await closed.promise;
     expect((await summary).outcome).toBe('client-closed');
   });
-});
-
-it('notices what Node warns of (the test of these tests)', async () => {
-  realProcess.emitWarning('a warning');
-  await new Promise((resolve) => setImmediate(resolve));
-  expect(warnings.splice(0)).toEqual([expect.objectContaining({ message: 'a warning' })]);
 });

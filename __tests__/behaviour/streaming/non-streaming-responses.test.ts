@@ -7,8 +7,8 @@ import zlib from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import express from 'express';
 import type { SseProxyOptions } from '../../../lib/index.js';
-import { keepAliveAgent, readAll, request } from '../../support/clients/http.js';
-import { rawConnection, rawExchange } from '../../support/clients/raw.js';
+import { keepAliveAgent, readAll, readText, request } from '../../support/clients/http.js';
+import { rawClient, rawExchange } from '../../support/clients/raw.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
 import { closeAll } from '../../support/watch/clean-up.js';
@@ -46,7 +46,7 @@ describe('the status', () => {
       const seen = await Promise.all(
         statuses.map(async (status) => {
           const response = await request(`${proxy.url}/${status}`, { method, agent });
-          const body = (await readAll(response)).toString();
+          const body = await readText(response);
           return [response.statusCode, response.statusMessage, response.headers['x-status'], body];
         }),
       );
@@ -77,7 +77,7 @@ describe('the status', () => {
     const proxy = await serveRaw(`HTTP/1.1 ${status} Odd\r\nContent-Length: 2\r\n\r\nok`);
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(status);
-    expect((await readAll(response)).toString()).toBe('ok');
+    expect(await readText(response)).toBe('ok');
   });
 
   it.each([301, 302, 303, 307, 308])('%i is passed on, not followed', async (status) => {
@@ -89,7 +89,7 @@ describe('the status', () => {
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(status);
     expect(response.headers.location).toBe('/elsewhere');
-    expect((await readAll(response)).toString()).toBe('moved');
+    expect(await readText(response)).toBe('moved');
     expect(requests).toBe(1);
   });
 
@@ -101,7 +101,7 @@ describe('the status', () => {
       },
       { followRedirects: true },
     );
-    expect((await readAll(await request(proxy.url))).toString()).toBe('at /elsewhere');
+    expect(await readText(await request(proxy.url))).toBe('at /elsewhere');
   });
 });
 
@@ -118,7 +118,7 @@ describe('a response without a body', () => {
     const proxy = await serve((req, res) => {
       res.setHeader('content-length', 4).end(req.method === 'HEAD' ? undefined : 'body');
     });
-    const client = await rawConnection(proxy.port);
+    const client = await rawClient(proxy.port);
     const head = (method: string): string => `${method} / HTTP/1.1\r\nHost: a\r\n\r\n`;
     client.socket.write(`${head('HEAD')}${head('HEAD')}${head('GET')}`);
     const text = await client.until('body');
@@ -162,7 +162,7 @@ describe('a body', () => {
       'content-length': String(Buffer.byteLength(json)),
     });
     expect(response.headers).not.toHaveProperty('transfer-encoding');
-    expect((await readAll(response)).toString()).toBe(json);
+    expect(await readText(response)).toBe(json);
   });
 
   it('of a range is passed on with its range', async () => {
@@ -189,7 +189,7 @@ describe('a body', () => {
     const proxy = await serve((_req, res) => res.writeHead(206, { 'content-type': type }).end(body));
     const response = await request(proxy.url);
     expect(response.headers['content-type']).toBe(type);
-    expect((await readAll(response)).toString()).toBe(body);
+    expect(await readText(response)).toBe(body);
   });
 
   it('of 20 MB arrives whole at a slow reader, who sets the pace', async () => {
@@ -277,7 +277,7 @@ describe('a body', () => {
     });
     const proxy = await proxyApp({ target: url });
     const response = await request(proxy.url);
-    expect((await readAll(response)).toString()).toBe('until the end');
+    expect(await readText(response)).toBe('until the end');
     expect(response.complete).toBe(true);
     expect((await proxy.summary()).outcome).toBe('completed');
   });
@@ -286,7 +286,7 @@ describe('a body', () => {
     const proxy = await serveRaw(
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n2;c="d"\r\nde\r\n0;e\r\n\r\n',
     );
-    expect((await readAll(await request(proxy.url))).toString()).toBe('abcde');
+    expect(await readText(await request(proxy.url))).toBe('abcde');
   });
 });
 
@@ -301,7 +301,7 @@ describe('trailers', () => {
   it('are announced and passed on', async () => {
     const response = await request((await serve(withTrailers)).url);
     expect(response.headers.trailer).toBe('X-Sum, X-Other');
-    expect((await readAll(response)).toString()).toBe('body');
+    expect(await readText(response)).toBe('body');
     expect(response.trailers).toEqual({ 'x-sum': 'abc', 'x-other': '1' });
   });
 
@@ -322,7 +322,7 @@ describe('trailers', () => {
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: abc\r\nX-Sum: def\r\n\r\n',
     );
     const response = await request(proxy.url);
-    expect((await readAll(response)).toString()).toBe('body');
+    expect(await readText(response)).toBe('body');
     expect(response.trailers).toEqual({ 'x-sum': 'abc, def' });
   });
 
@@ -349,7 +349,7 @@ describe('trailers', () => {
     const proxy = await serveRaw('HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nContent-Length: 4\r\n\r\nbody');
     const response = await request(proxy.url);
     expect(response.headers).not.toHaveProperty('trailer');
-    expect((await readAll(response)).toString()).toBe('body');
+    expect(await readText(response)).toBe('body');
   });
 
   it.each(['Transfer-Encoding: chunked', 'Connection: close', 'Set-Cookie: a=1', '__proto__: x'])(
@@ -361,7 +361,7 @@ describe('trailers', () => {
       const agent = keepAliveAgent(1);
       for (let i = 0; i < 2; i += 1) {
         const response = await request(proxy.url, { agent });
-        expect((await readAll(response)).toString()).toBe('body');
+        expect(await readText(response)).toBe('body');
         expect(response.trailers['x-sum']).toBe('abc');
       }
     },
@@ -380,7 +380,7 @@ it('pipelined requests are answered in order, each with its own', async () => {
     };
     wait();
   });
-  const client = await rawConnection(proxy.port);
+  const client = await rawClient(proxy.port);
   client.socket.write([0, 1, 2].map((i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join(''));
   const text = await client.until('answer /2');
   expect(text.match(/answer \/\d/g)).toEqual(['answer /0', 'answer /1', 'answer /2']);

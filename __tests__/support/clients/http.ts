@@ -21,6 +21,11 @@ export async function readAll(stream: NodeJS.ReadableStream): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
+/** The same as text. */
+export async function readText(stream: NodeJS.ReadableStream): Promise<string> {
+  return (await readAll(stream)).toString();
+}
+
 /** What the body brought, and whether it was cut: for tests of truncation. */
 export async function readUntilCut(stream: IncomingMessage): Promise<{ body: Buffer; cut: boolean }> {
   const chunks: Buffer[] = [];
@@ -86,6 +91,6 @@ export async function exchange(
   options: http.RequestOptions & { body?: string | Uint8Array } = {},
 ): Promise<{ status: number | undefined; reason: string | undefined; headers: IncomingHttpHeaders; body: string }> {
   const response = await request(url, options);
-  const body = (await readAll(response)).toString();
+  const body = await readText(response);
   return { status: response.statusCode, reason: response.statusMessage, headers: response.headers, body };
 }

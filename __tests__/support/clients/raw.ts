@@ -26,8 +26,8 @@ export interface RawClient {
   closed: Promise<void>;
   /** Everything that has come. */
   text(): string;
-  /** Resolves when `text` has come as often as `times` says. */
-  until(text: string, times?: number): Promise<void>;
+  /** Resolves with all that has come when `text` is in it as often as `times` says; rejects where the connection closes before. */
+  until(text: string, times?: number): Promise<string>;
   /** Resolves when the other side has closed; `reset` tells how. */
   end(): Promise<{ text: string; reset: boolean }>;
 }
@@ -35,10 +35,16 @@ export interface RawClient {
 /** A client that speaks raw bytes. */
 export async function rawClient(port: number): Promise<RawClient> {
   const socket = net.connect(port, '127.0.0.1');
+  onCleanUp(() => {
+    socket.destroy();
+  });
   await once(socket, 'connect');
   let text = '';
   let reset = false;
-  let wake = (): void => {};
+  const waiting = new Set<() => void>();
+  const wake = (): void => {
+    for (const check of waiting) check();
+  };
   socket.on('data', (chunk) => {
     text += chunk.toString('latin1');
     wake();
@@ -46,83 +52,27 @@ export async function rawClient(port: number): Promise<RawClient> {
   socket.on('error', (error: NodeJS.ErrnoException) => {
     reset = error.code === 'ECONNRESET';
   });
+  socket.once('close', wake);
   const end = closed(socket);
-  onCleanUp(() => {
-    socket.destroy();
-  });
   return {
     socket,
     closed: end,
     text: () => text,
-    async until(wanted, times = 1) {
-      while (text.split(wanted).length <= times) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
-    },
+    until: (wanted, times = 1) =>
+      new Promise((resolve, reject) => {
+        const check = (): void => {
+          const isThere = text.split(wanted).length > times;
+          if (!isThere && !socket.closed) return;
+          waiting.delete(check);
+          if (isThere) resolve(text);
+          else reject(new Error(`closed without ${JSON.stringify(wanted)}: ${text}`));
+        };
+        waiting.add(check);
+        check();
+      }),
     async end() {
       await end;
       return { text, reset };
-    },
-  };
-}
-
-export interface RawConnection {
-  socket: Socket;
-  /** All that has come so far. */
-  readonly text: string;
-  /** Resolves once `text` includes this; rejects where the connection closes without it. */
-  until(expected: string): Promise<string>;
-  /** Resolves with all that came once the connection has closed. */
-  closed(): Promise<string>;
-}
-
-/** A client that speaks raw bytes. */
-export async function rawConnection(port: number): Promise<RawConnection> {
-  const socket = net.connect(port, '127.0.0.1');
-  onCleanUp(() => {
-    socket.destroy();
-  });
-  let text = '';
-  let isClosed = false;
-  const changed = new Set<() => void>();
-  const change = (): void => {
-    for (const notify of changed) notify();
-  };
-  socket.on('data', (chunk) => {
-    text += chunk.toString('latin1');
-    change();
-  });
-  socket.on('error', () => {});
-  socket.once('close', () => {
-    isClosed = true;
-    change();
-  });
-  await once(socket, 'connect');
-  const when = (ready: () => boolean): Promise<void> =>
-    new Promise((resolve) => {
-      const check = (): void => {
-        if (!ready()) return;
-        changed.delete(check);
-        resolve();
-      };
-      changed.add(check);
-      check();
-    });
-  return {
-    socket,
-    get text() {
-      return text;
-    },
-    async until(expected) {
-      await when(() => isClosed || text.includes(expected));
-      if (!text.includes(expected)) throw new Error(`closed without ${JSON.stringify(expected)}: ${text}`);
-      return text;
-    },
-    async closed() {
-      await when(() => isClosed);
-      return text;
     },
   };
 }

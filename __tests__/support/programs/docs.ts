@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { expect } from '@jest/globals';
-import { bodyOf, eventStream, type PendingRequest } from '../servers/upstreams.js';
+import { readText } from '../clients/http.js';
+import { eventStream, type PendingRequest } from '../servers/upstreams.js';
 import { onCleanUp } from '../watch/clean-up.js';
 import { Queue } from '../watch/wait.js';
 import { stop } from './run.js';
@@ -170,7 +171,7 @@ export async function tokenByToken(
   { req, res }: Pick<PendingRequest, 'req' | 'res'>,
   read: Promise<{ until(text: string): Promise<string> }>,
 ): Promise<ChatRequest> {
-  const body: ChatRequest = JSON.parse(await bodyOf(req));
+  const body: ChatRequest = JSON.parse(await readText(req));
   eventStream(res);
   const { until } = await read;
   for (const event of [tokenEvent('One'), tokenEvent(' two'), STOP]) {

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { readText } from '../clients/http.js';
 import { signal } from '../watch/wait.js';
-import { bodyOf, eventStream, upstream } from './upstreams.js';
+import { eventStream, upstream } from './upstreams.js';
 
 /** A streamed answer that the test gives, token by token. */
 interface ProviderStream {
@@ -44,7 +45,7 @@ export async function chatProvider(): Promise<ChatProvider> {
   const ready: ProviderStream[] = [];
   const waiting: ((stream: ProviderStream) => void)[] = [];
   const { url } = await upstream(async (req, res) => {
-    const body = JSON.parse(await bodyOf(req)) as ProviderStream['body'];
+    const body = JSON.parse(await readText(req)) as ProviderStream['body'];
     const error = ERRORS[body.model];
     if (error !== undefined) {
       res.writeHead(error.status, { ...error.headers, 'content-type': 'application/json' });

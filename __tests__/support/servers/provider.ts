@@ -2,11 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Express } from 'express';
 import type { SseProxyOptions, Usage } from '../../../lib/index.js';
 import type { Provider, ProviderOptions } from '../../../lib/providers/index.js';
-import { request } from '../clients/http.js';
+import { readText, request } from '../clients/http.js';
 import { bytesOf, type Part, type ProviderAnswer } from '../streams/dialects.js';
 import { closed, Queue } from '../watch/wait.js';
 import { type ProxyUnderTest, proxyApp } from './proxies.js';
-import { bodyOf, manualUpstream } from './upstreams.js';
+import { manualUpstream } from './upstreams.js';
 
 /** The key that the proxy has. */
 export const SERVERS_KEY = 'sk-servers';
@@ -44,7 +44,7 @@ async function standIn(): Promise<StandIn> {
         res.writeHead(200, { 'content-type': contentType }).flushHeaders();
       return {
         req,
-        body: await bodyOf(req),
+        body: await readText(req),
         res,
         start,
         send: (parts) => void res.write(bytesOf(parts)),

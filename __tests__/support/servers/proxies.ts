@@ -6,8 +6,9 @@ import tls from 'node:tls';
 import express, { type Express } from 'express';
 import { createProxyMiddleware, type Options } from 'http-proxy-middleware';
 import { createSseProxy, type SseProxy, type SseProxyOptions, type StreamSummary } from '../../../lib/index.js';
+import { type Ask, http1Asker, http2Asker } from '../clients/ask.js';
 import { onCleanUp } from '../watch/clean-up.js';
-import { signal } from '../watch/wait.js';
+import { Queue, signal } from '../watch/wait.js';
 import { certificate, listen } from './listen.js';
 
 export interface ProxyUnderTest {
@@ -115,18 +116,40 @@ export async function listenHttp2(listener: RequestListener): Promise<number> {
   return port;
 }
 
-/** The proxy as the listener of an HTTP/2 server, a session with it, and the summary of the first exchange. */
+export interface Http2Proxy {
+  port: number;
+  url: string;
+  session: ClientHttp2Session;
+  /** Of the first exchange. */
+  summary: Promise<StreamSummary>;
+  summaries: StreamSummary[];
+}
+
+/** The proxy as the listener of an HTTP/2 server, behind what `before` does to a response, and a session with it. */
 export async function http2Proxy(
   options: SseProxyOptions,
-): Promise<{ session: ClientHttp2Session; summary: Promise<StreamSummary> }> {
+  before?: (res: ServerResponse) => void,
+): Promise<Http2Proxy> {
   const { cert } = await certificate();
-  const { promise: summary, resolve: onFinish } = signal<StreamSummary>();
-  const port = await listenHttp2(createSseProxy({ ...options, onFinish }));
-  const session = http2.connect(`https://localhost:${port}`, { ca: cert });
+  const summaries: StreamSummary[] = [];
+  const first = signal<StreamSummary>();
+  const proxy = createSseProxy({
+    ...options,
+    onFinish(summary) {
+      summaries.push(summary);
+      first.resolve(summary);
+    },
+  });
+  const port = await listenHttp2((req, res) => {
+    before?.(res);
+    return proxy(req, res);
+  });
+  const url = `https://localhost:${port}`;
+  const session = http2.connect(url, { ca: cert });
   session.on('error', () => {});
   onCleanUp(() => session.destroy());
   await once(session, 'connect');
-  return { session, summary };
+  return { port, url, session, summary: first.promise, summaries };
 }
 
 /** An Express app with http-proxy-middleware itself mounted at `/`: what `proxyApp` is compared with. */
@@ -139,4 +162,44 @@ export async function hpmApp(
   app.use(createProxyMiddleware(options));
   const port = await listen(http.createServer(app));
   return { port, url: `http://127.0.0.1:${port}` };
+}
+
+/** What holds for clients of one version of HTTP has to hold for those of the other. */
+export const VERSIONS = ['HTTP/1.1', 'HTTP/2'] as const;
+type Version = (typeof VERSIONS)[number];
+
+interface ProxyInVersion {
+  port: number;
+  proxy: SseProxy;
+  /** Asks on a connection of its own. */
+  ask: Ask;
+  /** Resolves with the next summary. */
+  summary(): Promise<StreamSummary>;
+}
+
+/** The proxy on a server that speaks this version, behind this middleware, and a client that does. */
+export async function proxyIn(
+  version: Version,
+  options: SseProxyOptions,
+  front: (req: IncomingMessage, res: ServerResponse, next: () => void) => void = (_req, _res, next) => next(),
+): Promise<ProxyInVersion> {
+  const summaries = new Queue<StreamSummary>();
+  const proxy = createSseProxy({
+    ...options,
+    onFinish(summary, exchange) {
+      summaries.push(summary);
+      return options.onFinish?.(summary, exchange);
+    },
+  });
+  const summary = () => summaries.next();
+  const listener: RequestListener = (req, res) => front(req, res, () => void proxy(req, res));
+  if (version === 'HTTP/1.1') {
+    const port = await listen(http.createServer(listener));
+    return { port, proxy, summary, ask: http1Asker(() => net.connect(port, '127.0.0.1')) };
+  }
+  const port = await listenHttp2(listener);
+  const { cert } = await certificate();
+  const connect = () =>
+    tls.connect({ port, host: '127.0.0.1', servername: 'localhost', ca: cert, ALPNProtocols: ['h2'] });
+  return { port, proxy, summary, ask: http2Asker(connect) };
 }

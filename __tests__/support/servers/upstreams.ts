@@ -65,13 +65,6 @@ export async function manualUpstream(): Promise<{ server: Server; url: string; r
   return { server, url, requests };
 }
 
-/** Resolves when the whole request body was read. */
-export async function bodyOf(req: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of req) chunks.push(Buffer.from(chunk as Buffer));
-  return Buffer.concat(chunks).toString();
-}
-
 /** The URL of an upstream that always answers so: with an event stream, unless the head says something else. */
 export async function answeringUpstream(body: string | Buffer, head: OutgoingHttpHeaders = {}): Promise<string> {
   const { url } = await upstream((_req, res) => {

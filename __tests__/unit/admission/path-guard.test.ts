@@ -140,6 +140,8 @@ describe('`allow`', () => {
     ['DELETE', '/v1/models/ft:gpt-5:a:%E4%B8%96'],
     ['GET', '/v1/files/a/b/c'],
     ['GET', '/v1/files/a%2fb'],
+    ['GET', '/v1/models/a.b;c=d'],
+    ['GET', '/v1/files/./a'],
     ['POST', '/v1/batches/b1/cancel'],
     ['POST', '/v1/batches/cancel'],
   ])('lets pass what it names: %s %s', (method, path) => {
@@ -163,6 +165,17 @@ describe('`allow`', () => {
     ['GET', '/v1/files/%2e%2e/models'],
     ['GET', '/v1/files/a%2f..%2f..'],
     ['GET', '/v1/models/..'],
+    ['DELETE', '/v1/models/.'],
+    ['DELETE', '/v1/models/./'],
+    ['DELETE', '/v1/models/%2e'],
+    ['DELETE', '/v1/models/%252E'],
+    ['DELETE', '/v1/models/;x'],
+    ['DELETE', '/v1/models/%3bx=1'],
+    ['DELETE', '/v1/models/.;x'],
+    ['DELETE', '/v1/models/\\'],
+    ['DELETE', '/v1/models/a\\b'],
+    ['GET', '/v1/models/.?a=b'],
+    ['GET', '/v1/files/.'],
     ['GET', '/v1/models?/../../v1/files'.replace('?', '%3f')],
   ])('answers what it does not name with a 404: %s %s', (method, path) => {
     expect(refusal(() => checkAllowed(routes, method, path))).toMatchObject({ code: 'NOT_FOUND', statusCode: 404 });

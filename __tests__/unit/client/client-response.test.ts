@@ -8,7 +8,7 @@ import compression from 'compression';
 import type { ClientResponse } from '../../../lib/client/client-response.js';
 import { createClientResponse } from '../../../lib/client/create-client-response.js';
 import type { ResponseHead } from '../../../lib/types/http.js';
-import { readAll, request } from '../../support/clients/http.js';
+import { readText, request } from '../../support/clients/http.js';
 import { receive, type ServedRequest } from '../../support/servers/bare-http.js';
 import { listen } from '../../support/servers/listen.js';
 import { proxyApp } from '../../support/servers/proxies.js';
@@ -246,7 +246,7 @@ describe('the body', () => {
     const proxy = await proxyApp({ target: url }, (app) => app.use(compression()));
     const seen = watchProcess();
     const response = await request(proxy.url, { headers: { 'accept-encoding': 'gzip' } });
-    expect((await readAll(response.pipe(createGunzip()))).toString()).toBe(body);
+    expect(await readText(response.pipe(createGunzip()))).toBe(body);
     expect(seen.map(String)).toEqual([]);
   });
 

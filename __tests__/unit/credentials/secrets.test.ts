@@ -71,6 +71,40 @@ const TWISTED: [what: string, values: string[], text: string, expected: string][
   ['one with signs that mean something in patterns', ['$&.(a|b)*[^'], 'x$&.(a|b)*[^$&', 'x***********$&'],
 ];
 
+const SLASHED = 'sk-a/b+c&d"e\\f\'g=h';
+
+/** How whoever repeats a key may write it. */
+const SPELLINGS: [what: string, spell: (value: string) => string][] = [
+  ['JSON', (value) => JSON.stringify(value).slice(1, -1)],
+  ['JSON with `\\/` (PHP)', (value) => JSON.stringify(value).slice(1, -1).replaceAll('/', '\\/')],
+  ['JSON with escapes in lower case (Go, Gson)', (value) => escapedIn(value, (code) => `\\u00${code}`)],
+  ['JSON with escapes in upper case (.NET)', (value) => escapedIn(value, (code) => `\\u00${code.toUpperCase()}`)],
+  ['a URL', encodeURIComponent],
+  ['a URL in lower case', (value) => escapedIn(value, (code) => `%${code}`)],
+  ['HTML', (value) => escapedIn(value, (code) => `&#x${code};`)],
+  ['HTML by number', (value) => escapedIn(value, (code) => `&#${Number.parseInt(code, 16)};`)],
+  ['HTML by name', (value) => value.replace(/[&"']/g, (sign) => `&${{ '&': 'amp', '"': 'quot', "'": 'apos' }[sign]};`)],
+];
+
+const escapedIn = (value: string, write: (code: string) => string): string =>
+  value.replace(/[^\w-]/g, (sign) => write(sign.charCodeAt(0).toString(16)));
+
+describe.each(SPELLINGS)('a key that is repeated in the spelling of %s', (_what, spell) => {
+  const spelled = spell(SLASHED);
+  const secrets = secretsOf(SLASHED);
+
+  it('is masked in a text', () => {
+    expect(secrets.mask(`<${spelled}> ${spelled.slice(0, -1)}`)).toBe(`<${hidden(spelled)}> ${spelled.slice(0, -1)}`);
+  });
+
+  it('is masked in a body, wherever that is split', async () => {
+    const text = `{"error":"${spelled}"}`;
+    const expected = `{"error":"${hidden(spelled)}"}`;
+    for (const pieces of halves(text)) expect(await inPieces(secrets, ...pieces)).toBe(expected);
+    expect(await inPieces(secrets, ...text)).toBe(expected);
+  });
+});
+
 describe('a text', () => {
   it.each(TEXTS)('has stars in the place of a key in %s', (_what, text, expected) => {
     expect(SECRETS.mask(text)).toBe(expected);

@@ -156,3 +156,34 @@ describe('by default', () => {
     expect(WITHHELD_FROM_CLIENT.has(name)).toBe(false);
   });
 });
+
+describe('a pattern with `*`', () => {
+  const removes = (pattern: string, name: string): boolean =>
+    new ResolvedHeaderPolicy('responseHeaders', { remove: [pattern] }).withholds(name, undefined);
+
+  it.each([
+    ['x-*', ['x-', 'x-a', 'x-a-b'], ['y-a', 'ax-', 'x']],
+    ['*-x', ['-x', 'a-x'], ['x', 'a-xb']],
+    ['*x*', ['x', 'axb'], ['', 'ab']],
+    ['a*a', ['aa', 'aba'], ['a', 'ab']],
+    ['a*b*c', ['abc', 'a-b-c', 'abbcc', 'a-b-c-c'], ['acb', 'ab', 'ac', 'abcd']],
+    ['X-*-A', ['x-1-a'], ['x-a']],
+    ['*', ['', 'a'], []],
+    ['**', ['', 'a'], []],
+    ['a**b', ['ab', 'acb'], ['a']],
+    ['a.*', ['a.b'], ['ab']],
+  ])('%s', (pattern, matching, others) => {
+    for (const name of matching) expect([name, removes(pattern, name)]).toEqual([name, true]);
+    for (const name of others) expect([name, removes(pattern, name)]).toEqual([name, false]);
+  });
+
+  it.each(['x-*-a-*-b-*-c', '*a*a*a*a*a*a*b', '**********b'])(
+    'takes no time that grows faster than the name: %s',
+    (pattern) => {
+      const name = `x-${'-a-b-c'.repeat(30_000)}d`;
+      const start = performance.now();
+      expect(removes(pattern, name)).toBe(false);
+      expect(performance.now() - start).toBeLessThan(500);
+    },
+  );
+});

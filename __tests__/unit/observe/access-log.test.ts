@@ -6,7 +6,7 @@ import { SseProxyError } from '../../../lib/errors.js';
 import { accessLog, createSseProxy, type StreamSummary } from '../../../lib/index.js';
 import { type AccessLogOptions, pathOf, word } from '../../../lib/observe/access-log.js';
 import { openai } from '../../../lib/providers/index.js';
-import { readAll, request } from '../../support/clients/http.js';
+import { readAll, readText, request } from '../../support/clients/http.js';
 import { listen } from '../../support/servers/listen.js';
 import { post, proxiedProvider, SERVERS_KEY } from '../../support/servers/provider.js';
 import { proxyApp } from '../../support/servers/proxies.js';
@@ -279,7 +279,7 @@ describe('as `onFinish`', () => {
       onFinish: accessLog({ write }),
     });
     const port = await listen(createServer(proxy));
-    expect((await readAll(await request(`http://127.0.0.1:${port}`))).toString()).toBe('data: 1\n\n');
+    expect(await readText(await request(`http://127.0.0.1:${port}`))).toBe('data: 1\n\n');
     await turns();
     expect(errors).toEqual([expect.stringMatching(/onFinish failed: Error: disk full/)]);
     expect(proxy.active).toBe(0);

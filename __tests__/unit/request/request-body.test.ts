@@ -3,7 +3,7 @@ import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { BodyCapture, ReplayedBody, requestBody, takeWhole } from '../../../lib/request/request-body.js';
-import { readAll } from '../../support/clients/http.js';
+import { readAll, readText } from '../../support/clients/http.js';
 import { receive, requestWith, unconnectedRequest } from '../../support/servers/bare-http.js';
 import { closeAll } from '../../support/watch/clean-up.js';
 
@@ -232,7 +232,7 @@ describe('a copy of what is streamed', () => {
     await new Promise((resolve) => req.once('data', resolve));
     expect(copy.take()).toBe('stream');
     client.write(' five');
-    expect((await readAll(req)).toString()).toBe('four five');
+    expect(await readText(req)).toBe('four five');
   });
 
   it('ends when it is stopped, without a listener left', async () => {

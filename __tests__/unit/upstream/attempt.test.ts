@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import express from 'express';
 import { createSseProxy, type SseProxyOptions } from '../../../lib/index.js';
-import { readAll, request } from '../../support/clients/http.js';
+import { readAll, readText, request } from '../../support/clients/http.js';
 import { listen } from '../../support/servers/listen.js';
 import { proxyApp } from '../../support/servers/proxies.js';
 import { rawUpstream, upstream } from '../../support/servers/upstreams.js';
@@ -28,7 +28,7 @@ async function recorder(): Promise<{ url: string; requests: string[] }> {
   const requests: string[] = [];
   const { url } = await upstream(async (req, res) => {
     const entry = requests.push('') - 1;
-    requests[entry] = `${req.method} ${req.url} ${(await readAll(req)).toString()}`;
+    requests[entry] = `${req.method} ${req.url} ${await readText(req)}`;
     res.end('ok');
   });
   return { url, requests };
@@ -46,10 +46,10 @@ describe('a request body without a length', () => {
       const head = once(stream, 'response');
       stream.end(smuggled);
       expect((await head)[0][':status']).toBe(200);
-      expect((await readAll(stream)).toString()).toBe('ok');
+      expect(await readText(stream)).toBe('ok');
 
       const next = session.request({ ':path': '/second' });
-      expect((await readAll(next)).toString()).toBe('ok');
+      expect(await readText(next)).toBe('ok');
       expect(requests).toEqual([`${method} /first ${smuggled}`, 'GET /second ']);
     },
   );
@@ -57,7 +57,7 @@ describe('a request body without a length', () => {
   it.each(['GET', 'DELETE'])('that is none is sent as none (%s)', async (method) => {
     const { url, requests } = await recorder();
     const session = await http2Proxy({ target: url });
-    expect((await readAll(session.request({ ':method': method, ':path': '/' }))).toString()).toBe('ok');
+    expect(await readText(session.request({ ':method': method, ':path': '/' }))).toBe('ok');
     expect(requests).toEqual([`${method} / `]);
   });
 });
@@ -73,7 +73,7 @@ describe('a body that was read before, sent to the target of `forward` as well',
       last = resolve;
     });
     const { url: forward } = await upstream(async (req, res) => {
-      const text = (await readAll(req)).toString();
+      const text = await readText(req);
       res.end();
       forwarded.push(`${req.method} ${req.headers['content-encoding']} ${text}`);
       if (forwarded.length === 2) last();
@@ -94,7 +94,7 @@ describe('a body that was read before, sent to the target of `forward` as well',
 describe('a redirect that the proxy follows', () => {
   const redirecting = (status: number) =>
     upstream(async (req, res) => {
-      const body = (await readAll(req)).toString();
+      const body = await readText(req);
       if (req.url === '/') res.writeHead(status, { location: '/moved' }).end();
       else res.end(`${req.method} ${body}`);
     });
@@ -104,13 +104,13 @@ describe('a redirect that the proxy follows', () => {
     const proxy = await proxyApp({ target: url, followRedirects: true }, (app) => app.use(express.json()));
     const headers = { 'content-type': 'application/json' };
     const response = await request(proxy.url, { method: 'POST', headers, body: '{ "spaced": true }' });
-    expect((await readAll(response)).toString()).toBe('POST {"spaced":true}');
+    expect(await readText(response)).toBe('POST {"spaced":true}');
   });
 
   it('works for an HTTP/2 client', async () => {
     const { url } = await redirecting(302);
     const session = await http2Proxy({ target: url, followRedirects: true });
-    expect((await readAll(session.request({ ':path': '/' }))).toString()).toBe('GET ');
+    expect(await readText(session.request({ ':path': '/' }))).toBe('GET ');
   });
 });
 
@@ -132,7 +132,7 @@ describe('the second try, after a stale connection', () => {
     };
     // Nobody listens there: only the agent knows the way, as one for an outgoing proxy does.
     const proxy = await proxyApp({ target: 'http://127.0.0.1:1', agent });
-    expect((await readAll(await request(proxy.url))).toString()).toBe('ok');
+    expect(await readText(await request(proxy.url))).toBe('ok');
     await proxy.summary();
     expect((await request(proxy.url)).resume().statusCode).toBe(200);
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', attempts: { length: 2 } });

@@ -4,7 +4,7 @@ import https from 'node:https';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { generate } from 'selfsigned';
 import { ConnectionPool } from '../../../lib/upstream/connection-pool.js';
-import { readAll } from '../../support/clients/http.js';
+import { readAll, readText } from '../../support/clients/http.js';
 import { listen } from '../../support/servers/listen.js';
 import { upstream } from '../../support/servers/upstreams.js';
 import { closeAll, onCleanUp } from '../../support/watch/clean-up.js';
@@ -22,7 +22,7 @@ async function get(url: string, agent: http.Agent): Promise<{ text: string; reus
   const client = url.startsWith('https:') ? https : http;
   const request = client.get(url, { agent, rejectUnauthorized: false });
   const [response] = (await once(request, 'response')) as [IncomingMessage];
-  const text = (await readAll(response)).toString();
+  const text = await readText(response);
   // The connection is given back in the next turn.
   await new Promise((resolve) => setImmediate(resolve));
   return { text, reused: request.reusedSocket };

@@ -11,6 +11,8 @@ import {
 } from 'http-proxy-middleware';
 import { checkTarget } from '../../admission/path-guard.js';
 import { SseProxyError } from '../../errors.js';
+import { closeBehind } from '../../fast-path/node-internals.js';
+import { replaceMethod } from '../../fast-path/replace-method.js';
 import { hasBody } from '../../headers/framing.js';
 import { prepareRequestHeaders, prepareUpgradeHeaders } from '../../headers/request-passes.js';
 import { shareBody } from '../../request/body-readers.js';
@@ -342,16 +344,40 @@ function intercept(server: ProxyServer, config: Config, bookkeepers: ReadonlySet
       if (isShared() && !attempt.response.isHandedOver) share(args[0] as IncomingMessage, attempt, config);
     }
     if (event === 'econnreset') attempt.fail(args[0]);
-    if (server.listenerCount(event as 'error') > 0) {
+    const hasListeners = server.listenerCount(event as 'error') > 0;
+    const isWritten = hasListeners && event === 'proxyReq' ? watchBody(attempt, args[0] as ClientRequest) : undefined;
+    if (hasListeners) {
       void callListeners(event, withRealResponse(attempt, args), (cause) => {
         attempt.fail(new SseProxyError('HOOK_FAILED', { cause }));
       });
     }
     if (event !== 'proxyReq') return;
-    const request = args[0] as ClientRequest;
-    attempt.requireBody(request);
+    sendBody(attempt, args[0] as ClientRequest, args[3] as Options, isWritten?.() ?? false);
+  }
+
+  /** Tells whether a listener writes to the request. As in http-proxy-middleware, what is there of the body follows. */
+  function watchBody(attempt: Attempt, request: ClientRequest): () => boolean {
+    // Those who write a body do so for one that was consumed.
+    if (attempt.body === 'stream') return () => request.writableEnded;
+    let isWritten = false;
+    const { write } = request;
+    replaceMethod(request, 'write', (...args: unknown[]) => {
+      isWritten = true;
+      return Reflect.apply(write, request, args);
+    });
+    return () => {
+      replaceMethod(request, 'write', write);
+      return isWritten || request.writableEnded;
+    };
+  }
+
+  /** @param isWritten whether a listener has written, or ended, what was to be sent */
+  function sendBody(attempt: Attempt, request: ClientRequest, options: Options, isWritten: boolean): void {
+    attempt.requireBody(request, isWritten);
     // Nobody waits for it any more; or `fixRequestBody`, or a listener like it, has written the body already.
-    if (attempt.isOver || request.headersSent) (args[3] as Options).buffer = Readable.from([]);
+    if (attempt.isOver || isWritten) options.buffer = Readable.from([]);
+    // What a listener has written may be more than its head says: the rest would be taken for the next request.
+    else if (request.headersSent) closeBehind(request);
     else attempt.flushHead(request);
   }
 
