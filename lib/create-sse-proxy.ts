@@ -32,6 +32,8 @@ export function createSseProxy<
   const servers = new Set<Server>();
   const exchanges = new ActiveExchanges<Draining>();
   let isDraining = false;
+  /** The last server that has used the proxy. */
+  let hasClosed = false;
   /** Called with each exchange that has ended. */
   const drains = new Set<(exchange: Draining) => void>();
   const services: Services = {
@@ -55,9 +57,10 @@ export function createSseProxy<
         onEnd(exchange);
         resolve();
       });
+      // The page from which a WebSocket is opened may be the app's own.
+      if (isOurs || config.hpm.ws) follow(serverOf(req.socket));
       if (isOurs) {
         leave = exchanges.add(exchange);
-        follow(serverOf(req.socket));
         return;
       }
       resolve();
@@ -78,6 +81,7 @@ export function createSseProxy<
   };
 
   function onEnd(exchange: Draining): void {
+    if (hasClosed) closeUpstream();
     for (const callback of drains) callback(exchange);
   }
 
@@ -85,14 +89,22 @@ export function createSseProxy<
   function follow(server: Server | undefined): void {
     if (server === undefined || servers.has(server)) return;
     servers.add(server);
+    hasClosed = false;
     // One listener of ours and one of http-proxy-middleware's: an app with many proxies is no leak.
     makeRoomForListeners(server, 2);
     if (config.hpm.ws) server.on('upgrade', upgrade);
     server.once('close', () => {
       servers.delete(server);
       server.removeListener('upgrade', upgrade);
-      if (servers.size === 0) upstream.close();
+      hasClosed = servers.size === 0;
+      if (hasClosed) closeUpstream();
     });
+  }
+
+  /** Answers may be read on for clients that have left, when the last server has closed. */
+  function closeUpstream(): void {
+    if (exchanges.size === 0) upstream.close();
+    else upstream.closeIdle();
   }
 
   const drain: SseProxy['drain'] = ({ grace = DEFAULT_GRACE } = {}) => {

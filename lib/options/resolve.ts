@@ -1,10 +1,18 @@
 import bytes from 'bytes';
+import type { Options } from 'http-proxy-middleware';
 import { parseRoutes } from '../admission/path-guard.js';
-import { DEFAULT_EVENT_SIZE, DEFAULT_HEARTBEAT, DEFAULT_QUEUE, DEFAULT_RETRY, DEFAULT_TIMEOUTS } from '../defaults.js';
+import {
+  DEFAULT_EVENT_SIZE,
+  DEFAULT_HEARTBEAT,
+  DEFAULT_QUEUE,
+  DEFAULT_RETRY,
+  DEFAULT_TIMEOUTS,
+  LONGEST_DELAY,
+} from '../defaults.js';
 import { resolveFallback } from '../failover/route.js';
 import { sse } from '../formats/sse.js';
 import { ResolvedHeaderPolicy } from '../headers/header-policy.js';
-import type { Config, RetryConfig, Route } from '../types/config.js';
+import type { Config, RetryConfig, Route, Timeouts } from '../types/config.js';
 import type { SseProxyOptions } from '../types/options.js';
 import type { Provider } from '../types/provider.js';
 import { isObject, quote } from '../util/checks.js';
@@ -57,7 +65,7 @@ export function resolveOptions(options: SseProxyOptions): Config {
     noTransform,
     heartbeat: heartbeat === false ? undefined : resolveHeartbeat(heartbeat),
     ...resolveLimits(limits),
-    timeouts: Object.freeze({ ...DEFAULT_TIMEOUTS, ...defined(timeouts) }),
+    timeouts: Object.freeze({ ...DEFAULT_TIMEOUTS, ...ownDeadlines(hpm), ...defined(timeouts) }),
     retry: resolveRetry(retry, provider),
     routes: resolveRoutes(fallbacks, provider),
     nextFallback: typeof fallbacks === 'function' ? fallbacks : undefined,
@@ -71,6 +79,17 @@ export function resolveOptions(options: SseProxyOptions): Config {
     wantsIdentity: (provider ?? onEvent ?? transformEvent) !== undefined || heartbeat !== false || commit !== 'head',
     logError: resolveLogError(hpm.logger),
   });
+}
+
+/**
+ * An upstream or a client that the user has given more time than our defaults has that time: http-proxy-middleware's own timeouts, 0
+ * for none. Where they are shorter, they pass by themselves.
+ */
+function ownDeadlines({ proxyTimeout, timeout }: Options): Partial<Timeouts> {
+  const given = proxyTimeout ?? timeout;
+  if (given === undefined) return {};
+  const longest = (ours: number): number | false => given > 0 && Math.min(Math.max(ours, given), LONGEST_DELAY);
+  return { headers: longest(DEFAULT_TIMEOUTS.headers), idle: longest(DEFAULT_TIMEOUTS.idle) };
 }
 
 function resolveHeartbeat({

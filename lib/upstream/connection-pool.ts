@@ -23,6 +23,13 @@ export class ConnectionPool {
     request.once('socket', (socket) => Connection.of(socket).watch(request));
   }
 
+  /** Closes the connections that are not in use. */
+  closeIdle(): void {
+    for (const { freeSockets } of [this.#http, this.#https]) {
+      for (const sockets of Object.values(freeSockets)) for (const socket of [...(sockets ?? [])]) socket.destroy();
+    }
+  }
+
   /** Closes every connection, those in use as well. New requests open new ones. */
   destroy(): void {
     this.#http.destroy();

@@ -33,7 +33,9 @@ export interface Upstream {
   takes(req: IncomingMessage): boolean;
   /** Sends the handshake of a WebSocket that was let in. */
   upgrade(upgrade: Handshake): void;
-  /** Closes the pooled connections. */
+  /** Closes the pooled connections that are not in use. */
+  closeIdle(): void;
+  /** Closes all pooled connections. */
   close(): void;
 }
 
@@ -169,6 +171,10 @@ export function createUpstream(config: Config): Upstream {
   }
 
   function prepareOptions(options: Options): void {
+    // Our default never overrules a Host that the user has named, and a target without a host has none to give.
+    if (hpm.changeOrigin === undefined && (namesHost(options.headers) || !hasHost(options.target))) {
+      options.changeOrigin = false;
+    }
     // httpxy makes the options of its request of this very object, and would find them there with the next one.
     if (options.ssl) options.ssl = { ...options.ssl };
     if (options.headers && options.headers !== headers) options.headers = fieldsFor(options.headers);
@@ -236,6 +242,7 @@ export function createUpstream(config: Config): Upstream {
       upgrades.set(upgrade.req, upgrade);
       middleware.upgrade(upgrade.req, upgrade.standIn as unknown as Socket, upgrade.head);
     },
+    closeIdle: () => pool.closeIdle(),
     close: () => pool.destroy(),
   };
 }
@@ -252,6 +259,16 @@ function withoutUserInfo(target: NonNullable<Options['target']>): NonNullable<Op
   const withoutIt = (url: string): string => url.replace(/^([a-z]+:\/\/)[^/?#]*@/i, '$1');
   if (target instanceof URL) return target.username + target.password === '' ? target : new URL(withoutIt(target.href));
   return typeof target === 'string' ? withoutIt(target) : target;
+}
+
+function namesHost(headers: Options['headers']): boolean {
+  return headers !== undefined && Object.keys(headers).some((name) => name.toLowerCase() === 'host');
+}
+
+/** A Unix socket has none, unless it is given beside it. */
+function hasHost(target: Options['target']): boolean {
+  if (target === undefined || typeof target === 'string' || target instanceof URL) return true;
+  return Boolean(target.host ?? target.hostname);
 }
 
 /** Whether `xfwd` is on: ours appends the peer, httpxy's lets the client hide it. */
@@ -341,7 +358,10 @@ function intercept(server: ProxyServer, config: Config, bookkeepers: ReadonlySet
     if (event === 'proxyReq') prepareRequest(attempt, args[0] as ClientRequest, args[3] as Options);
     if (event === 'proxyRes') {
       attempt.onResponse(args[0] as IncomingMessage);
-      if (isShared() && !attempt.response.isHandedOver) share(args[0] as IncomingMessage, attempt, config);
+      if (isShared() && !attempt.response.isHandedOver) {
+        share(args[0] as IncomingMessage, attempt, config);
+        endWhenDestroyed(args[0] as IncomingMessage, attempt);
+      }
     }
     if (event === 'econnreset') attempt.fail(args[0]);
     const hasListeners = server.listenerCount(event as 'error') > 0;
@@ -351,6 +371,8 @@ function intercept(server: ProxyServer, config: Config, bookkeepers: ReadonlySet
         attempt.fail(new SseProxyError('HOOK_FAILED', { cause }));
       });
     }
+    if (event === 'proxyRes' && (args[0] as IncomingMessage).destroyed)
+      failDestroyed(args[0] as IncomingMessage, attempt);
     if (event !== 'proxyReq') return;
     sendBody(attempt, args[0] as ClientRequest, args[3] as Options, isWritten?.() ?? false);
   }
@@ -469,6 +491,18 @@ type Listener = (...args: unknown[]) => unknown;
 
 /** A new one each time: one for all would keep whoever waits for it. */
 const never = (): Promise<never> => new Promise(() => {});
+
+/** A hook may destroy the response that it has got hold of: of one that is complete, httpxy would not tell. */
+function endWhenDestroyed(response: IncomingMessage, attempt: Attempt): void {
+  response.once('close', () => {
+    if (!response.readableEnded) failDestroyed(response, attempt);
+  });
+}
+
+function failDestroyed({ errored }: IncomingMessage, attempt: Attempt): void {
+  const cause = errored ?? new Error('The response was destroyed');
+  attempt.fail(new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 }));
+}
 
 /** A hook gets hold of this message. What its listeners throw ends the exchange instead of the process. */
 function share(message: IncomingMessage, attempt: Attempt, config: Config): void {
