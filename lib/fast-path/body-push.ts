@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { replaceMethod } from './replace-method.js';
+import { IS_FAST_PATH_ON } from './switch.js';
 
 /**
  * Hands on the pieces of a body as Node's parser finds them, past the machinery of a Readable: that costs more than all that is
@@ -9,6 +10,7 @@ import { replaceMethod } from './replace-method.js';
  * beside it listens, such as a hook in `on.proxyRes`.
  */
 export function takePieces(source: IncomingMessage, take: (piece: Buffer) => void): void {
+  if (!IS_FAST_PATH_ON) return;
   const { push } = source;
   replaceMethod(source, 'push', (piece: Buffer | null, ...rest) => {
     if (piece === null || !flowsToOne(source)) return push.call(source, piece, ...rest);

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { flowsToOne } from './body-push.js';
 import { ChunkScanner } from './chunk-scanner.js';
 import { Connection } from './connection.js';
+import { IS_FAST_PATH_ON } from './switch.js';
 
 /**
  * Hands on the chunks of a chunked body as they were read, past Node's parser: all that a read has whole in one piece, which can be
@@ -17,6 +18,7 @@ export function takeChunks(
   isWanted: () => boolean,
   take: (chunks: Buffer, size: number) => void,
 ): void {
+  if (!IS_FAST_PATH_ON) return;
   const connection = Connection.find(source.socket);
   // What the parser is at just now: the head, which ends with the first blank line, and what has come of the body with it.
   const read = connection?.firstRead;

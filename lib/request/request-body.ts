@@ -1,6 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import qs from 'qs';
 import { EDIT_LIMIT } from '../defaults.js';
+import { type BodySource, bodySource } from '../fast-path/body-in-memory.js';
+import { takeWholeBody } from '../fast-path/whole-body.js';
 import { hasBody } from '../headers/framing.js';
 import { essenceOf, isJsonType, parseMediaType } from '../headers/media-type.js';
 import { readAsBytes, readBytes } from './body-readers.js';
@@ -29,56 +31,10 @@ export class ReplayedBody {
   }
 
   /** What httpxy is given to send, as often as so many requests are made of it. */
-  toSource(requests: number): BodyInMemory {
-    return new BodyInMemory(this.bytes, requests);
+  toSource(requests: number): BodySource {
+    return bodySource(this.bytes, requests);
   }
 }
-
-/**
- * A body in memory, in the place of the stream that httpxy would send: it pipes that or, with `followRedirects`, listens to it.
- * Either way all of it is handed over at once, so that the head leaves with it, and with its length. It keeps nothing of what was.
- */
-export class BodyInMemory {
-  /** Nothing of it is still to come. */
-  readonly readableEnded = true;
-  #bytes: Buffer | undefined;
-  #requests: number;
-  #onData: ((bytes: Buffer) => void) | undefined;
-
-  constructor(bytes: Buffer | undefined, requests: number) {
-    this.#bytes = bytes;
-    this.#requests = requests;
-  }
-
-  pipe<T extends NodeJS.WritableStream>(request: T): T {
-    const bytes = this.#take();
-    if (bytes === undefined) request.end();
-    else request.end(bytes);
-    return request;
-  }
-
-  /** httpxy listens to `data`, then to `end`, and then to `error`, of which there is none. */
-  on(event: string, listener: (bytes?: Buffer) => void): this {
-    if (event === 'data') this.#onData = listener;
-    if (event !== 'end') return this;
-    const onData = this.#onData;
-    this.#onData = undefined;
-    const bytes = this.#take();
-    if (bytes !== undefined) onData?.(bytes);
-    listener();
-    return this;
-  }
-
-  #take(): Buffer | undefined {
-    const bytes = this.#bytes;
-    this.#requests -= 1;
-    if (this.#requests <= 0) this.#bytes = undefined;
-    return bytes?.length === 0 ? undefined : bytes;
-  }
-}
-
-/** In the place of a request without a body, which httpxy would read for nothing. */
-export const NO_BODY = new BodyInMemory(undefined, 1);
 
 /** What is sent upstream: the request's own stream, bytes in its place, or nothing, since the body is lost. */
 export type RequestBody = 'stream' | ReplayedBody | 'lost';
@@ -100,19 +56,10 @@ export function limitBody(req: IncomingMessage, limit: number, callback: () => v
   readAsBytes(req, () => req.on('data', onData));
 }
 
-/**
- * Takes a body from its request that is all there, as small ones are; `undefined` where it is not, or where others read it, too.
- * Node may not have noticed its end yet: its parser tells of a body and of an end one after the other, and of all else in between.
- */
+/** Takes a body from its request that is all there, as small ones are: see {@link takeWholeBody}. */
 export function takeWhole(req: IncomingMessage, limit = Number.POSITIVE_INFINITY): ReplayedBody | undefined {
-  const { readableLength: size } = req;
-  if (req.readableFlowing !== null || req.readableEncoding !== null || size === 0 || size > limit) return undefined;
-  if (String(size) !== req.headers['content-length']) return undefined;
-  // By number: from Node 26 on, `read()` gives no more than one piece of what is there.
-  const bytes = readBytes(req, size) as Buffer;
-  // To its end.
-  req.resume();
-  return new ReplayedBody(bytes, true);
+  const bytes = takeWholeBody(req, limit, readBytes);
+  return bytes && new ReplayedBody(bytes, true);
 }
 
 /**

@@ -11,12 +11,13 @@ import {
 } from 'http-proxy-middleware';
 import { checkTarget } from '../../admission/path-guard.js';
 import { SseProxyError } from '../../errors.js';
+import { noBody } from '../../fast-path/body-in-memory.js';
 import { closeBehind } from '../../fast-path/node-internals.js';
 import { replaceMethod } from '../../fast-path/replace-method.js';
 import { hasBody } from '../../headers/framing.js';
 import { prepareRequestHeaders, prepareUpgradeHeaders } from '../../headers/request-passes.js';
 import { shareBody } from '../../request/body-readers.js';
-import { NO_BODY, ReplayedBody, takeWhole } from '../../request/request-body.js';
+import { ReplayedBody, takeWhole } from '../../request/request-body.js';
 import type { Config } from '../../types/config.js';
 import { awaitHook, harmless, isPromiseLike, runHook, tryHook } from '../../util/hooks.js';
 import type { Attempt } from '../attempt.js';
@@ -210,7 +211,7 @@ export function createUpstream(config: Config): Upstream {
       body.describeIn(req);
       options.buffer = body.toSource(requests) as unknown as Readable;
     } else if (!hasBody(req)) {
-      options.buffer = NO_BODY as unknown as Readable;
+      options.buffer = noBody() as unknown as Readable;
       // A request that was not read to its end fails when its client leaves.
       req.resume();
     } else if (requests > 1 || (body === 'stream' && (attempt.keptBytes || options.followRedirects))) {
