@@ -1,4 +1,3 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { describe, expect, it } from '@jest/globals';
 import {
   type AttemptFailed,
@@ -9,17 +8,16 @@ import {
 } from '../../../lib/index.js';
 import { anthropic, openai, openaiCompatible } from '../../../lib/providers/index.js';
 import { openRequest, readAll, readText, request, responseTo } from '../../support/clients/http.js';
-import { closedPort } from '../../support/servers/listen.js';
 import { post } from '../../support/servers/provider.js';
 import { proxyApp } from '../../support/servers/proxies.js';
-import { manualUpstream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
+import { answeringTarget, badTarget, goodTarget, refusingTarget } from '../../support/servers/targets.js';
+import { manualUpstream, rawUpstream } from '../../support/servers/upstreams.js';
 import {
   anthropicText,
   anthropicWhole,
   bytesOf,
   openaiChat,
   openaiChatUnasked,
-  type ProviderAnswer,
   toldBy,
   usageChunk,
   usageFrom,
@@ -31,36 +29,9 @@ import { turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 
-interface Seen {
-  url: string | undefined;
-  headers: IncomingMessage['headers'];
-  body: string;
-}
-
-interface Target {
-  url: string;
-  seen: Seen[];
-}
-
-/** A target that answers every request like this, once it has all of it. */
-async function target(reply: (res: ServerResponse, req: IncomingMessage) => void): Promise<Target> {
-  const seen: Seen[] = [];
-  const { url } = await upstream(async (req, res) => {
-    seen.push({ url: req.url, headers: req.headers, body: await readText(req) });
-    reply(res, req);
-  });
-  return { url, seen };
-}
-
-const good = (text = 'good'): Promise<Target> => target((res) => res.end(text));
-const bad = (statusCode = 503): Promise<Target> => target((res) => res.writeHead(statusCode).end(`bad ${statusCode}`));
-const answering = (answer: ProviderAnswer): Promise<Target> =>
-  target((res) => res.writeHead(200, { 'content-type': answer.contentType }).end(bytesOf(answer.parts)));
-const refusing = async (): Promise<string> => `http://127.0.0.1:${await closedPort()}`;
-
 describe('the next target', () => {
   it('is asked when the first has failed, and its answer is the answer', async () => {
-    const [first, second] = [await bad(), await good()];
+    const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
     expect(await readText(await request(`${proxy.url}/path?a=b`))).toBe('good');
     expect([first.seen.length, second.seen.length]).toEqual([1, 1]);
@@ -76,7 +47,7 @@ describe('the next target', () => {
   });
 
   it('is asked whatever the cause of the failure does when it is looked at', async () => {
-    const { url } = await good();
+    const { url } = await goodTarget();
     let calls = 0;
     const cause = Object.defineProperty(new Error('mine'), 'code', {
       get() {
@@ -96,7 +67,7 @@ describe('the next target', () => {
   });
 
   it('is asked when the retries of the one before are spent, and has as many of its own', async () => {
-    const [first, second, third] = [await bad(), await bad(500), await good()];
+    const [first, second, third] = [await badTarget(), await badTarget(500), await goodTarget()];
     const proxy = await proxyApp({
       target: first.url,
       fallbacks: [second.url, third.url],
@@ -107,7 +78,7 @@ describe('the next target', () => {
   });
 
   it('gets a POST with its whole body, although POST is not retried', async () => {
-    const [first, second] = [await bad(), await good()];
+    const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url], retry: { minTimeout: 1 } });
     const body = 'x'.repeat(100_000);
     expect(await readText(await post(proxy.url, body))).toBe('good');
@@ -116,14 +87,14 @@ describe('the next target', () => {
   });
 
   it.each([
-    ['refuses the connection', refusing],
+    ['refuses the connection', refusingTarget],
     ['does not speak HTTP', async () => (await rawUpstream((socket) => socket.end('SSH-2.0\r\n\r\n'))).url],
     ['closes the connection', async () => (await rawUpstream((socket) => socket.end())).url],
     ['is not connected in time', async () => (await rawUpstream(() => {})).url.replace('http:', 'https:')],
-    ['does not speak TLS', async () => (await good()).url.replace('http:', 'https:')],
+    ['does not speak TLS', async () => (await goodTarget()).url.replace('http:', 'https:')],
     ['does not answer in time', async () => (await manualUpstream()).url],
   ])('is asked where the first %s', async (_, makeTarget) => {
-    const second = await good();
+    const second = await goodTarget();
     const proxy = await proxyApp({
       target: await makeTarget(),
       fallbacks: [second.url],
@@ -159,7 +130,7 @@ describe('the next target', () => {
   });
 
   it('is not asked about an answer that is none of its kind', async () => {
-    const [first, second] = [await bad(400), await good()];
+    const [first, second] = [await badTarget(400), await goodTarget()];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
     expect((await request(proxy.url)).statusCode).toBe(400);
     expect(second.seen).toEqual([]);
@@ -167,7 +138,7 @@ describe('the next target', () => {
 
   it('is not asked when the client has left', async () => {
     const { url, requests } = await manualUpstream();
-    const second = await good();
+    const second = await goodTarget();
     const proxy = await proxyApp({ target: url, fallbacks: [second.url] });
     const client = openRequest(proxy.url).end();
     const received = await requests.next();
@@ -178,7 +149,7 @@ describe('the next target', () => {
   });
 
   it('is not asked where the failure is on this side', async () => {
-    const second = await good();
+    const second = await goodTarget();
     const proxy = await proxyApp({
       provider: openai({
         target: second.url,
@@ -195,7 +166,7 @@ describe('the next target', () => {
 
 describe('a fallback', () => {
   it('has credentials of its own: the first one’s, and the `headers` of the options, never reach it', async () => {
-    const [first, second] = [await bad(), await good()];
+    const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({
       provider: openai({ target: first.url, apiKey: 'sk-first', organization: 'org-first' }),
       headers: { 'x-internal': 'for the first' },
@@ -214,7 +185,7 @@ describe('a fallback', () => {
   });
 
   it('without credentials gets none of the first one’s', async () => {
-    const [first, second] = [await bad(), await good()];
+    const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({
       provider: openai({ target: first.url, apiKey: 'sk-first' }),
       fallbacks: [{ provider: openaiCompatible({ name: 'vllm', target: second.url, apiKey: false }) }],
@@ -224,7 +195,7 @@ describe('a fallback', () => {
   });
 
   it('that is a target alone is spoken to as the proxy’s own provider', async () => {
-    const [first, second] = [await bad(), await good()];
+    const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({
       provider: openai({ target: first.url, apiKey: 'sk-ours' }),
       fallbacks: [second.url],
@@ -234,7 +205,7 @@ describe('a fallback', () => {
   });
 
   it('has its own target, `pathRewrite` and `headers`', async () => {
-    const [first, second] = [await bad(), await good()];
+    const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({
       target: first.url,
       pathRewrite: { '^/v1': '/first' },
@@ -252,7 +223,7 @@ describe('a fallback', () => {
   });
 
   it('without a `pathRewrite` has that of the options', async () => {
-    const [first, second] = [await bad(), await good()];
+    const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({
       target: first.url,
       pathRewrite: { '^/v1': '/v2' },
@@ -264,7 +235,7 @@ describe('a fallback', () => {
 
   it('has its requests edited, and its answers read, in its own dialect', async () => {
     const usages: Usage[] = [];
-    const [first, second] = [await bad(529), await answering(openaiChat)];
+    const [first, second] = [await badTarget(529), await answeringTarget(openaiChat)];
     const proxy = await proxyApp({
       provider: anthropic({ target: first.url, apiKey: 'a' }),
       fallbacks: [{ provider: openai({ target: second.url, apiKey: 'b', includeUsage: true }) }],
@@ -278,7 +249,7 @@ describe('a fallback', () => {
   });
 
   it('that edits nothing gets the bytes of the client, and nothing is taken out of its answer', async () => {
-    const [first, second] = [await bad(), await answering(openaiChat)];
+    const [first, second] = [await badTarget(), await answeringTarget(openaiChat)];
     const proxy = await proxyApp({
       provider: openai({ target: first.url, apiKey: 'a', includeUsage: true }),
       fallbacks: [{ provider: openai({ target: second.url, apiKey: 'b' }) }],
@@ -294,7 +265,7 @@ describe('a fallback', () => {
     ['a whole answer', anthropicWhole],
   ])('is read in its own dialect: %s', async (_, answer) => {
     const usages: Usage[] = [];
-    const [first, second] = [await bad(), await answering(answer)];
+    const [first, second] = [await badTarget(), await answeringTarget(answer)];
     const proxy = await proxyApp({
       provider: openai({ target: first.url, apiKey: 'a' }),
       fallbacks: [{ provider: anthropic({ target: second.url, apiKey: 'b' }) }],
@@ -307,7 +278,7 @@ describe('a fallback', () => {
 
 describe('when all have failed', () => {
   it('the last answer is the answer', async () => {
-    const [first, second] = [await bad(503), await bad(500)];
+    const [first, second] = [await badTarget(503), await badTarget(500)];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
     const response = await request(proxy.url);
     expect([response.statusCode, await readText(response)]).toEqual([500, 'bad 500']);
@@ -319,8 +290,8 @@ describe('when all have failed', () => {
   });
 
   it('the last error is the answer, in the shape of the last provider', async () => {
-    const first = await bad();
-    const second = await refusing();
+    const first = await badTarget();
+    const second = await refusingTarget();
     const proxy = await proxyApp({
       provider: openai({ target: first.url, apiKey: 'a' }),
       fallbacks: [{ provider: anthropic({ target: second, apiKey: 'b' }) }],
@@ -340,58 +311,10 @@ describe('when all have failed', () => {
   });
 });
 
-describe('a target that is dead', () => {
-  it('is skipped after five failures in a row', async () => {
-    const [first, second] = [await bad(), await good()];
-    const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
-    for (let i = 0; i < 8; i += 1) expect(await readText(await request(proxy.url))).toBe('good');
-    expect([first.seen.length, second.seen.length]).toEqual([5, 8]);
-    expect(proxy.summaries.at(-1)?.attempts).toMatchObject([{ target: second.url, statusCode: 200 }]);
-  });
-
-  it('is not one that has answered in between', async () => {
-    let answers = 0;
-    const first = await target((res) => {
-      answers += 1;
-      res.writeHead(answers % 5 === 0 ? 200 : 503).end('first');
-    });
-    const second = await good();
-    const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
-    for (let i = 0; i < 12; i += 1) await readText(await request(proxy.url));
-    expect(first.seen).toHaveLength(12);
-  });
-
-  it('may be in the middle of the list', async () => {
-    const [first, second, third] = [await bad(), await bad(), await good()];
-    const proxy = await proxyApp({
-      target: first.url,
-      fallbacks: [second.url, third.url],
-      retry: { maxRetries: 4, minTimeout: 1, timeoutFactor: 1 },
-    });
-    expect(await readText(await request(proxy.url))).toBe('good');
-    expect(await readText(await request(proxy.url))).toBe('good');
-    expect([first.seen.length, second.seen.length, third.seen.length]).toEqual([5, 5, 2]);
-  });
-
-  it('is asked all the same where there is none that is not', async () => {
-    const [first, second] = [await bad(), await bad()];
-    const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
-    for (let i = 0; i < 7; i += 1) expect((await request(proxy.url)).statusCode).toBe(503);
-    expect([first.seen.length, second.seen.length]).toEqual([7, 5]);
-  });
-
-  it('is asked all the same where it is the only one', async () => {
-    const only = await bad();
-    const proxy = await proxyApp({ target: only.url, retry: { maxRetries: 1, minTimeout: 1 } });
-    for (let i = 0; i < 6; i += 1) expect((await request(proxy.url)).statusCode).toBe(503);
-    expect(only.seen).toHaveLength(12);
-  });
-});
-
 describe('`fallbacks` as a function', () => {
   it('is told of the failure and of the attempts, and names the next target', async () => {
-    const [first, third] = [await bad(), await good()];
-    const second = await refusing();
+    const [first, third] = [await badTarget(), await goodTarget()];
+    const second = await refusingTarget();
     const calls: { failed: AttemptFailed; attempts: number }[] = [];
     const targets: Fallback[] = [second, { target: third.url, headers: { 'x-third': 'yes' } }];
     const proxy = await proxyApp({
@@ -410,14 +333,14 @@ describe('`fallbacks` as a function', () => {
   });
 
   it('says by `undefined` that the failure is the answer', async () => {
-    const first = await bad();
+    const first = await badTarget();
     const proxy = await proxyApp({ target: first.url, fallbacks: () => undefined });
     expect((await request(proxy.url)).statusCode).toBe(503);
     expect(first.seen).toHaveLength(1);
   });
 
   it('is not asked for ever', async () => {
-    const first = await bad();
+    const first = await badTarget();
     const proxy = await proxyApp({ target: first.url, fallbacks: () => first.url });
     expect((await request(proxy.url)).statusCode).toBe(503);
     expect(first.seen).toHaveLength(10);
@@ -434,7 +357,7 @@ describe('`fallbacks` as a function', () => {
   ] as [string, NonNullable<SseProxyOptions['fallbacks']>][])(
     'that %s is logged, and the failure is the answer',
     async (_, fallbacks) => {
-      const first = await bad();
+      const first = await badTarget();
       const { logger, errors } = logbook();
       const proxy = await proxyApp({ target: first.url, fallbacks, logger });
       expect((await request(proxy.url)).statusCode).toBe(503);
@@ -445,7 +368,7 @@ describe('`fallbacks` as a function', () => {
 });
 
 it('a body that is too large to be kept keeps a request at its target', async () => {
-  const [first, second] = [await bad(), await answering(openaiChatUnasked)];
+  const [first, second] = [await badTarget(), await answeringTarget(openaiChatUnasked)];
   const proxy = await proxyApp({ target: first.url, fallbacks: [second.url], retry: { maxBodySize: 10 } });
   const response = await post(proxy.url, 'x'.repeat(11));
   expect([response.statusCode, await readText(response)]).toEqual([503, 'bad 503']);

@@ -1,12 +1,14 @@
 /** Trailers (RFC 9110 6.5): what the policy, the provider and RFC 9110 keep out of a head must not come behind the body. */
 import { once } from 'node:events';
+import type { RequestListener } from 'node:http';
 import http2 from 'node:http2';
 import { describe, expect, it } from '@jest/globals';
 import type { SseProxyOptions } from '../../../lib/index.js';
 import { openai } from '../../../lib/providers/index.js';
-import { readAll, request } from '../../support/clients/http.js';
-import { http2Proxy, proxyApp } from '../../support/servers/proxies.js';
-import { upstream } from '../../support/servers/upstreams.js';
+import { keepAliveAgent, readAll, readText, request } from '../../support/clients/http.js';
+import { rawExchange } from '../../support/clients/raw.js';
+import { http2Proxy, proxyApp, proxyTo, proxyToRaw } from '../../support/servers/proxies.js';
+import { eventStream, upstream } from '../../support/servers/upstreams.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
 closeAndWatchEachTest();
@@ -102,4 +104,82 @@ describe.each([
     const target = await trailing({ 'Set-Cookie': 'a=1' });
     expect(await get({ target })).toEqual({ announced: undefined, trailers: {} });
   });
+});
+
+describe('trailers', () => {
+  const withTrailers: RequestListener = (_req, res) => {
+    res.writeHead(200, { trailer: 'X-Sum, X-Other', 'content-type': 'text/plain' });
+    res.write('body');
+    res.addTrailers({ 'X-Sum': 'abc', 'X-Other': '1' });
+    res.end();
+  };
+
+  it('are announced and passed on', async () => {
+    const response = await request((await proxyTo(withTrailers)).url);
+    expect(response.headers.trailer).toBe('X-Sum, X-Other');
+    expect(await readText(response)).toBe('body');
+    expect(response.trailers).toEqual({ 'x-sum': 'abc', 'x-other': '1' });
+  });
+
+  it('follow an event stream', async () => {
+    const proxy = await proxyTo((_req, res) => {
+      res.setHeader('trailer', 'x-usage');
+      eventStream(res).write('data: 1\n\n');
+      res.addTrailers({ 'x-usage': '5' });
+      res.end();
+    });
+    const response = await request(proxy.url);
+    await readAll(response);
+    expect(response.trailers).toEqual({ 'x-usage': '5' });
+  });
+
+  it('that were not announced are passed on as well', async () => {
+    const proxy = await proxyToRaw(
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: abc\r\nX-Sum: def\r\n\r\n',
+    );
+    const response = await request(proxy.url);
+    expect(await readText(response)).toBe('body');
+    expect(response.trailers).toEqual({ 'x-sum': 'abc, def' });
+  });
+
+  it('are dropped for HTTP/1.0', async () => {
+    const { text } = await rawExchange((await proxyTo(withTrailers)).port, 'GET / HTTP/1.0\r\n\r\n');
+    expect(text).toMatch(/\r\n\r\nbody$/);
+    expect(text).not.toMatch(/x-sum|trailer/i);
+  });
+
+  it('are not announced where none can come', async () => {
+    const proxy = await proxyTo((req, res) => {
+      res.setHeader('trailer', 'X-Sum');
+      res.setHeader('transfer-encoding', 'chunked');
+      if (req.url === '/304') res.statusCode = 304;
+      res.end();
+    });
+    const head = await request(proxy.url, { method: 'HEAD' });
+    await readAll(head);
+    expect(head.headers).not.toHaveProperty('trailer');
+    expect(head.statusCode).toBe(200);
+  });
+
+  it('of a body with a length are not announced', async () => {
+    const proxy = await proxyToRaw('HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nContent-Length: 4\r\n\r\nbody');
+    const response = await request(proxy.url);
+    expect(response.headers).not.toHaveProperty('trailer');
+    expect(await readText(response)).toBe('body');
+  });
+
+  it.each(['Transfer-Encoding: chunked', 'Connection: close', 'Set-Cookie: a=1', '__proto__: x'])(
+    'that make no sense do no harm: %s',
+    async (field) => {
+      const proxy = await proxyToRaw(
+        `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n${field}\r\nX-Sum: abc\r\n\r\n`,
+      );
+      const agent = keepAliveAgent(1);
+      for (let i = 0; i < 2; i += 1) {
+        const response = await request(proxy.url, { agent });
+        expect(await readText(response)).toBe('body');
+        expect(response.trailers['x-sum']).toBe('abc');
+      }
+    },
+  );
 });

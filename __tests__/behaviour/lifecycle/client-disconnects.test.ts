@@ -1,355 +1,284 @@
 import { once } from 'node:events';
-import { describe, expect, it, jest } from '@jest/globals';
-import type { Exchange, SseProxyOptions } from '../../../lib/index.js';
-import { anthropic, openai } from '../../../lib/providers/index.js';
-import { openRequest, responseTo } from '../../support/clients/http.js';
-import { connections } from '../../support/servers/listen.js';
-import { proxiedProvider } from '../../support/servers/provider.js';
-import { proxyApp } from '../../support/servers/proxies.js';
+import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { gzipSync } from 'node:zlib';
+import { describe, expect, it } from '@jest/globals';
+import compression from 'compression';
+import type { Request } from 'express';
+import type { SseProxyOptions } from '../../../lib/index.js';
+import { openRequest, readText, responseTo } from '../../support/clients/http.js';
+import { rawClient } from '../../support/clients/raw.js';
+import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream } from '../../support/servers/upstreams.js';
-import {
-  anthropicText,
-  openaiChat,
-  openaiChatWhole,
-  openaiResponses,
-  type ProviderAnswer,
-  toldBy,
-  usageFrom,
-} from '../../support/streams/dialects.js';
-import { stopTheClock } from '../../support/watch/clock.js';
-import { logbook } from '../../support/watch/log.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 import { expectOneSummary } from '../../support/watch/summary.js';
-import { Queue, signal, turns, until } from '../../support/watch/wait.js';
+import { Queue, signal, turns } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 
-const CONTINUE = { onClientClose: 'continue' } as const;
-
-/** An exchange with a provider whose client has just left, when so many parts of the answer had come; `-1`: no head. */
-async function left(
-  answer: ProviderAnswer,
-  parts: number,
-  options: SseProxyOptions,
-  create: Parameters<typeof proxiedProvider>[0] = openai,
-) {
-  const { upstream, proxy, usages } = await proxiedProvider(create, options);
-  const client = openRequest(proxy.url + answer.path, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-  });
-  client.end('{"messages":[],"stream":true}');
-  const asked = await upstream.next();
-  if (parts >= 0) {
-    asked.start(answer);
-    const response = await responseTo(client);
-    if (parts > 0) {
-      asked.send(answer.parts.slice(0, parts));
-      await once(response, 'data');
-    }
-  }
-  client.destroy();
-  await until(async () => (await connections(proxy.server)) === 0);
-  return { upstream, proxy, usages, asked };
+/** The exchange is over: one summary, and none is to come. */
+async function expectClientClosed(proxy: ProxyUnderTest): Promise<void> {
+  const { error } = await expectOneSummary(proxy, { outcome: 'client-closed' });
+  expect(error).toBeUndefined();
 }
 
-describe("onClientClose: 'abort'", () => {
-  it.each([
-    ['is the default', {}],
-    ['may be said', { onClientClose: 'abort' }],
-  ] as const)('%s: the upstream’s work ends with the client', async (_, options) => {
-    const { proxy, usages, asked } = await left(openaiChat, 2, options);
-    await asked.closed;
-    await expectOneSummary(proxy, { outcome: 'client-closed', statusCode: 200, usage: { complete: false } });
-    expect(usages.count).toBe(1);
-  });
-});
-
-describe("onClientClose: 'continue'", () => {
-  const LEAVING: [when: string, answer: ProviderAnswer, parts: number, options?: SseProxyOptions][] = [
-    ['before the head', openaiChat, -1],
-    ['behind the head', openaiChat, 0],
-    ['in the middle', openaiChat, 2],
-    ['in the middle of another dialect', openaiResponses, 4],
-    ['before the head of an answer in one piece', openaiChatWhole, -1],
-    ['behind the head of an answer in one piece', openaiChatWhole, 0],
-    ['in the middle of a stream that is transformed', openaiChat, 2, { transformEvent: () => {} }],
-    ['before the head of a stream that is transformed', openaiChat, -1, { transformEvent: () => {} }],
-    ['in the middle of a stream with heartbeats', openaiChat, 2, { heartbeat: { interval: 1 } }],
-  ];
-
-  it.each(LEAVING)('reads the answer to its end, so that its usage is complete: %s', async (...row) => {
-    const [, answer, parts, options] = row;
-    const { proxy, usages, asked } = await left(answer, parts, { ...CONTINUE, ...options });
-    expect(proxy.proxy.active).toBe(1);
-    expect(usages.count).toBe(0);
-
-    if (parts < 0) asked.start(answer);
-    asked.send(answer.parts.slice(Math.max(parts, 0)));
-    asked.end();
-    const usage = usageFrom(toldBy(answer.parts));
-    expect(await usages.next()).toEqual(usage);
-    await expectOneSummary(proxy, { outcome: 'client-closed', usage, attempts: [{ statusCode: 200 }] });
-    expect(proxy.summaries[0]?.error).toBeUndefined();
-    expect(usages.count).toBe(1);
-  });
-
-  it('reads the answer to its end also where its first event is still waited for', async () => {
-    const headCame = signal();
-    const { upstream, proxy, usages } = await proxiedProvider(openai, {
-      ...CONTINUE,
-      commit: 'first-event',
-      on: { proxyRes: () => headCame.resolve() },
-    });
-    const client = openRequest(proxy.url + openaiChat.path).end();
-    const asked = await upstream.next();
-    asked.start(openaiChat);
-    await headCame.promise;
-    client.destroy();
-    await until(async () => (await connections(proxy.server)) === 0);
-    asked.send(openaiChat.parts);
-    asked.end();
-    expect(await usages.next()).toEqual(usageFrom(toldBy(openaiChat.parts)));
-    await expectOneSummary(proxy, { outcome: 'client-closed', bytes: 0 });
-  });
-
-  it('reads on also what the usage is asked for in the request', async () => {
-    const { proxy, usages, asked } = await left(openaiChat, -1, CONTINUE, (options) =>
-      openai({ ...options, includeUsage: true }),
-    );
-    expect(JSON.parse(asked.body)).toHaveProperty('stream_options');
-    asked.give(openaiChat);
-    expect(await usages.next()).toEqual(usageFrom(toldBy(openaiChat.parts)));
-    await expectOneSummary(proxy, { outcome: 'client-closed', bytes: 0 });
-  });
-
-  it('counts the bytes that the client was sent, and no more', async () => {
-    const { proxy, asked } = await left(anthropicText, 1, CONTINUE, anthropic);
-    asked.send(anthropicText.parts.slice(1));
-    asked.end();
-    await expectOneSummary(proxy, {
-      bytes: Buffer.byteLength(anthropicText.parts[0]?.bytes ?? ''),
-      events: anthropicText.parts.length,
-    });
-  });
-
-  it('keeps the connection to the upstream for the next request', async () => {
-    const { upstream, proxy, asked } = await left(openaiChat, 2, CONTINUE);
-    asked.send(openaiChat.parts.slice(2));
-    asked.end();
-    await proxy.summary();
-    openRequest(proxy.url).end();
-    const { req } = await upstream.next();
-    expect(req.socket).toBe(asked.req.socket);
-  });
-
-  it('reads on what a client had not read when it left', async () => {
-    const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, ...CONTINUE });
-    const client = openRequest(proxy.url).end();
-    const { res } = await requests.next();
-    eventStream(res);
-    await responseTo(client);
-    const chunk = Buffer.alloc(1024 * 1024);
-    let sent = 0;
-    // More than all the buffers on the way take, so that it stops for the client.
-    const write = (): void => {
-      while (sent < 40 && res.write(chunk)) sent += 1;
-      if (sent === 40) res.end();
-      else sent += 1;
-    };
-    res.on('drain', write);
-    write();
-    await until(() => res.writableNeedDrain);
-    client.destroy();
-    await once(res, 'close');
-    expect(res.writableFinished).toBe(true);
-    await expectOneSummary(proxy, { outcome: 'client-closed' });
-  });
-
-  it('ends with the upstream where that dies: one summary, of the client that left', async () => {
-    const { proxy, usages, asked } = await left(openaiChat, 2, CONTINUE);
-    asked.die();
-    await expectOneSummary(proxy, {
-      outcome: 'client-closed',
-      attempts: [{ statusCode: 200, error: 'UPSTREAM_TRUNCATED' }],
-      usage: { complete: false },
-    });
-    expect(usages.count).toBe(1);
-  });
-
-  it('ends with the upstream where that dies before the head, and nothing is tried again', async () => {
-    const { upstream, proxy, asked } = await left(openaiChat, -1, { ...CONTINUE, retry: { minTimeout: 1 } });
-    let requests = 0;
-    void upstream.next().then(() => {
-      requests += 1;
-    });
-    asked.die();
-    await expectOneSummary(proxy, { outcome: 'client-closed', attempts: [{ error: expect.any(String) }] });
-    expect(requests).toBe(0);
-  });
-
-  it.each([
-    ['headers', -1],
-    ['idle', 2],
-  ] as const)('does not wait for an upstream for longer than `timeouts.%s`', async (name, parts) => {
-    const { proxy, asked } = await left(openaiChat, parts, { ...CONTINUE, timeouts: { [name]: 300 } });
-    await asked.closed;
-    await expectOneSummary(proxy, { outcome: 'client-closed' });
-  });
-
-  it('aborts an upload that broke off: it will not be answered', async () => {
-    const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, ...CONTINUE });
-    const client = openRequest(proxy.url, { method: 'POST' });
-    client.write('half');
-    const received = await requests.next();
-    await once(received.req, 'data');
-    client.destroy();
-    await received.closed;
-    expect(received.req.complete).toBe(false);
-    await expectOneSummary(proxy, { outcome: 'client-closed' });
-  });
-
-  it('does not begin anything for a client that left before its request was sent', async () => {
-    const { url, requests } = await manualUpstream();
-    const called = signal();
-    const pending = signal<string>();
-    const proxy = await proxyApp({
-      router: () => {
+describe('a client that leaves', () => {
+  describe.each(['router', 'pathRewrite'] as const)('while `%s` is pending', (name) => {
+    it('is the end of the exchange, and no upstream request is made', async () => {
+      const { url, requests } = await manualUpstream();
+      const called = signal();
+      const pending = signal();
+      const wait = async (): Promise<void> => {
         called.resolve();
-        return pending.promise;
-      },
-      ...CONTINUE,
+        await pending.promise;
+      };
+      const hooks: SseProxyOptions = {
+        router: { router: async () => wait().then(() => url) },
+        pathRewrite: { pathRewrite: async (path: string) => wait().then(() => path) },
+      }[name] as SseProxyOptions;
+      const proxy = await proxyApp({ target: url, ...hooks });
+
+      const req = openRequest(proxy.url);
+      req.end();
+      await called.promise;
+      expect(proxy.proxy.active).toBe(1);
+      req.destroy();
+      await expectClientClosed(proxy);
+      expect(proxy.summaries[0]).toMatchObject({ attempts: { length: 0 } });
+      expect(proxy.summaries[0]).not.toHaveProperty('statusCode');
+      pending.resolve();
+
+      openRequest(`${proxy.url}/second`).end();
+      expect((await requests.next()).req.url).toBe('/second');
+      expect(requests.count).toBe(1);
     });
-    const client = openRequest(proxy.url).end();
-    await called.promise;
-    client.destroy();
-    await expectOneSummary(proxy, { outcome: 'client-closed', attempts: { length: 0 } });
-    pending.resolve(url);
-    await turns();
-    expect(requests.count).toBe(0);
   });
 
-  it('keeps the place of the exchange until then', async () => {
-    const { upstream, proxy, asked } = await left(openaiChat, 2, {
-      ...CONTINUE,
-      limits: { concurrency: 1, queue: { size: 1 } },
-    });
-    openRequest(`${proxy.url}/next`).end();
-    await until(() => proxy.proxy.active === 2);
-    asked.end();
-    await proxy.summary();
-    expect((await upstream.next()).req.url).toBe('/next');
-  });
-
-  it('is of no matter to a client that has got everything', async () => {
+  it('before the upstream answers aborts the upstream request', async () => {
     const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, ...CONTINUE });
-    const client = openRequest(proxy.url).end();
-    (await requests.next()).res.end('fine');
-    (await responseTo(client)).resume();
-    await expectOneSummary(proxy, { outcome: 'completed' });
-  });
-});
+    const proxy = await proxyApp({ target: url });
 
-describe('what is read on for a client that has left', () => {
-  it('is no more than 64 MiB', async () => {
-    const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, ...CONTINUE });
-    const client = openRequest(proxy.url).end();
+    const req = openRequest(proxy.url);
+    req.end();
     const received = await requests.next();
-    const { res } = received;
-    eventStream(res);
-    await responseTo(client);
-    client.destroy();
-    const chunk = Buffer.alloc(1024 * 1024);
-    let written = 0;
-    const write = (): void => {
-      while (!res.destroyed && res.write(chunk)) written += 1;
-      written += 1;
-    };
-    res.on('drain', write);
-    write();
+    req.destroy();
     await received.closed;
-    expect(written).toBeGreaterThan(63);
-    await expectOneSummary(proxy, { outcome: 'client-closed' });
+    await expectClientClosed(proxy);
+    expect(proxy.summaries[0]).toMatchObject({ attempts: { length: 1 }, target: url, bytes: 0 });
+    expect(proxy.summaries[0]).not.toHaveProperty('statusCode');
   });
 
-  it('is what comes within five minutes; then no timer is left', async () => {
-    stopTheClock();
+  const leave = {
+    'closes its connection': (socket: Socket) => socket.destroy(),
+    'resets its connection': (socket: Socket) => socket.resetAndDestroy(),
+    'ends its side of the connection': (socket: Socket) => socket.end(),
+  };
+
+  it.each(Object.entries(leave))('mid-stream and %s aborts the upstream request', async (_, goAway) => {
     const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, ...CONTINUE, timeouts: { idle: false, headers: false } });
-    const client = openRequest(proxy.url).end();
+    const proxy = await proxyApp({ target: url });
+
+    const client = await rawClient(proxy.port);
+    client.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     const received = await requests.next();
     eventStream(received.res).write('data: 1\n\n');
-    await once(await responseTo(client), 'data');
-    client.destroy();
-    while ((await connections(proxy.server)) > 0) await turns(1);
-    await turns();
-    jest.advanceTimersByTime(5 * 60_000 - 1);
-    await turns();
-    expect(proxy.proxy.active).toBe(1);
-
-    jest.advanceTimersByTime(1);
+    await client.until('data: 1\n\n');
+    goAway(client.socket);
     await received.closed;
-    await expectOneSummary(proxy, { outcome: 'client-closed' });
-    expect(jest.getTimerCount()).toBe(0);
-  });
-});
-
-describe('onClientClose as a function', () => {
-  it.each(['abort', 'continue'] as const)('decides, once per exchange whose client leaves: %s', async (decision) => {
-    const exchanges = new Queue<Exchange>();
-    const { proxy, asked } = await left(openaiChat, 2, {
-      onClientClose: (exchange) => {
-        exchanges.push(exchange);
-        return decision;
-      },
-    });
-    expect(await exchanges.next()).toMatchObject({ path: openaiChat.path, attempts: [{ statusCode: 200 }] });
-    if (decision === 'continue') {
-      expect(proxy.proxy.active).toBe(1);
-      asked.send(openaiChat.parts.slice(2));
-      asked.end();
-    } else {
-      await asked.closed;
-    }
-    await expectOneSummary(proxy, {
-      outcome: 'client-closed',
-      usage: { complete: decision === 'continue' },
-    });
-    expect(exchanges.count).toBe(1);
+    await expectClientClosed(proxy);
+    expect(proxy.summaries[0]).toMatchObject({ statusCode: 200, bytes: 9 });
   });
 
-  it('that throws is logged, and the work ends', async () => {
-    const { logger, errors } = logbook();
-    const { proxy, asked } = await left(openaiChat, 2, {
-      logger,
-      onClientClose: () => {
-        throw new Error('no');
-      },
-    });
-    await asked.closed;
-    await expectOneSummary(proxy, { outcome: 'client-closed' });
-    expect(errors).toHaveLength(1);
-    expect(errors[0]).toMatch(/onClientClose failed/);
-  });
-
-  it('is not asked about a client that has got everything', async () => {
-    const asked = new Queue<Exchange>();
+  it('before the first event of a stream aborts the upstream request', async () => {
     const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({
-      target: url,
-      onClientClose: (exchange) => {
-        asked.push(exchange);
-        return 'continue';
-      },
-    });
-    const client = openRequest(proxy.url).end();
-    (await requests.next()).res.end('fine');
-    (await responseTo(client)).resume();
-    await expectOneSummary(proxy, { outcome: 'completed' });
-    expect(asked.count).toBe(0);
+    const proxy = await proxyApp({ target: url });
+
+    const req = openRequest(proxy.url);
+    req.end();
+    const received = await requests.next();
+    eventStream(received.res);
+    await responseTo(req);
+    req.destroy();
+    await received.closed;
+    await expectClientClosed(proxy);
+  });
+
+  it('in the middle of a body that is no event stream aborts the upstream request', async () => {
+    const { url, requests } = await manualUpstream();
+    const proxy = await proxyApp({ target: url }, (app) => app.use(compression()));
+
+    const req = openRequest(proxy.url, { headers: { 'accept-encoding': 'gzip' } });
+    req.end();
+    const received = await requests.next();
+    received.res.writeHead(200, { 'content-type': 'text/plain' });
+    // More than zlib keeps to itself, and not compressible.
+    received.res.write(Array.from({ length: 50_000 }, (_, i) => (i * i).toString(36)).join(' '));
+    const response = await responseTo(req);
+    await once(response, 'data');
+    req.destroy();
+    await received.closed;
+    await expectClientClosed(proxy);
+  });
+
+  it('in the middle of a stream that is being decoded aborts the upstream request', async () => {
+    const { url, requests } = await manualUpstream();
+    const proxy = await proxyApp({ target: url });
+
+    const req = openRequest(proxy.url);
+    req.end();
+    const received = await requests.next();
+    received.res.writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': 'gzip' });
+    const compressed = gzipSync(`data: ${'x'.repeat(100_000)}\n\n`);
+    received.res.write(compressed.subarray(0, -20));
+    await once(await responseTo(req), 'data');
+    req.destroy();
+    await received.closed;
+    await expectClientClosed(proxy);
+  });
+
+  it('while it is not reading aborts the upstream request', async () => {
+    const { url, requests } = await manualUpstream();
+    const proxy = await proxyApp({ target: url });
+
+    const req = openRequest(proxy.url);
+    req.end();
+    const { res, closed: upstreamClosed } = await requests.next();
+    eventStream(res);
+    await responseTo(req);
+    const chunk = Buffer.alloc(64 * 1024, 'x');
+    // Until neither the client's nor the proxy's buffers take any more.
+    for (let stalled = false; !stalled; ) {
+      while (res.write(chunk));
+      stalled = await Promise.race([
+        once(res, 'drain').then(() => false),
+        new Promise<boolean>((resolve) => setTimeout(resolve, 250, true)),
+      ]);
+    }
+    req.destroy();
+    await upstreamClosed;
+    await expectClientClosed(proxy);
+  });
+
+  it.each([
+    ['Content-Length', { 'content-length': '1000000' }],
+    ['chunks', { 'transfer-encoding': 'chunked' }],
+  ])('mid-upload (%s) aborts the upstream request', async (_, headers) => {
+    const { url, requests } = await manualUpstream();
+    const proxy = await proxyApp({ target: url });
+
+    const req = openRequest(proxy.url, { method: 'POST', headers });
+    req.write('x'.repeat(1000));
+    const received = await requests.next();
+    await once(received.req, 'data');
+    req.destroy();
+    await received.closed;
+    expect(received.req.complete).toBe(false);
+    await expectClientClosed(proxy);
+  });
+
+  it('mid-upload while the response streams down aborts the upstream request', async () => {
+    const { url, requests } = await manualUpstream();
+    const proxy = await proxyApp({ target: url });
+
+    const req = openRequest(proxy.url, { method: 'POST' });
+    req.write('up');
+    const received = await requests.next();
+    eventStream(received.res).write('data: 1\n\n');
+    const response = await responseTo(req);
+    await once(response, 'data');
+    req.destroy();
+    await received.closed;
+    await expectClientClosed(proxy);
+  });
+
+  it.each([
+    ['before the head', (_res: ServerResponse) => {}],
+    ['with a part of its body', (res: ServerResponse) => eventStream(res).write('data: queued\n\n')],
+  ])('aborts a pipelined request that is queued behind another response, too: %s', async (_, begin) => {
+    const { url, requests } = await manualUpstream();
+    const proxy = await proxyApp({ target: url });
+
+    const client = await rawClient(proxy.port);
+    client.socket.write('GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n');
+    const both = [await requests.next(), await requests.next()];
+    const [first, second] = both[0]?.req.url === '/1' ? both : both.reverse();
+    if (first === undefined || second === undefined) throw new Error('not reached');
+    begin(second.res);
+    eventStream(first.res).write('data: first\n\n');
+    await client.until('data: first\n\n');
+    expect(proxy.proxy.active).toBe(2);
+    client.socket.destroy();
+    await Promise.all([first.closed, second.closed]);
+    expect((await proxy.summary()).outcome).toBe('client-closed');
+    expect((await proxy.summary()).outcome).toBe('client-closed');
+    expect(proxy.proxy.active).toBe(0);
+    await turns();
+    expect(proxy.summaries).toHaveLength(2);
+  });
+
+  it('before the middleware is called is never proxied', async () => {
+    const { url, requests } = await manualUpstream();
+    const arrived = new Queue<Request>();
+    const proxy = await proxyApp({ target: url }, (app) =>
+      app.use((req, _res, next) => {
+        if (req.url !== '/gone') return next();
+        arrived.push(req);
+        req.socket.once('close', () => setImmediate(next));
+      }),
+    );
+
+    const req = openRequest(`${proxy.url}/gone`);
+    req.end();
+    await arrived.next();
+    req.destroy();
+    await expectClientClosed(proxy);
+
+    openRequest(`${proxy.url}/here`).end();
+    expect((await requests.next()).req.url).toBe('/here');
+    expect(requests.count).toBe(1);
+  });
+
+  it('is not reported as an error', async () => {
+    const { url, requests } = await manualUpstream();
+    const errors: Error[] = [];
+    const proxy = await proxyApp({ target: url, on: { error: (error) => errors.push(error) } });
+
+    const early = openRequest(proxy.url);
+    early.end();
+    const first = await requests.next();
+    early.destroy();
+    await first.closed;
+    await proxy.summary();
+
+    const late = openRequest(proxy.url);
+    late.end();
+    const second = await requests.next();
+    eventStream(second.res).write('data: 1\n\n');
+    await once(await responseTo(late), 'data');
+    late.destroy();
+    await second.closed;
+    await proxy.summary();
+    await turns();
+    expect(errors).toEqual([]);
+  });
+
+  it('does not disturb the stream of another', async () => {
+    const { url, requests } = await manualUpstream();
+    const proxy = await proxyApp({ target: url });
+
+    const [leaving, staying] = [openRequest(`${proxy.url}/leaving`), openRequest(`${proxy.url}/staying`)];
+    leaving.end();
+    const a = await requests.next();
+    staying.end();
+    const b = await requests.next();
+    eventStream(a.res).write('data: a\n\n');
+    eventStream(b.res).write('data: b\n\n');
+    const [, response] = await Promise.all([responseTo(leaving), responseTo(staying)]);
+    leaving.destroy();
+    await a.closed;
+    b.res.end('data: c\n\n');
+    expect(await readText(response)).toBe('data: b\n\ndata: c\n\n');
+    expect((await proxy.summary()).outcome).toBe('client-closed');
+    expect((await proxy.summary()).outcome).toBe('completed');
   });
 });

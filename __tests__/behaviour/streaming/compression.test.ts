@@ -7,7 +7,7 @@ import compression from 'compression';
 import type { Express, Response } from 'express';
 import { keepAliveAgent, readAll, reader, readText, readUntilCut, request } from '../../support/clients/http.js';
 import { rawClient } from '../../support/clients/raw.js';
-import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { type ProxyUnderTest, proxyApp, proxyTo } from '../../support/servers/proxies.js';
 import { eventStream, upstream } from '../../support/servers/upstreams.js';
 import { closeAll } from '../../support/watch/clean-up.js';
 import { signal } from '../../support/watch/wait.js';
@@ -25,10 +25,8 @@ async function held(
   return { proxy: await proxyApp({ target: url }, before), response: promise };
 }
 
-async function serve(listener: RequestListener, before?: (app: Express) => void): Promise<ProxyUnderTest> {
-  const { url } = await upstream(listener);
-  return proxyApp({ target: url }, before);
-}
+const serve = (listener: RequestListener, before?: (app: Express) => void): Promise<ProxyUnderTest> =>
+  proxyTo(listener, {}, before);
 
 describe.each([
   ['compression()', {}],

@@ -6,27 +6,13 @@ import { pipeline } from 'node:stream/promises';
 import zlib from 'node:zlib';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import express from 'express';
-import type { SseProxyOptions } from '../../../lib/index.js';
 import { keepAliveAgent, readAll, readText, request } from '../../support/clients/http.js';
-import { rawClient, rawExchange } from '../../support/clients/raw.js';
-import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
-import { eventStream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
+import { rawClient } from '../../support/clients/raw.js';
+import { proxyApp, proxyTo, proxyToRaw } from '../../support/servers/proxies.js';
+import { rawUpstream, upstream } from '../../support/servers/upstreams.js';
 import { closeAll } from '../../support/watch/clean-up.js';
 
 afterEach(closeAll);
-
-async function serve(listener: RequestListener, options: SseProxyOptions = {}): Promise<ProxyUnderTest> {
-  const { url } = await upstream(listener);
-  return proxyApp({ target: url, ...options });
-}
-
-/** A proxy in front of an upstream that answers each request with these bytes. */
-async function serveRaw(answer: string): Promise<ProxyUnderTest> {
-  const { url } = await rawUpstream((socket) => {
-    socket.write(answer, 'latin1');
-  });
-  return proxyApp({ target: url });
-}
 
 const ALL_STATUSES = Array.from({ length: 400 }, (_, i) => 200 + i);
 
@@ -40,7 +26,7 @@ describe('the status', () => {
   it.each(['GET', 'HEAD', 'POST', 'DELETE', 'OPTIONS', 'PROPFIND'])(
     'of %s is the upstream’s, 200 to 599, with its reason phrase',
     async (method) => {
-      const proxy = await serve(listener);
+      const proxy = await proxyTo(listener);
       const agent = keepAliveAgent(16);
       const statuses = method === 'GET' ? ALL_STATUSES : ALL_STATUSES.filter((status) => status in STATUS_CODES);
       const seen = await Promise.all(
@@ -67,14 +53,14 @@ describe('the status', () => {
     ['HTTP/1.1 200 Spaces  within\tand tabs', 'Spaces  within\tand tabs'],
     ['HTTP/1.1 200 Latin \xe9', 'Latin \xe9'],
   ])('line %j has the reason %j', async (line, reason) => {
-    const proxy = await serveRaw(`${line}\r\nContent-Length: 0\r\n\r\n`);
+    const proxy = await proxyToRaw(`${line}\r\nContent-Length: 0\r\n\r\n`);
     const response = await request(proxy.url);
     expect(response.statusMessage).toBe(reason);
     await readAll(response);
   });
 
   it.each([600, 700, 999])('may be %i', async (status) => {
-    const proxy = await serveRaw(`HTTP/1.1 ${status} Odd\r\nContent-Length: 2\r\n\r\nok`);
+    const proxy = await proxyToRaw(`HTTP/1.1 ${status} Odd\r\nContent-Length: 2\r\n\r\nok`);
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(status);
     expect(await readText(response)).toBe('ok');
@@ -82,7 +68,7 @@ describe('the status', () => {
 
   it.each([301, 302, 303, 307, 308])('%i is passed on, not followed', async (status) => {
     let requests = 0;
-    const proxy = await serve((_req, res) => {
+    const proxy = await proxyTo((_req, res) => {
       requests += 1;
       res.writeHead(status, { location: '/elsewhere' }).end('moved');
     });
@@ -94,7 +80,7 @@ describe('the status', () => {
   });
 
   it('302 is followed where the user wants it', async () => {
-    const proxy = await serve(
+    const proxy = await proxyTo(
       (req, res) => {
         if (req.url === '/') res.writeHead(302, { location: '/elsewhere' }).end('moved');
         else res.end(`at ${req.url}`);
@@ -107,7 +93,7 @@ describe('the status', () => {
 
 describe('a response without a body', () => {
   it('to HEAD keeps the length of what GET would bring', async () => {
-    const proxy = await serve((_req, res) => res.setHeader('content-length', 1234).end());
+    const proxy = await proxyTo((_req, res) => res.setHeader('content-length', 1234).end());
     const response = await request(proxy.url, { method: 'HEAD' });
     expect(response.headers['content-length']).toBe('1234');
     expect(await readAll(response)).toHaveLength(0);
@@ -115,7 +101,7 @@ describe('a response without a body', () => {
   });
 
   it('to HEAD leaves the connection in order for the next request', async () => {
-    const proxy = await serve((req, res) => {
+    const proxy = await proxyTo((req, res) => {
       res.setHeader('content-length', 4).end(req.method === 'HEAD' ? undefined : 'body');
     });
     const client = await rawClient(proxy.port);
@@ -130,7 +116,7 @@ describe('a response without a body', () => {
     ['a Content-Length of 0', 'Content-Length: 0\r\n\r\n'],
     ['an empty chunked body', 'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
   ])('has none: %s', async (_name, rest) => {
-    const proxy = await serveRaw(`HTTP/1.1 200 OK\r\n${rest}`);
+    const proxy = await proxyToRaw(`HTTP/1.1 200 OK\r\n${rest}`);
     const response = await request(proxy.url);
     expect(await readAll(response)).toHaveLength(0);
     expect(response.complete).toBe(true);
@@ -138,7 +124,7 @@ describe('a response without a body', () => {
   });
 
   it('304 answers a conditional request', async () => {
-    const proxy = await serve((req, res) => {
+    const proxy = await proxyTo((req, res) => {
       res.setHeader('etag', '"1"');
       if (req.headers['if-none-match'] === '"1"') res.writeHead(304).end();
       else res.end('body');
@@ -153,7 +139,7 @@ describe('a response without a body', () => {
 describe('a body', () => {
   it('of JSON keeps its Content-Length, and its bytes', async () => {
     const json = JSON.stringify({ id: 'c1', choices: [{ text: '你好 🙂' }] });
-    const proxy = await serve((_req, res) => {
+    const proxy = await proxyTo((_req, res) => {
       res.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) }).end(json);
     });
     const response = await request(proxy.url);
@@ -170,7 +156,7 @@ describe('a body', () => {
     const { url } = await upstream(
       express().get('/', (_req, res) => void res.type('bin').set('accept-ranges', 'bytes').send(whole)),
     );
-    const ranged = await serve((req, res) => {
+    const ranged = await proxyTo((req, res) => {
       const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(req.headers.range ?? '') ?? [];
       const part = whole.subarray(Number(from), Number(to) + 1);
       const headers = { 'content-range': `bytes ${from}-${to}/1000`, 'content-length': part.length };
@@ -186,7 +172,7 @@ describe('a body', () => {
   it('of several ranges keeps its multipart type', async () => {
     const type = 'multipart/byteranges; boundary=THIS';
     const body = '--THIS\r\nContent-Range: bytes 0-0/2\r\n\r\na\r\n--THIS--\r\n';
-    const proxy = await serve((_req, res) => res.writeHead(206, { 'content-type': type }).end(body));
+    const proxy = await proxyTo((_req, res) => res.writeHead(206, { 'content-type': type }).end(body));
     const response = await request(proxy.url);
     expect(response.headers['content-type']).toBe(type);
     expect(await readText(response)).toBe(body);
@@ -224,7 +210,7 @@ describe('a body', () => {
   it('stays upstream while its reader has stopped', async () => {
     const size = 64 * 1024 * 1024;
     let sent = 0;
-    const proxy = await serve((req, res) => {
+    const proxy = await proxyTo((req, res) => {
       if (req.url === '/other') {
         res.end();
         return;
@@ -256,7 +242,7 @@ describe('a body', () => {
   it("keeps the upstream's own compression for a client that accepts it", async () => {
     const zipped = zlib.gzipSync('{"a":1}');
     const asked: (string | string[] | undefined)[] = [];
-    const proxy = await serve((req, res) => {
+    const proxy = await proxyTo((req, res) => {
       asked.push(req.headers['accept-encoding']);
       const headers = { 'content-encoding': 'gzip', 'content-length': zipped.length, vary: 'accept-encoding' };
       res.writeHead(200, headers).end(zipped);
@@ -283,93 +269,15 @@ describe('a body', () => {
   });
 
   it('with chunk extensions arrives without them', async () => {
-    const proxy = await serveRaw(
+    const proxy = await proxyToRaw(
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n2;c="d"\r\nde\r\n0;e\r\n\r\n',
     );
     expect(await readText(await request(proxy.url))).toBe('abcde');
   });
 });
 
-describe('trailers', () => {
-  const withTrailers: RequestListener = (_req, res) => {
-    res.writeHead(200, { trailer: 'X-Sum, X-Other', 'content-type': 'text/plain' });
-    res.write('body');
-    res.addTrailers({ 'X-Sum': 'abc', 'X-Other': '1' });
-    res.end();
-  };
-
-  it('are announced and passed on', async () => {
-    const response = await request((await serve(withTrailers)).url);
-    expect(response.headers.trailer).toBe('X-Sum, X-Other');
-    expect(await readText(response)).toBe('body');
-    expect(response.trailers).toEqual({ 'x-sum': 'abc', 'x-other': '1' });
-  });
-
-  it('follow an event stream', async () => {
-    const proxy = await serve((_req, res) => {
-      res.setHeader('trailer', 'x-usage');
-      eventStream(res).write('data: 1\n\n');
-      res.addTrailers({ 'x-usage': '5' });
-      res.end();
-    });
-    const response = await request(proxy.url);
-    await readAll(response);
-    expect(response.trailers).toEqual({ 'x-usage': '5' });
-  });
-
-  it('that were not announced are passed on as well', async () => {
-    const proxy = await serveRaw(
-      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: abc\r\nX-Sum: def\r\n\r\n',
-    );
-    const response = await request(proxy.url);
-    expect(await readText(response)).toBe('body');
-    expect(response.trailers).toEqual({ 'x-sum': 'abc, def' });
-  });
-
-  it('are dropped for HTTP/1.0', async () => {
-    const { text } = await rawExchange((await serve(withTrailers)).port, 'GET / HTTP/1.0\r\n\r\n');
-    expect(text).toMatch(/\r\n\r\nbody$/);
-    expect(text).not.toMatch(/x-sum|trailer/i);
-  });
-
-  it('are not announced where none can come', async () => {
-    const proxy = await serve((req, res) => {
-      res.setHeader('trailer', 'X-Sum');
-      res.setHeader('transfer-encoding', 'chunked');
-      if (req.url === '/304') res.statusCode = 304;
-      res.end();
-    });
-    const head = await request(proxy.url, { method: 'HEAD' });
-    await readAll(head);
-    expect(head.headers).not.toHaveProperty('trailer');
-    expect(head.statusCode).toBe(200);
-  });
-
-  it('of a body with a length are not announced', async () => {
-    const proxy = await serveRaw('HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nContent-Length: 4\r\n\r\nbody');
-    const response = await request(proxy.url);
-    expect(response.headers).not.toHaveProperty('trailer');
-    expect(await readText(response)).toBe('body');
-  });
-
-  it.each(['Transfer-Encoding: chunked', 'Connection: close', 'Set-Cookie: a=1', '__proto__: x'])(
-    'that make no sense do no harm: %s',
-    async (field) => {
-      const proxy = await serveRaw(
-        `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n${field}\r\nX-Sum: abc\r\n\r\n`,
-      );
-      const agent = keepAliveAgent(1);
-      for (let i = 0; i < 2; i += 1) {
-        const response = await request(proxy.url, { agent });
-        expect(await readText(response)).toBe('body');
-        expect(response.trailers['x-sum']).toBe('abc');
-      }
-    },
-  );
-});
-
 it('pipelined requests are answered in order, each with its own', async () => {
-  const proxy = await serve((req, res) => {
+  const proxy = await proxyTo((req, res) => {
     // The later ones are ready first.
     const turns = 3 - Number(req.url?.slice(1));
     let i = 0;
@@ -387,7 +295,7 @@ it('pipelined requests are answered in order, each with its own', async () => {
 });
 
 it('every method reaches the upstream', async () => {
-  const proxy = await serve((req, res) => {
+  const proxy = await proxyTo((req, res) => {
     req.resume();
     res.setHeader('x-method', String(req.method)).end();
   });

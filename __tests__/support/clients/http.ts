@@ -1,5 +1,7 @@
 import { once } from 'node:events';
 import http, { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { expect } from '@jest/globals';
+import type { SseProxyErrorCode } from '../../../lib/index.js';
 import { onCleanUp } from '../watch/clean-up.js';
 
 /** A plain request with `node:http`; resolves with the head, the body still to come. */
@@ -93,4 +95,13 @@ export async function exchange(
   const response = await request(url, options);
   const body = await readText(response);
   return { status: response.statusCode, reason: response.statusMessage, headers: response.headers, body };
+}
+
+export async function expectErrorResponse(
+  response: IncomingMessage,
+  status: number,
+  code: SseProxyErrorCode,
+): Promise<void> {
+  expect(response.statusCode).toBe(status);
+  expect(JSON.parse(await readText(response)).error).toMatchObject({ code, message: expect.any(String) });
 }

@@ -10,6 +10,7 @@ import { type Ask, http1Asker, http2Asker } from '../clients/ask.js';
 import { onCleanUp } from '../watch/clean-up.js';
 import { Queue, signal } from '../watch/wait.js';
 import { certificate, listen } from './listen.js';
+import { rawUpstream, upstream } from './upstreams.js';
 
 export interface ProxyUnderTest {
   app: Express;
@@ -202,4 +203,22 @@ export async function proxyIn(
   const connect = () =>
     tls.connect({ port, host: '127.0.0.1', servername: 'localhost', ca: cert, ALPNProtocols: ['h2'] });
   return { port, proxy, summary, ask: http2Asker(connect) };
+}
+
+/** A proxy in front of an upstream with this listener. */
+export async function proxyTo(
+  listener: RequestListener,
+  options: SseProxyOptions = {},
+  before?: (app: Express) => void,
+): Promise<ProxyUnderTest> {
+  const { url } = await upstream(listener);
+  return proxyApp({ target: url, ...options }, before);
+}
+
+/** A proxy in front of an upstream that answers each request with these bytes. */
+export async function proxyToRaw(answer: string): Promise<ProxyUnderTest> {
+  const { url } = await rawUpstream((socket) => {
+    socket.write(answer, 'latin1');
+  });
+  return proxyApp({ target: url });
 }
