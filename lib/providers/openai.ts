@@ -1,6 +1,7 @@
 import { isErrorStatus } from '../errors.js';
 import type { EventFields, Exchange, StreamEvent } from '../types/hooks.js';
 import type { Provider, ProviderFailure, Reading, RequestEdit } from '../types/provider.js';
+import { isObject } from '../util/checks.js';
 import { type ApiKey, bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
 import { isMoreOfTheSame, readChat } from './dialects/chat.js';
 import { member } from './dialects/figures.js';
@@ -15,7 +16,7 @@ export interface OpenAICompatibleOptions {
   /** Sent as `Authorization: Bearer ...`. */
   apiKey: ApiKey | undefined;
   /**
-   * Asks for the usage of chat completions that stream, which is not reported by itself: `stream_options.include_usage` is
+   * Asks for the usage of completions that stream, which is not reported by itself: `stream_options.include_usage` is
    * added to the request, and the chunk that comes of it is taken out of the answer again. Clients that have asked for it
    * by themselves get it. Default: `false`.
    */
@@ -81,15 +82,23 @@ function read(event: StreamEvent, reading: Reading): void {
   else readChat(event, reading);
 }
 
-/** `stream_options` is known to Chat Completions only, which have `messages`; and only where they stream. */
+/** `stream_options` is known to Chat Completions and to Completions, and only where they stream. */
 function askForUsage(body: string, exchange: Exchange): RequestEdit | undefined {
-  if (!/^[^?]*\/chat\/completions\/?(\?|$)/.test(exchange.path)) return undefined;
+  if (!/^[^?]*\/completions\/?(\?|$)/.test(normalized(exchange.path))) return undefined;
   const request = parseObject(body);
   if (request?.stream !== true) return undefined;
   const { stream_options: given } = request;
   if (hasAsked(request)) return undefined;
   const options = { ...(typeof given === 'object' && given), include_usage: true };
   return { body: withStreamOptions(body, request, options), isExtra: isUsageChunk };
+}
+
+/** With the letters and digits that need no escape in a path as they are (RFC 3986 6.2.2.2). */
+function normalized(path: string): string {
+  return path.replace(/%[4-7][0-9a-f]/gi, (escaped) => {
+    const character = String.fromCharCode(Number.parseInt(escaped.slice(1), 16));
+    return /[a-z]/i.test(character) ? character : escaped;
+  });
 }
 
 function hasAsked(request: unknown): boolean {
@@ -104,11 +113,13 @@ function withStreamOptions(body: string, request: object, options: object): stri
   return hasAsked(parseObject(edited)) ? edited : JSON.stringify({ ...request, stream_options: options });
 }
 
-/** The chunk that `include_usage` adds: it has usage, and no choices. */
+/** The chunk that `include_usage` adds: it has usage, and no choices, which may be absent or null. */
 function isUsageChunk(event: StreamEvent): boolean {
   if (!/"usage"\s*:\s*\{/.test(event.data)) return false;
-  const choices = member(event.json(), 'choices');
-  return Array.isArray(choices) && choices.length === 0;
+  const payload = event.json();
+  const choices = member(payload, 'choices') ?? [];
+  const isAlone = Array.isArray(choices) && choices.length === 0 && !member(payload, 'error');
+  return isAlone && isObject(member(payload, 'usage'));
 }
 
 function parseObject(text: string): Record<string, unknown> | undefined {

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
-import { codingOf } from '../headers/content-coding.js';
+import { EDIT_LIMIT } from '../defaults.js';
+import { codingOf, createDecoder, isDecodable } from '../headers/content-coding.js';
 import { hasBody } from '../headers/framing.js';
 import { isJsonType } from '../headers/media-type.js';
 import type { Exchange } from '../types/hooks.js';
@@ -8,17 +9,46 @@ import type { Provider, RequestEdit } from '../types/provider.js';
 import { callHook, kindOf } from '../util/hooks.js';
 import { ReplayedBody, type RequestBody, readBody } from './request-body.js';
 
-/** Reads a request body that the provider may want to change; any other, and one above `maxSize`, goes on as it is. */
+/**
+ * Reads a request body that the provider may want to change, and undoes its content coding; any other, and one above `maxSize`, goes on
+ * as it is.
+ */
 export async function readEditable(
   provider: Provider,
   req: IncomingMessage,
   body: RequestBody,
   maxSize: number,
 ): Promise<RequestBody> {
-  const { 'content-type': contentType, 'content-encoding': coding } = req.headers;
-  const isEditable = provider.editRequest !== undefined && isJsonType(contentType) && codingOf(coding) === undefined;
-  if (body !== 'stream' || !isEditable || !hasBody(req) || req.readableDidRead) return body;
-  return (await readBody(req, maxSize)) ?? body;
+  const coding = codingOf(req.headers['content-encoding']);
+  const isReadable = coding === undefined || isDecodable(coding);
+  if (provider.editRequest === undefined || !isJsonType(req.headers['content-type']) || !isReadable) return body;
+  const mayBeRead = body === 'stream' && hasBody(req) && !req.readableDidRead;
+  const read = mayBeRead ? await readBody(req, maxSize) : undefined;
+  const known = read ?? body;
+  if (coding !== undefined && known instanceof ReplayedBody && known.encoded && known.decoded === undefined) {
+    const bytes = await decode(known.bytes, coding);
+    if (bytes !== undefined) known.decoded = { bytes, coding };
+  }
+  return known;
+}
+
+/** `undefined` for what is not in this coding, and for more than would be edited. */
+function decode(bytes: Buffer, coding: string): Promise<Buffer | undefined> {
+  return new Promise((resolve) => {
+    const decoder = createDecoder(coding);
+    const chunks: Buffer[] = [];
+    let size = 0;
+    decoder
+      .on('data', (chunk: Buffer) => {
+        chunks.push(chunk);
+        size += chunk.length;
+        if (size > EDIT_LIMIT) decoder.destroy();
+      })
+      .once('end', () => resolve(Buffer.concat(chunks)))
+      .once('close', () => resolve(undefined))
+      .on('error', () => resolve(undefined))
+      .end(bytes);
+  });
 }
 
 /**
@@ -32,11 +62,13 @@ export function editRequest(
   body: RequestBody,
 ): { body: RequestBody; edit: RequestEdit | undefined } {
   const isEditable = body instanceof ReplayedBody && isJsonType(exchange.req.headers['content-type']);
+  if (!isEditable) return { body, edit: undefined };
+  const bytes = body.decoded?.bytes ?? body.bytes;
   // What cannot be read could not be written again either.
-  if (!isEditable || !isUtf8(body.bytes)) return { body, edit: undefined };
+  if (!isUtf8(bytes)) return { body, edit: undefined };
   return callHook(
     'editRequest',
-    () => provider.editRequest?.(body.bytes.toString(), exchange),
+    () => provider.editRequest?.(bytes.toString(), exchange),
     (edit: RequestEdit | null | undefined) => {
       if (edit === undefined || edit === null) return { body, edit: undefined };
       return { body: new ReplayedBody(bytesOf(edit), false, body.contentType), edit };

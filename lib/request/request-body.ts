@@ -9,6 +9,9 @@ import { readAsBytes, readBytes } from './body-readers.js';
 
 /** A request body that is sent from memory, since the request's own stream has been read already. */
 export class ReplayedBody {
+  /** What its content coding stands for, and which one that is, where it was undone to be read. */
+  decoded: { readonly bytes: Buffer; readonly coding: string } | undefined;
+
   constructor(
     readonly bytes: Buffer,
     /** The bytes are still in the request's Content-Encoding. */
@@ -27,6 +30,8 @@ export class ReplayedBody {
     delete headers['transfer-encoding'];
     if (hadBody || this.bytes.length > 0) headers['content-length'] = String(this.bytes.length);
     if (!this.encoded) delete headers['content-encoding'];
+    // Another attempt may have sent what was made of it.
+    else if (this.decoded !== undefined) headers['content-encoding'] = this.decoded.coding;
     if (this.contentType !== undefined) headers['content-type'] = this.contentType;
   }
 

@@ -1,3 +1,4 @@
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
 import express from 'express';
 import type { Usage } from '../../../lib/index.js';
@@ -123,13 +124,46 @@ describe('includeUsage', () => {
 
   it.each([
     ['that is not JSON', Buffer.from('{"stream":true}'), { 'content-type': 'text/plain' }],
-    ['that is compressed', Buffer.from('1f8b08', 'hex'), { 'content-encoding': 'gzip' }],
+    ['that is not what its coding says', Buffer.from('1f8b08', 'hex'), { 'content-encoding': 'gzip' }],
+    ['in a coding that nobody knows', Buffer.from('{"stream":true}'), { 'content-encoding': 'lzma' }],
+    ['in a coding, and has nothing to be changed', gzipSync('{"stream":false}'), { 'content-encoding': 'gzip' }],
+    [
+      'that stands for more than 10 MiB',
+      gzipSync(`{"stream":true}${' '.repeat(10 * 1024 * 1024)}`),
+      { 'content-encoding': 'gzip' },
+    ],
     ['that is not UTF-8', Buffer.from('{"stream":true,"user":"J\xfcrg"}', 'latin1'), {}],
   ])('sends a body as it came %s', async (_what, body, headers) => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ provider: asking({ target: url, apiKey: SERVERS_KEY }) });
     await readAll(await post(proxy.url + path, body, headers));
     expect(received.map((request) => request.body)).toEqual([body]);
+    expect(received[0]?.headers).toMatchObject(headers);
+  });
+
+  it.each([
+    ['gzip', gzipSync],
+    ['deflate', deflateSync],
+    ['br', brotliCompressSync],
+  ])('asks in a body in the coding %s, which is undone', async (coding, encode) => {
+    const { url, received } = await recorder();
+    const proxy = await proxyApp({ provider: asking({ target: url, apiKey: SERVERS_KEY }) });
+    await readAll(await post(proxy.url + path, encode('{"stream":true}'), { 'content-encoding': coding }));
+    expect(received[0]?.body.toString()).toBe('{"stream_options":{"include_usage":true},"stream":true}');
+    expect(received[0]?.headers).toMatchObject({ 'content-length': '55' });
+    expect(received[0]?.headers).not.toHaveProperty('content-encoding');
+  });
+
+  it('sends a body in its coding to a fallback that changes nothing', async () => {
+    const body = gzipSync('{"stream":true}');
+    const failing = await recorder((_req, res) => void res.writeHead(503).end());
+    const { url, received } = await recorder();
+    const own = asking({ target: failing.url, apiKey: SERVERS_KEY });
+    const fallback = openaiCompatible({ name: 'other', target: url, apiKey: SERVERS_KEY });
+    const proxy = await proxyApp({ provider: own, fallbacks: [{ provider: fallback }] });
+    await readAll(await post(proxy.url + path, body, { 'content-encoding': 'gzip' }));
+    expect(failing.received[0]?.headers).not.toHaveProperty('content-encoding');
+    expect(received[0]).toMatchObject({ body, headers: { 'content-encoding': 'gzip' } });
   });
 
   it.each([

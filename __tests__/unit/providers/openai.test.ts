@@ -188,14 +188,19 @@ describe('includeUsage', () => {
 
   it.each([
     ['/v1/responses', false],
-    ['/v1/completions', false],
+    ['/v1/completions', true],
+    ['/v1/%63hat/completions', true],
+    ['/v1/chat/%63omple%74ions?a=1', true],
+    ['/v1/chat%2Fcompletions', false],
+    ['/v1/chat/completions%3F', false],
+    ['/v1/%zzhat/completion', false],
     ['/v1/chat/completions/chatcmpl-1', false],
     ['/v1/responses?a=/chat/completions', false],
     ['/v1/chat/completions', true],
     ['/v1/chat/completions/', true],
     ['/v1/chat/completions?api-version=1', true],
     ['/openai/deployments/gpt/chat/completions?api-version=1', true],
-  ])('is only for chat completions: %s %s', (path, expected) => {
+  ])('is only for completions: %s %s', (path, expected) => {
     expect(edit('{"stream":true}', path) !== undefined).toBe(expected);
   });
 
@@ -223,11 +228,18 @@ describe('includeUsage', () => {
     expect(parts.filter((part) => isExtra?.(dataOf(part)))).toEqual([usageChunk]);
   });
 
+  it.each(['{"usage":{"total_tokens":1}}', '{"choices":null,"usage":{"total_tokens":1}}'])(
+    'takes %s for an extra',
+    (data) => {
+      expect(edit('{"stream":true}')?.isExtra?.(new ParsedEvent(data))).toBe(true);
+    },
+  );
+
   it.each([
     '{"choices":[],"usage":null}',
     '{"choices":[],"prompt_filter_results":[]}',
     '{"choices":[{"delta":{}}],"usage":{"total_tokens":1}}',
-    '{"usage":{"total_tokens":1}}',
+    '{"error":{"message":"No."},"usage":{"total_tokens":1}}',
     '{"choices":[],"usage":{',
     '{"error":{"message":"\\"usage\\":{"}}',
     '[DONE]',
