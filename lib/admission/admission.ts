@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { SseProxyError } from '../errors.js';
-import { knownSize, type RequestBody } from '../request/request-body.js';
+import { knownSize, type RequestBody } from '../request/replayed-body.js';
 import type { AllowedRoute, Config } from '../types/config.js';
 import type { ConcurrencyLimiter, Refusal } from './concurrency-limiter.js';
 import { checkAllowed } from './path-guard.js';

@@ -1,8 +1,10 @@
-import { Transform, type TransformCallback } from 'node:stream';
+import type { Transform } from 'node:stream';
 import { types } from 'node:util';
 import { MAX_CAUSES, MIN_SECRET_LENGTH } from '../defaults.js';
 import type { HeaderFields } from '../types/http.js';
-import { isBegun, longest, patternOf, type Spelled, spell } from './spellings.js';
+import { memberOf } from '../util/member-of.js';
+import { SecretMasker } from './secret-masker.js';
+import { patternOf, type Spelled, spell } from './spellings.js';
 
 /** The credentials that were put on a request, to be found again in what comes back. */
 export class Secrets {
@@ -63,63 +65,5 @@ export class Secrets {
   /** Masks a body on its way; it keeps its length. */
   createMasker(): Transform {
     return new SecretMasker(this, this.#values);
-  }
-}
-
-/** A member of what was thrown, whatever that is. */
-export function memberOf(error: unknown, name: string): unknown {
-  try {
-    return Reflect.get(error as object, name);
-  } catch {
-    // A getter that throws says nothing, nor does what is no object.
-    return undefined;
-  }
-}
-
-/** Holds back no more than what may be the beginning of a secret. */
-class SecretMasker extends Transform {
-  readonly #secrets: Secrets;
-  readonly #values: readonly Spelled[];
-  /** The most characters that one of them may have. */
-  readonly #longest: number;
-  /** As it came: what is held back, behind what a secret that ends in it may begin in. */
-  #text = '';
-  /** How much of that has left. */
-  #left = 0;
-
-  constructor(secrets: Secrets, values: readonly Spelled[]) {
-    super();
-    this.#secrets = secrets;
-    this.#values = values;
-    this.#longest = Math.max(...values.map(longest));
-  }
-
-  override _transform(chunk: Buffer, _encoding: BufferEncoding, callback: TransformCallback): void {
-    // A character per byte, whatever the bytes mean.
-    const text = this.#text + chunk.toString('latin1');
-    const masked = this.#secrets.mask(text);
-    let end = Math.max(this.#left, text.length - this.#beginningAtEndOf(text));
-    // Of these it is known already.
-    while (masked[end] === '*') end += 1;
-    const leaving = masked.slice(this.#left, end);
-    const context = Math.max(0, end - this.#longest);
-    this.#text = text.slice(context);
-    this.#left = end - context;
-    callback(null, leaving === '' ? undefined : Buffer.from(leaving, 'latin1'));
-  }
-
-  override _flush(callback: TransformCallback): void {
-    const begun = this.#beginningAtEndOf(this.#text);
-    const rest = this.#secrets.mask(this.#text);
-    // Most of a secret is not to be seen either, where a body breaks off.
-    const end = begun < MIN_SECRET_LENGTH ? rest : rest.slice(0, rest.length - begun) + '*'.repeat(begun);
-    callback(null, end.length === this.#left ? undefined : Buffer.from(end.slice(this.#left), 'latin1'));
-  }
-
-  #beginningAtEndOf(text: string): number {
-    for (let start = Math.max(0, text.length - this.#longest + 1); start < text.length; start += 1) {
-      if (this.#values.some((value) => isBegun(value, text, start))) return text.length - start;
-    }
-    return 0;
   }
 }

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { EventFormat, ParsedEvent } from '../formats/format.js';
 import { createDecoder, isDecodable } from '../headers/content-coding.js';
-import { readBytes } from '../request/body-readers.js';
+import { readBytes } from '../request/reader-encodings.js';
 import { EventReader } from './event-reader.js';
 
 /**

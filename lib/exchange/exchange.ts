@@ -15,9 +15,11 @@ import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
 import { withholdFromClient } from '../headers/response-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
 import { ExchangeObservers } from '../observe/exchange-observers.js';
-import { shareBody } from '../request/body-readers.js';
+import { receivedBody } from '../request/parsed-body.js';
 import { editRequest, readEditable } from '../request/provider-edit.js';
-import { pauseFlowing, type RequestBody, requestBody } from '../request/request-body.js';
+import { pauseFlowing } from '../request/read-body.js';
+import { shareBody } from '../request/reader-encodings.js';
+import type { RequestBody } from '../request/replayed-body.js';
 import { Answer } from '../response/answer.js';
 import type { Config, Phase, Route } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
@@ -93,7 +95,7 @@ export class ProxyExchange implements Exchange {
     this.#url = req.url;
     this.#asked = askedPath(req.url ?? '/');
     this.path = this.#asked;
-    this.#body = requestBody(req);
+    this.#body = receivedBody(req);
     this.#admission = new Admission(services, services.config, this.#observers);
     this.#failover = new AttemptPlan(services.config, services.circuits, this, this.#observers);
   }

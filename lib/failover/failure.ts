@@ -1,9 +1,9 @@
-import { memberOf } from '../credentials/secrets.js';
 import type { SseProxyError, SseProxyErrorCode } from '../errors.js';
 import type { ParsedEvent } from '../formats/format.js';
 import type { RetryConfig } from '../types/config.js';
 import type { AttemptFailed } from '../types/hooks.js';
 import type { HeaderFields } from '../types/http.js';
+import { memberOf } from '../util/member-of.js';
 
 /** What kept an attempt from bringing the answer: an error, a response that is none, or a stream that begins with an error. */
 export type Failure = ErrorFailure | ResponseFailure | EventFailure;

@@ -7,7 +7,8 @@ import { isJsonType } from '../headers/media-type.js';
 import type { Exchange } from '../types/hooks.js';
 import type { Provider, RequestEdit } from '../types/provider.js';
 import { callHook, kindOf } from '../util/hooks.js';
-import { ReplayedBody, type RequestBody, readBody } from './request-body.js';
+import { readBody } from './read-body.js';
+import { ReplayedBody, type RequestBody } from './replayed-body.js';
 
 /**
  * Reads a request body that the provider may want to change, and undoes its content coding; any other, and one above `maxSize`, goes on

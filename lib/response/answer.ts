@@ -13,7 +13,7 @@ import { applyResponsePasses } from '../headers/response-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
 import { withoutWithheld } from '../headers/trailers.js';
 import type { ExchangeObservers } from '../observe/exchange-observers.js';
-import { readAlone } from '../request/body-readers.js';
+import { readAlone } from '../request/reader-encodings.js';
 import type { Config } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { ResponseHead } from '../types/http.js';

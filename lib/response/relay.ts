@@ -6,7 +6,7 @@ import { takePieces } from '../fast-path/body-push.js';
 import { takeChunks } from '../fast-path/chunk-passthrough.js';
 import { forEachChunk } from '../fast-path/chunk-scanner.js';
 import type { ExchangeObservers } from '../observe/exchange-observers.js';
-import { readAsBytes, readBytes } from '../request/body-readers.js';
+import { readAsBytes, readBytes } from '../request/reader-encodings.js';
 import { ByteOrderMarkFilter } from './byte-order-mark.js';
 import { type Coalesced, WriteCoalescer } from './write-coalescer.js';
 

@@ -9,8 +9,10 @@ import { SseProxyError, toSseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
 import { hasBody, isTransferDecoded } from '../headers/framing.js';
 import { applyRequestPasses } from '../headers/request-passes.js';
-import { readAsBytes } from '../request/body-readers.js';
-import { BodyCapture, limitBody, type RequestBody } from '../request/request-body.js';
+import { BodyCapture } from '../request/body-capture.js';
+import { limitBody } from '../request/body-limit.js';
+import { readAsBytes } from '../request/reader-encodings.js';
+import type { RequestBody } from '../request/replayed-body.js';
 import type { Config, Route } from '../types/config.js';
 import { UpstreamResponse } from './upstream-response.js';
 

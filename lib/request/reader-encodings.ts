@@ -50,6 +50,11 @@ export function readBytes(message: IncomingMessage, size?: number): Buffer | nul
   return readers === undefined ? message.read(size) : readers.read(size);
 }
 
+/** A piece of a request whose encoding may have been set where nobody here could know of it. */
+export function bytesOf(chunk: Buffer | string, req: IncomingMessage): Buffer {
+  return typeof chunk === 'string' ? Buffer.from(chunk, req.readableEncoding ?? 'utf8') : chunk;
+}
+
 /** All who listen to the `data` of a message: Node knows but one encoding for all of them. */
 class BodyReaders {
   /** The others are not handed anything. */
