@@ -21,6 +21,7 @@ export const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 export const PAGES = [
   'README.md',
   'SECURITY.md',
+  '__tests__/README.md',
   'CHANGELOG.md',
   ...readdirSync(join(ROOT, 'docs'))
     .filter((name) => name.endsWith('.md'))

@@ -5,15 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { WebSocket, WebSocketServer } from 'ws';
-import type { SseProxyOptions } from '../../../lib/index.js';
-import { resolveOptions } from '../../../lib/options/resolve.js';
-import { exchange, openRequest, request, responseTo } from '../../support/clients/http.js';
-import { listen } from '../../support/servers/listen.js';
-import { proxyApp, proxyIn, VERSIONS } from '../../support/servers/proxies.js';
-import { eventStream, manualUpstream, recorder, recording, upstream } from '../../support/servers/upstreams.js';
-import { onCleanUp } from '../../support/watch/clean-up.js';
-import { closeAndWatchEachTest } from '../../support/watch/process.js';
-import { closed, until } from '../../support/watch/wait.js';
+import type { SseProxyOptions } from '../../lib/index.js';
+import { resolveOptions } from '../../lib/options/resolve.js';
+import { exchange, openRequest, request, responseTo } from '../support/clients/http.js';
+import { listen } from '../support/servers/listen.js';
+import { proxyApp, proxyIn, VERSIONS } from '../support/servers/proxies.js';
+import { eventStream, manualUpstream, recorder, recording, upstream } from '../support/servers/upstreams.js';
+import { onCleanUp } from '../support/watch/clean-up.js';
+import { closeAndWatchEachTest } from '../support/watch/process.js';
+import { closed, until } from '../support/watch/wait.js';
 
 closeAndWatchEachTest();
 
