@@ -97,7 +97,7 @@ export class SseProxyError extends Error {
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.code = code;
     this.statusCode = isErrorStatus(options.statusCode) ? options.statusCode : statusCode;
-    this.headers = { ...ERROR_FIELDS[code], ...options.headers };
+    this.headers = { ...ERROR_HEADERS[code], ...options.headers };
     if (options.hook !== undefined) this.hook = options.hook;
   }
 
@@ -139,7 +139,7 @@ export function errorResponse({ statusCode, headers }: SseProxyError, body: stri
 }
 
 /** Header fields of the responses to some failures. */
-const ERROR_FIELDS: { [code in SseProxyErrorCode]?: Readonly<Record<string, string>> } = {
+const ERROR_HEADERS: { [code in SseProxyErrorCode]?: Readonly<Record<string, string>> } = {
   // The request may have been served: another try may be billed again.
   UPSTREAM_TIMEOUT: { 'x-should-retry': 'false' },
   TOTAL_TIMEOUT: { 'x-should-retry': 'false' },

@@ -1,6 +1,6 @@
 import { validateHeaderName } from 'node:http';
 import { SseProxyError } from '../errors.js';
-import { fieldValue } from '../headers/header-policy.js';
+import { headerValue } from '../headers/header-policy.js';
 import type { Exchange } from '../types/hooks.js';
 import type { Provider } from '../types/provider.js';
 import { isObject } from '../util/checks.js';
@@ -27,12 +27,12 @@ function checked(given: unknown): Record<string, string> {
   if (given === undefined || given === null) throw new SseProxyError('CREDENTIALS_MISSING');
   if (!isObject(given))
     throw new TypeError(`\`credentials\` must give an object of header fields, got ${kindOf(given)}`);
-  const fields: Record<string, string> = {};
+  const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(given)) {
     validateHeaderName(name);
-    fields[name] = fieldValue(`credentials[${JSON.stringify(name)}]`, name, value);
+    headers[name] = headerValue(`credentials[${JSON.stringify(name)}]`, name, value);
   }
-  return fields;
+  return headers;
 }
 
 /** Takes the `key` parameter out of a query, in which Google's APIs take credentials. All else stays as it is. */

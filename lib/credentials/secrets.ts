@@ -41,7 +41,7 @@ export class Secrets {
   }
 
   /** Masks header fields, in place. */
-  maskFields(headers: HeaderFields): void {
+  maskHeaders(headers: HeaderFields): void {
     for (const [name, value] of Object.entries(headers)) {
       headers[name] = Array.isArray(value) ? value.map((line) => this.mask(line)) : this.mask(value);
     }

@@ -207,7 +207,7 @@ export class ProxyExchange implements Exchange {
   #admitted(attempt: Attempt, path: string): string | Promise<string> {
     confine(path);
     this.path = path;
-    attempt.setFields = this.#config.requestHeaders.fieldsFor(this);
+    attempt.policyHeaders = this.#config.requestHeaders.headersFor(this);
     const { provider } = attempt.route;
     return provider === undefined ? path : this.#prepareFor(provider, attempt, path);
   }
@@ -241,7 +241,7 @@ export class ProxyExchange implements Exchange {
     withholdFromClient(headers, {
       withholds: this.#config.responseHeaders.withholder(route.provider && WITHHELD_FROM_CLIENT),
     });
-    secrets?.maskFields(headers);
+    secrets?.maskHeaders(headers);
     this.#client.inform({ ...info, headers });
   }
 
@@ -539,7 +539,7 @@ export class ProxyExchange implements Exchange {
     const { responseHeaders, rewriteHeaders } = this.#config;
     try {
       respond(this.#client, head, body, (own) => {
-        Object.assign(own.headers, responseHeaders.fieldsFor(this));
+        Object.assign(own.headers, responseHeaders.headersFor(this));
         rewriteHead(rewriteHeaders, own, this);
       });
     } catch {

@@ -57,7 +57,7 @@ export class UpgradeExchange implements Exchange, Handshake {
   #early: Buffer[] = [];
   #earlySize = 0;
   /** What `requestHeaders.set` puts on the request. */
-  #setFields: Readonly<Record<string, string>> = {};
+  #policyHeaders: Readonly<Record<string, string>> = {};
   #upgradeTimeout: number | undefined;
   #isForwarded = false;
   #request: ClientRequest | undefined;
@@ -193,7 +193,7 @@ export class UpgradeExchange implements Exchange, Handshake {
     if (this.#isOver || this.#failure !== undefined) throw new SseProxyError('PROXY_FAILED');
     confine(path);
     this.path = path;
-    this.#setFields = this.#config.requestHeaders.fieldsFor(this);
+    this.#policyHeaders = this.#config.requestHeaders.headersFor(this);
     // Ours appends the peer, httpxy's lets the client hide it.
     this.#isForwarded = Boolean(options.xfwd);
     options.xfwd = false;
@@ -215,7 +215,7 @@ export class UpgradeExchange implements Exchange, Handshake {
     applyUpgradePasses(request, {
       req: this.req,
       policy: this.#config.requestHeaders,
-      set: this.#setFields,
+      set: this.#policyHeaders,
       own: Object.keys(headers).map((name) => name.toLowerCase()),
       isForwarded: this.#isForwarded,
     });
@@ -312,7 +312,7 @@ export class UpgradeExchange implements Exchange, Handshake {
       decoded: false,
       transformed: false,
       withholds: responseHeaders.withholder(undefined),
-      own: responseHeaders.fieldsFor(this),
+      own: responseHeaders.headersFor(this),
       app: {},
     });
     // Trailers are not passed on here.
@@ -426,7 +426,7 @@ export class UpgradeExchange implements Exchange, Handshake {
     const { head, body } = errorAnswer(error, provider, this, logError);
     try {
       respond(this.#response, head, body, (own) => {
-        Object.assign(own.headers, responseHeaders.fieldsFor(this));
+        Object.assign(own.headers, responseHeaders.headersFor(this));
         rewriteHead(rewriteHeaders, own, this);
       });
     } catch {

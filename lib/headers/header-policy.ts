@@ -1,5 +1,5 @@
 import { validateHeaderName, validateHeaderValue } from 'node:http';
-import type { FieldNames, FieldPolicy } from '../types/config.js';
+import type { HeaderNames, HeaderRules } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { HeaderPolicy } from '../types/options.js';
 import { callHook, kindOf } from '../util/hooks.js';
@@ -70,7 +70,7 @@ const PROTECTED = new Set([
 ]);
 
 /** Names, in which `*` stands for anything, and patterns of names; in any case. */
-function fieldNames(list: readonly (string | RegExp)[]): FieldNames {
+function headerNames(list: readonly (string | RegExp)[]): HeaderNames {
   const names = new Set<string>();
   const patterns: { test(name: string): boolean }[] = [];
   for (const item of list) {
@@ -105,19 +105,19 @@ function glob(pattern: string): { test(name: string): boolean } {
 
 /** With a provider, what a caller's request loses by default: the first where the proxy has credentials of its own. */
 export const WITHHELD_FROM_PROVIDER = {
-  withCredentials: fieldNames([...CALLER_CREDENTIALS, ...CALLER_SURROUNDINGS]),
-  withoutCredentials: fieldNames(CALLER_SURROUNDINGS),
+  withCredentials: headerNames([...CALLER_CREDENTIALS, ...CALLER_SURROUNDINGS]),
+  withoutCredentials: headerNames(CALLER_SURROUNDINGS),
 };
 
 /** With a provider, what its responses lose by default. */
-export const WITHHELD_FROM_CLIENT = fieldNames(PROVIDER_SURROUNDINGS);
+export const WITHHELD_FROM_CLIENT = headerNames(PROVIDER_SURROUNDINGS);
 
 /** `requestHeaders` or `responseHeaders`: what goes on of the fields that came, and what is put in. */
-export class ResolvedHeaderPolicy implements FieldPolicy {
+export class ResolvedHeaderPolicy implements HeaderRules {
   readonly #option: string;
   readonly #statusCode: number;
-  readonly #pass: FieldNames;
-  readonly #remove: FieldNames;
+  readonly #pass: HeaderNames;
+  readonly #remove: HeaderNames;
   readonly #removesAny: boolean;
   readonly #set: [name: string, value: string | ((exchange: Exchange) => string | undefined)][];
 
@@ -129,8 +129,8 @@ export class ResolvedHeaderPolicy implements FieldPolicy {
   constructor(option: string, { pass = [], remove = [], set = {} }: HeaderPolicy, statusCode = 500) {
     this.#option = option;
     this.#statusCode = statusCode;
-    this.#pass = fieldNames(pass);
-    this.#remove = fieldNames(remove);
+    this.#pass = headerNames(pass);
+    this.#remove = headerNames(remove);
     this.#removesAny = remove.length > 0;
     this.#set = Object.entries(set).map(([name, value]) => [name.toLowerCase(), value]);
     for (const name of [...remove, ...this.#set.map(([own]) => own)]) {
@@ -145,13 +145,13 @@ export class ResolvedHeaderPolicy implements FieldPolicy {
   }
 
   /** Whether a field that came is left out. `defaults` are those that go unless `pass` names them. */
-  withholds(name: string, defaults: FieldNames | undefined): boolean {
+  withholds(name: string, defaults: HeaderNames | undefined): boolean {
     if (PROTECTED.has(name)) return false;
     return this.#remove.has(name) || (defaults?.has(name) === true && !this.#pass.has(name));
   }
 
   /** The same of any field; `undefined` where all go on, and none need be asked for. */
-  withholder(defaults: FieldNames | undefined): ((name: string) => boolean) | undefined {
+  withholder(defaults: HeaderNames | undefined): ((name: string) => boolean) | undefined {
     return defaults === undefined && !this.#removesAny ? undefined : (name) => this.withholds(name, defaults);
   }
 
@@ -160,13 +160,13 @@ export class ResolvedHeaderPolicy implements FieldPolicy {
    *
    * @throws {SseProxyError} `HOOK_FAILED` where a function of the user's throws, or gives what no field can have
    */
-  fieldsFor(exchange: Exchange): Record<string, string> {
-    const fields: Record<string, string> = {};
+  headersFor(exchange: Exchange): Record<string, string> {
+    const headers: Record<string, string> = {};
     for (const [name, given] of this.#set) {
       const value = typeof given === 'function' ? this.#valueFrom(name, given, exchange) : given;
-      if (value !== undefined) fields[name] = value;
+      if (value !== undefined) headers[name] = value;
     }
-    return fields;
+    return headers;
   }
 
   #valueFrom(name: string, give: (exchange: Exchange) => unknown, exchange: Exchange): string | undefined {
@@ -174,7 +174,7 @@ export class ResolvedHeaderPolicy implements FieldPolicy {
     return callHook(
       hook,
       () => give(exchange),
-      (value) => (value === undefined ? undefined : fieldValue(hook, name, value)),
+      (value) => (value === undefined ? undefined : headerValue(hook, name, value)),
       this.#statusCode,
     );
   }
@@ -185,7 +185,7 @@ export class ResolvedHeaderPolicy implements FieldPolicy {
  *
  * @throws {TypeError} for what none can have; without the value, which may be a secret
  */
-export function fieldValue(hook: string, name: string, value: unknown): string {
+export function headerValue(hook: string, name: string, value: unknown): string {
   // Node takes them, too.
   const text = typeof value === 'number' ? String(value) : value;
   if (typeof text !== 'string') throw new TypeError(`\`${hook}\` must give a string, got ${kindOf(value)}`);

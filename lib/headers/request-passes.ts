@@ -1,7 +1,7 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { inspect } from 'node:util';
 import { closeBehind, isKeptAlive } from '../fast-path/node-internals.js';
-import type { FieldPolicy } from '../types/config.js';
+import type { HeaderRules } from '../types/config.js';
 import type { Provider } from '../types/provider.js';
 import { setForwarded } from './forwarded.js';
 import { reframe } from './framing.js';
@@ -89,7 +89,7 @@ function offerWebSocket({ headers }: IncomingMessage): void {
 export interface UpstreamRequestContext {
   /** The client's. */
   req: IncomingMessage;
-  policy: FieldPolicy;
+  policy: HeaderRules;
   provider: Provider | undefined;
   /** By which the proxy authenticates; `undefined` where the caller's own pass. */
   credentials: Readonly<Record<string, string>> | undefined;

@@ -164,7 +164,7 @@ export class Answer {
       decoded: (plan?.decode ?? this.#masking?.coding) !== undefined,
       transformed: plan?.transforms === true,
       withholds: responseHeaders.withholder(provider && WITHHELD_FROM_CLIENT),
-      own: responseHeaders.fieldsFor(exchange),
+      own: responseHeaders.headersFor(exchange),
       app: client.appHeaders,
     });
     rewriteHead(config.rewriteHeaders, this.#head, exchange);

@@ -39,7 +39,7 @@ export class BodyMasking {
 
 /** Masks the head of a response, in place. */
 export function maskHead(secrets: Secrets, head: ResponseHead): void {
-  secrets.maskFields(head.headers);
+  secrets.maskHeaders(head.headers);
   head.statusMessage = secrets.mask(head.statusMessage);
 }
 

@@ -9,8 +9,8 @@ export interface Config {
   readonly hpm: Readonly<Options>;
   readonly isEventStream: SseProxyOptions['isEventStream'];
   readonly rewriteHeaders: SseProxyOptions['rewriteHeaders'];
-  readonly requestHeaders: FieldPolicy;
-  readonly responseHeaders: FieldPolicy;
+  readonly requestHeaders: HeaderRules;
+  readonly responseHeaders: HeaderRules;
   /** `undefined` for whatever clients ask for. */
   readonly allow: readonly AllowedRoute[] | undefined;
   readonly provider: SseProxyOptions['provider'];
@@ -94,19 +94,19 @@ export interface AllowedRoute {
 }
 
 /** A set of field names. */
-export interface FieldNames {
+export interface HeaderNames {
   /** @param name in lower case */
   has(name: string): boolean;
 }
 
 /** `requestHeaders` or `responseHeaders`: what goes on of the fields that came, and what is put in. */
-export interface FieldPolicy {
+export interface HeaderRules {
   /** Whether a field that came is left out; `undefined` where all go on. `defaults` are those that go unless `pass` names them. */
-  withholder(defaults: FieldNames | undefined): ((name: string) => boolean) | undefined;
+  withholder(defaults: HeaderNames | undefined): ((name: string) => boolean) | undefined;
   /**
    * The fields to put in, by lower-case name.
    *
    * @throws {SseProxyError} `HOOK_FAILED` where a function of the user's throws, or gives what no field can have
    */
-  fieldsFor(exchange: Exchange): Record<string, string>;
+  headersFor(exchange: Exchange): Record<string, string>;
 }

@@ -92,7 +92,7 @@ export class Attempt {
   /** Those of them that must not come back to the client. */
   secrets: Secrets | undefined;
   /** What `requestHeaders.set` puts on the request. */
-  setFields: Readonly<Record<string, string>> = {};
+  policyHeaders: Readonly<Record<string, string>> = {};
   readonly #handlers: AttemptHandlers;
   #request: ClientRequest | undefined;
   /** Those of this one request, which hooks may change at any time. */
@@ -275,7 +275,7 @@ export class Attempt {
       policy: requestHeaders,
       provider: this.route.provider,
       credentials: this.credentials,
-      set: this.setFields,
+      set: this.policyHeaders,
       own: Object.keys(options.headers ?? {}),
       hasLeftOrigin: this.#hasLeftOrigin,
       wantsIdentity,

@@ -143,7 +143,7 @@ describe('a text', () => {
 describe('header fields', () => {
   it('have stars in each of their lines', () => {
     const headers = { 'x-one': `a ${KEY}`, 'x-lines': ['b', `c=${KEY}; d`, KEY], 'x-none': 'e' };
-    SECRETS.maskFields(headers);
+    SECRETS.maskHeaders(headers);
     expect(headers).toEqual({
       'x-one': `a ${hidden(KEY)}`,
       'x-lines': ['b', `c=${hidden(KEY)}; d`, hidden(KEY)],

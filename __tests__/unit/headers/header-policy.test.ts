@@ -65,12 +65,12 @@ describe('a policy', () => {
 
   it('puts in values, and what functions say of an exchange', () => {
     const set = { 'X-A': '1', 'x-b': ({ path }: Exchange) => path, 'x-c': () => undefined };
-    expect(policy({ set }).fieldsFor(exchange)).toEqual({ 'x-a': '1', 'x-b': '/v1' });
+    expect(policy({ set }).headersFor(exchange)).toEqual({ 'x-a': '1', 'x-b': '/v1' });
   });
 
   it('takes a number for its digits, as Node does', () => {
     const set = { 'x-a': () => 42 as unknown as string };
-    expect(policy({ set }).fieldsFor(exchange)).toEqual({ 'x-a': '42' });
+    expect(policy({ set }).headersFor(exchange)).toEqual({ 'x-a': '42' });
   });
 
   it.each<[string, () => unknown, RegExp]>([
@@ -87,7 +87,7 @@ describe('a policy', () => {
     ['a symbol', () => Symbol('x'), /got symbol$/],
   ])('fails, by the name of the function, where it gives %s', (_what, give, message) => {
     const broken = policy({ set: { 'X-A': give as () => string } });
-    const error = thrownBy(() => broken.fieldsFor(exchange));
+    const error = thrownBy(() => broken.headersFor(exchange));
     expect(error).toMatchObject({ code: 'HOOK_FAILED', hook: 'requestHeaders.set["x-a"]', statusCode: 500 });
     expect((error as Error).cause).toMatchObject({ message: expect.stringMatching(message) });
   });
