@@ -7,65 +7,118 @@ import type { Provider } from './provider.js';
 import type { StreamSummary, Usage } from './summary.js';
 
 /**
- * All options of http-proxy-middleware (they mean what they mean there), and those of this package. Defaults that differ
- * from http-proxy-middleware's: `changeOrigin` is `true`, and `agent` is a keep-alive pool of the proxy's own without a
- * cap on sockets.
+ * All options of http-proxy-middleware (they mean what they mean there), and those of this package. Two defaults differ from
+ * http-proxy-middleware's: `changeOrigin` is `true`, and `agent` is a keep-alive pool of the proxy's own without a cap on sockets.
+ *
+ * @example
+ * ```ts
+ * createSseProxy({
+ *   provider: openai({ apiKey: process.env.OPENAI_API_KEY }),
+ *   allow: ['POST /v1/chat/completions'],
+ *   retry: {},
+ *   onFinish: accessLog(),
+ * });
+ * ```
  */
 export interface SseProxyOptions<
   TReq extends IncomingMessage = IncomingMessage,
   TRes extends ServerResponse = ServerResponse,
 > extends Options<TReq, TRes> {
   /**
-   * Decides which responses are event streams. Default: the media types `text/event-stream`, `application/x-ndjson`,
-   * `application/jsonl` and `application/stream+json`. Synchronous. What it throws ends the exchange with a 502.
+   * Decides which responses are event streams. Synchronous. What it throws ends the exchange with a 502.
+   *
+   * @default the media types `text/event-stream`, `application/x-ndjson`, `application/jsonl` and `application/stream+json`
    */
   isEventStream?: (head: Readonly<ResponseHead>) => boolean;
 
   /**
    * Changes the head of every response, the proxy's own error responses and the 101 of a WebSocket included: status, reason
-   * phrase, and all header fields, those that the app has set included. Synchronous; runs once, after everything else, right
-   * before the status line is sent. What it throws becomes a 502. It is Node that frames the body: a `Transfer-Encoding` is left out, and a body that
-   * is not as long as a `Content-Length` says is cut.
+   * phrase, and all headers, also those that the app has set. Synchronous. Runs once, after everything else, right before the status
+   * line is sent. What it throws becomes a 502. Node frames the body: a `Transfer-Encoding` is left out, and a body that is not as
+   * long as a `Content-Length` says is cut.
+   *
+   * @example
+   * ```ts
+   * rewriteHeaders: (head, exchange) => {
+   *   head.headers['x-attempts'] = String(exchange.attempts.length);
+   *   delete head.headers.server;
+   * }
+   * ```
    */
   rewriteHeaders?: (head: ResponseHead, exchange: Exchange<TReq, TRes>) => void;
 
   /**
-   * The fields of requests upstream. Without a `provider` all go on that are not about one connection; with one, the caller's
-   * credentials, cookies, `Origin`, `Referer` and forwarding fields are withheld (docs/hide-the-key.md). What `set` puts in is for
-   * the target only: it does not follow a redirect to another origin.
+   * The headers of upstream requests. Hop-by-hop headers never travel (RFC 9110 7.6.1). With a `provider`, the caller's credentials,
+   * cookies, `Origin`, `Referer` and forwarding headers are withheld, too (README, "Hide the key"). What `set` puts in is for the
+   * target only: it does not follow a redirect to another origin.
+   *
+   * @example
+   * ```ts
+   * requestHeaders: { remove: ['user-agent'], set: { 'x-tenant': ({ req }) => tenantOf(req) } }
+   * ```
    */
   requestHeaders?: HeaderPolicy;
 
   /**
-   * The fields of the upstream's responses. With a `provider`, those about the account and the provider's own site are
-   * withheld (docs/hide-the-key.md). What `set` puts in is on the proxy's own error responses, too.
+   * The headers of the upstream's responses. With a `provider`, those about the account and the provider's own site are withheld
+   * (README, "Hide the key"). What `set` puts in is on the proxy's own error responses, too.
+   *
+   * @example
+   * ```ts
+   * responseHeaders: { pass: ['x-ratelimit-*'] }
+   * ```
    */
   responseHeaders?: HeaderPolicy;
 
   /**
-   * The only requests that are forwarded, such as `['POST /v1/chat/completions', 'GET /v1/models/:model']`: a method and a path as
-   * in Express 5, without the mount path. Others are answered with a 404 or 405. `GET` includes `HEAD`. Default: all.
+   * The only requests that are forwarded: a method and a path as in Express 5, without the mount path. Others are answered with a
+   * 404 or 405. `GET` includes `HEAD`.
+   *
+   * @default all requests
+   * @example
+   * ```ts
+   * allow: ['POST /v1/chat/completions', 'GET /v1/models/:model']
+   * ```
    */
   allow?: readonly string[];
 
   /**
-   * The API behind the proxy: gives the `target` where there is none, puts its credentials in the place of the caller's,
+   * The API behind the proxy: gives the `target` where the options have none, puts its credentials in the place of the caller's,
    * and reads usage, model and finish reason for `onUsage` and `onFinish`.
+   *
+   * @example
+   * ```ts
+   * provider: anthropic({ apiKey: process.env.ANTHROPIC_API_KEY })
+   * ```
    */
   provider?: Provider;
 
   /**
-   * Observes each event that the client was sent (with `onClientClose: 'continue'` also those that it no longer was), in order,
-   * after its bytes have left. Never delays them. What it throws is logged and otherwise ignored; a promise is not waited for.
+   * Observes each event that the client was sent, in order, after its bytes have left, and never delays them. With
+   * `onClientClose: 'continue'` also the events behind the client's departure. What it throws is logged and otherwise ignored; a
+   * promise is not waited for.
+   *
+   * @example
+   * ```ts
+   * onEvent: (event, { locals }) => {
+   *   locals.answer = `${locals.answer ?? ''}${textOf(event.json())}`;
+   * }
+   * ```
    */
   onEvent?: (event: StreamEvent, exchange: Exchange<TReq, TRes>) => void;
 
   /**
    * Decides what the client gets in the place of each event of an event stream: the event (changed in place, returned, or
-   * left alone), another, several, or `null` for none. One after the other, also where it is async. An event that says what
-   * it said before keeps its bytes. What it throws ends the exchange: the stream breaks off, honestly.
+   * left alone), another, several, or `null` for none. Events are handed over one after the other, also where it is async. An event
+   * whose content did not change keeps its bytes. What it throws ends the exchange: the stream breaks off, and no client takes it for
+   * a whole one.
    *
-   * It can only do so where it sees whole events, so that what is not finished when the stream ends is left out.
+   * It sees whole events only: what is incomplete when the stream ends is left out.
+   *
+   * @example
+   * ```ts
+   * transformEvent: (event) => (event.event === 'ping' ? null : undefined)
+   * ```
    */
   transformEvent?: (
     event: StreamEvent,
@@ -74,86 +127,160 @@ export interface SseProxyOptions<
   ) => TransformResult | void | Promise<TransformResult | void>;
 
   /**
-   * What `transformEvent` does where the upstream's Cache-Control has `no-transform`: `'respect'` (default) leaves the stream
-   * alone, as RFC 9110 7.7 demands of a proxy, and logs it; `'ignore'` transforms all the same.
+   * What `transformEvent` does where the upstream's Cache-Control has `no-transform`: `'respect'` leaves the stream alone, as
+   * RFC 9110 7.7 demands of a proxy, and logs it; `'ignore'` transforms all the same.
+   *
+   * @default 'respect'
    */
   noTransform?: 'respect' | 'ignore';
 
   /**
-   * Sends a comment to clients of `text/event-stream` in the silence of the upstream, only between events: `: ping` and a blank
-   * line, or another `comment`. EventSource ignores comments (WHATWG HTML, 9.2.6). Default: `false`.
+   * Sends a comment to clients of `text/event-stream` while the upstream is silent, and only between events: `: ping` and a blank
+   * line, or another `comment`. EventSource ignores comments (WHATWG HTML, 9.2.6). `{}` for the defaults below.
+   *
+   * @default false
    */
   heartbeat?:
     | false
     | {
-        /** Milliseconds of silence. Default: 15,000. */
+        /**
+         * Milliseconds of silence.
+         *
+         * @default 15_000
+         */
         interval?: number;
-        /** Without line breaks. Default: `ping`. */
+        /**
+         * Without line breaks.
+         *
+         * @default 'ping'
+         */
         comment?: string;
       };
 
   /**
-   * Deadlines of the phases of an exchange, each in milliseconds or `false` for none. Before the head a 504, behind it the
-   * stream breaks off. Of a WebSocket `connect` and `headers` are for its handshake, unless `upgradeTimeout` is given.
+   * Deadlines of the phases of an exchange, each in milliseconds or `false` for none. A deadline that passes before the head was sent
+   * is answered with a 504; behind the head the stream breaks off. For a WebSocket `connect` and `headers` limit the handshake, unless
+   * `upgradeTimeout` is given.
    */
   timeouts?: {
-    /** Until the upstream is connected, name and TLS included. Default: 10,000. */
+    /**
+     * Until the upstream is connected, name resolution and TLS included.
+     *
+     * @default 10_000
+     */
     connect?: number | false;
-    /** From the end of the request to the head of the response (with `commit`, to its first event). Default: 120,000. */
+    /**
+     * From the end of the request to the head of the response (with `commit`, to its first event).
+     *
+     * @default 120_000
+     */
     headers?: number | false;
-    /** Without a byte of the response's body. Heartbeats do not count. Default: 120,000. */
+    /**
+     * Without a byte of the response's body. Heartbeats do not count.
+     *
+     * @default 120_000
+     */
     idle?: number | false;
-    /** Without the client taking anything of what is ready for it. Default: 120,000. */
+    /**
+     * While the client takes nothing of what is ready for it (backpressure).
+     *
+     * @default 120_000
+     */
     drain?: number | false;
-    /** For the whole exchange, retries and all. Default: `false`. */
+    /**
+     * For the whole exchange, retries included.
+     *
+     * @default false
+     */
     total?: number | false;
   };
 
   /**
-   * Tries again, before anything was sent to the client, after connection errors and statuses that may pass. An upstream's
-   * `x-should-retry` has the last word. `{}` for the defaults below. Default: `false`.
+   * Tries again after connection errors and statuses that may pass, as long as nothing was sent to the client. An upstream's
+   * `x-should-retry` has the last word. `{}` for the defaults below.
+   *
+   * @default false
    */
   retry?:
     | false
     | {
-        /** How often, per target. Default: 2. */
+        /**
+         * How many retries per target.
+         *
+         * @default 2
+         */
         maxRetries?: number;
         /**
-         * By which methods a request is sent again that the upstream may have seen. Default: GET, HEAD, OPTIONS, PUT, DELETE,
-         * TRACE (the idempotent ones of RFC 9110 9.2.2), and those of the provider, which has POST.
+         * The methods whose requests are sent again although the upstream may have seen them.
+         *
+         * @default the idempotent ones of RFC 9110 9.2.2 (GET, HEAD, OPTIONS, PUT, DELETE, TRACE), and those of the provider, which
+         * has POST
          */
         methods?: readonly string[];
-        /** Default: 429, 500, 502, 503, 504, 529. */
+        /**
+         * The statuses of responses that are tried again.
+         *
+         * @default [429, 500, 502, 503, 504, 529]
+         */
         statusCodes?: readonly number[];
-        /** Those of Node and of {@link SseProxyError}. */
+        /**
+         * The codes of errors that are tried again: Node's, and those of {@link SseProxyError}.
+         *
+         * @default those of connections that could not be made, or broke
+         */
         errorCodes?: readonly string[];
-        /** Milliseconds; the wait is between 0 and this times `timeoutFactor` to the power of the retry. Default: 500. */
+        /**
+         * Milliseconds. The wait is a random one between 0 and this times `timeoutFactor` to the power of the retry.
+         *
+         * @default 500
+         */
         minTimeout?: number;
-        /** Milliseconds; the longest wait. Default: 30,000. */
+        /**
+         * Milliseconds: the longest wait.
+         *
+         * @default 30_000
+         */
         maxTimeout?: number;
-        /** 1 or more. Default: 2. */
+        /**
+         * 1 or more.
+         *
+         * @default 2
+         */
         timeoutFactor?: number;
         /**
-         * Waits for as long as `Retry-After` (RFC 9110 10.2.3) or `retry-after-ms` says; where that is longer than `maxTimeout`,
-         * the answer is passed on at once. Default: `true`.
+         * Waits for as long as `Retry-After` (RFC 9110 10.2.3) or `retry-after-ms` says. Where that is longer than `maxTimeout`, the
+         * response is passed on at once.
+         *
+         * @default true
          */
         retryAfter?: boolean;
-        /** Bytes, or as `'10mb'`: larger bodies are not sent again. Default: `'1mb'`. */
+        /**
+         * Bytes, or as `'10mb'`: larger request bodies are not sent again.
+         *
+         * @default '1mb'
+         */
         maxBodySize?: number | string;
       };
 
   /**
-   * Where to turn when the retries of a target are spent, in order; or a function that names the next one, or none. Of a list,
-   * a target that has failed five times in a row is skipped for 30 s. A function is synchronous; where it fails, that is logged, and
-   * there is no next one.
+   * Where to turn when the retries of a target are spent: a list, in order, or a function that names the next target, or none. Of a
+   * list, a target that has failed five times in a row is skipped for 30 s (circuit breaker). A function is synchronous; where it
+   * fails, that is logged, and there is no next target.
+   *
+   * @example
+   * ```ts
+   * fallbacks: ['https://eu.api.example', { provider: azure, pathRewrite: toAzure }]
+   * ```
    */
   fallbacks?: readonly Fallback[] | ((failed: AttemptFailed, exchange: Exchange<TReq, TRes>) => Fallback | undefined);
 
   /**
-   * When the head of an event stream is sent: with the upstream's `'head'` (default), or with the `'first-event'`, so that a 200 that
-   * begins with an error event (as its provider knows it) is retried, falls back, or becomes a real status; or when a function
-   * says so of the first event. `false`, or anything like it, is a failed attempt; `undefined` leaves it to the provider. A promise is
-   * waited for no longer than `timeouts.headers`.
+   * When the head of an event stream is sent: `'head'` is as soon as the upstream's head arrives. With `'first-event'` it waits for
+   * the first event, so that a 200 that begins with an error event (as its provider knows it) is retried, falls back, or becomes a real
+   * error status. A function decides that of the first event: `false`, or anything falsy but `undefined`, is a failed attempt;
+   * `undefined` leaves it to the provider. A promise is waited for no longer than `timeouts.headers`.
+   *
+   * @default 'head'
    */
   commit?:
     | 'head'
@@ -161,64 +288,101 @@ export interface SseProxyOptions<
     | ((event: StreamEvent, exchange: Exchange<TReq, TRes>) => boolean | Promise<boolean>);
 
   /**
-   * What becomes of the upstream's answer when the client leaves in the middle: `'abort'` (default) ends it at once; `'continue'`
-   * reads it to its end, so that the usage is complete (up to 64 MiB and five minutes). A function is synchronous; where it fails,
-   * that is logged, and the answer ends.
+   * What becomes of the upstream's response when the client disconnects before its end: `'abort'` stops the upstream request at once,
+   * and so the bill; `'continue'` reads the response to its end, so that the usage is complete (up to 64 MiB and five minutes). A
+   * function is synchronous; where it fails, that is logged, and the request stops.
+   *
+   * @default 'abort'
    */
   onClientClose?: 'abort' | 'continue' | ((exchange: Exchange<TReq, TRes>) => 'abort' | 'continue');
 
   /** Sizes are in bytes or as `'10mb'`. */
   limits?: {
-    /** The most that a request body may have; more is answered with a 413. Default: no limit. */
+    /**
+     * The largest request body. A larger one is answered with a 413.
+     *
+     * @default no limit
+     */
     requestBody?: number | string;
-    /** How many exchanges run at a time; more are answered with a 503. Default: no limit. */
+    /**
+     * How many exchanges run at a time. More are answered with a 503.
+     *
+     * @default no limit
+     */
     concurrency?: number;
-    /** What waits for its turn beyond that. Default: nothing. */
+    /**
+     * What waits for its turn beyond `concurrency`.
+     *
+     * @default nothing
+     */
     queue?: {
-      /** How many exchanges. */
+      /** How many exchanges wait. */
       size: number;
-      /** Milliseconds. Default: 10,000. */
+      /**
+       * Milliseconds that each waits at the most.
+       *
+       * @default 10_000
+       */
       timeout?: number;
     };
     /**
-     * The most that is held of one event; of a JSON answer, of all of it. Default: `'1mb'`. Beyond it nothing is observed
-     * any more (`onEvent`, usage), and a stream that is to be transformed ends.
+     * The most that is held of one event, or of a JSON response that is read for its usage. Beyond it nothing is observed any more
+     * (`onEvent`, usage), and a stream that is to be transformed ends.
+     *
+     * @default '1mb'
      */
     eventSize?: number | string;
   };
 
   /**
-   * How a client learns that its stream broke off: `'event'` sends an error event in the dialect of the provider where
-   * that is possible (between two events of an uncompressed stream) before the connection is cut; `'destroy'` only cuts.
-   * Default: `'event'` with a `provider`, `'destroy'` without.
+   * How a client learns that its stream broke off: `'event'` sends an error event in the dialect of the provider where that is
+   * possible (between two events of an uncompressed stream) before the connection is cut; `'destroy'` only cuts.
+   *
+   * @default 'event' with a `provider`, 'destroy' without
    */
   truncation?: 'destroy' | 'event';
 
   /**
    * Called exactly once per exchange that reached the provider, after its end and before `onFinish`, with what the provider
    * reported until then. Needs a `provider`. What it throws is logged and otherwise ignored.
+   *
+   * @example
+   * ```ts
+   * onUsage: (usage, { req }) => {
+   *   if (usage.complete) charge(req.user, usage.inputTokens, usage.outputTokens);
+   * }
+   * ```
    */
   onUsage?: (usage: Usage, exchange: Exchange<TReq, TRes>) => void;
 
-  /** Called exactly once per exchange, a WebSocket included, after it has ended. What it throws is logged and otherwise ignored. */
+  /**
+   * Called exactly once per exchange, a WebSocket included, after it has ended. What it throws is logged and otherwise ignored.
+   *
+   * @example
+   * ```ts
+   * onFinish: ({ outcome, timings }) => histogram.record(timings.total, { outcome })
+   * ```
+   */
   onFinish?: (summary: StreamSummary, exchange: Exchange<TReq, TRes>) => void;
 
   /**
-   * Who answers a failure before the head was sent: `'respond'` (default) answers with a JSON body
+   * Who answers a failure before the head was sent: `'respond'` answers with a JSON body
    * `{ "error": { "message", "type", "code" } }`; `'next'` hands the {@link SseProxyError} to Express's error middleware. Listeners
-   * of `on.error` come first: one that declares a response among its parameters has five seconds to send a head (docs/errors.md).
+   * of `on.error` come first: one that declares a response among its parameters has five seconds to send a head (README, "Errors").
+   *
+   * @default 'respond'
    */
   onError?: 'respond' | 'next';
 }
 
-/** What goes on of the header fields of a message, beyond the defaults. Names in any case; `*` in one stands for anything. */
+/** Which headers of a message go on, beyond the defaults. Names in any case; `*` in a name stands for anything. */
 export interface HeaderPolicy {
-  /** Fields that go on although they would be withheld by default. */
+  /** Headers that go on although they would be withheld by default. */
   pass?: readonly (string | RegExp)[];
-  /** Fields that do not go on, whatever `pass` says. */
+  /** Headers that do not go on, whatever `pass` says. */
   remove?: readonly (string | RegExp)[];
   /**
-   * Fields to put in, in the place of those that came; a function that gives `undefined` puts in none. Synchronous: a promise, or
+   * Headers to put in, in the place of those that came; a function that gives `undefined` puts in none. Synchronous: a promise, or
    * what is no string, is `HOOK_FAILED`.
    */
   set?: Readonly<Record<string, string | ((exchange: Exchange) => string | undefined)>>;
@@ -229,11 +393,19 @@ export type Fallback = NonNullable<Options['target']> | FallbackTarget;
 
 /** A target to fall back to. */
 export interface FallbackTarget {
-  /** Default: the provider's. */
+  /** @default the provider's */
   target?: Options['target'];
-  /** Whose credentials and dialect; default: those of the proxy's own `provider`. */
+  /**
+   * Whose credentials and dialect.
+   *
+   * @default the proxy's own `provider`
+   */
   provider?: Provider;
-  /** As http-proxy-middleware's, from the path that the client asked for. Default: the proxy's own. */
+  /**
+   * As http-proxy-middleware's, from the path that the client asked for.
+   *
+   * @default the proxy's own
+   */
   pathRewrite?: (path: string, req: IncomingMessage) => string | undefined;
   /** In the place of the proxy's own `headers`, which are meant for its own target. */
   headers?: Record<string, string>;
@@ -245,9 +417,18 @@ export interface SseProxy<TReq extends IncomingMessage = IncomingMessage, TRes e
   /** Exchanges that have not ended yet, open WebSockets included. */
   readonly active: number;
   /**
-   * Ends the proxy's work, before a server is closed: new requests are answered with a 503, running ones may end within `grace`
-   * milliseconds (default 30,000) and are then ended as `drained`, open WebSockets included, with 5 s for their clients to take what
-   * they are told. Resolves when the last is gone, and accounted for: whatever clients do, not later than that.
+   * Ends the proxy's work before a server is closed. New requests are answered with a 503. Running exchanges, open WebSockets included,
+   * may end within `grace` milliseconds; the others are then ended as `drained`, with 5 s for their clients to take what they are
+   * told. Resolves when the last exchange has ended and was accounted for: whatever clients do, not later than that.
+   *
+   * @param options `grace` is 30,000 by default
+   * @example
+   * ```ts
+   * process.once('SIGTERM', async () => {
+   *   server.close();
+   *   await proxy.drain({ grace: 10_000 });
+   * });
+   * ```
    */
   drain(options?: { grace?: number }): Promise<void>;
 }
