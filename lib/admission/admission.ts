@@ -3,7 +3,7 @@ import { SseProxyError } from '../errors.js';
 import { knownSize, type RequestBody } from '../request/replayed-body.js';
 import type { AllowedRoute, Config } from '../types/config.js';
 import type { ConcurrencyLimiter, Refusal } from './concurrency-limiter.js';
-import { checkAllowed } from './path-guard.js';
+import { checkAllowed, checkTarget } from './path-guard.js';
 
 /** Who decides on it: what the exchanges of one proxy share. */
 export interface Doorkeeper {
@@ -26,7 +26,6 @@ export class Admission {
   readonly #maxBody: number;
   readonly #observer: QueueObserver;
   #hasPlace = false;
-  #hasLeft = false;
   #stopWaiting: (() => void) | undefined;
 
   constructor(
@@ -41,40 +40,47 @@ export class Admission {
   }
 
   /**
-   * Asks for a place, where there is none yet. A promise where it is to be waited for.
+   * Asks for a place. A promise where it is to be waited for.
    *
    * @param path as the client has asked for it, whatever hooks have made of `req.url`
-   * @throws {SseProxyError} `DRAINING`, `NOT_FOUND`, `METHOD_NOT_ALLOWED`, `REQUEST_BODY_TOO_LARGE`; what is waited for may fail
-   * with `CONCURRENCY_LIMIT`
+   * @throws {SseProxyError} `PATH_OUTSIDE_TARGET`, `DRAINING`, `NOT_FOUND`, `METHOD_NOT_ALLOWED`, `REQUEST_BODY_TOO_LARGE`,
+   * `CONCURRENCY_LIMIT`, with which what is waited for may fail as well
    */
   enter(req: IncomingMessage, path: string, body: RequestBody): Promise<void> | undefined {
-    if (this.#hasPlace) return undefined;
     const { limiter, isDraining } = this.#doorkeeper;
+    checkTarget(path);
     if (isDraining()) throw new SseProxyError('DRAINING');
     checkAllowed(this.#allow, req.method, path);
     if (knownSize(req, body) > this.#maxBody) throw new SseProxyError('REQUEST_BODY_TOO_LARGE');
-    if (limiter !== undefined) return this.#wait(limiter);
-    this.#hasPlace = true;
-    return undefined;
+    return limiter === undefined ? undefined : this.#queue(limiter);
   }
 
-  async #wait(limiter: ConcurrencyLimiter): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      const refused = (refusal: Refusal): void => {
+  #queue(limiter: ConcurrencyLimiter): Promise<void> | undefined {
+    /** Tells whoever waits; at first nobody does. */
+    let settle: ((error?: SseProxyError) => void) | undefined;
+    let isRefused = false;
+    const stopWaiting = limiter.enter(
+      () => {
+        this.#hasPlace = true;
+        settle?.();
+      },
+      (refusal) => {
+        isRefused = true;
         this.#observer.turnedAway(refusal);
-        reject(new SseProxyError('CONCURRENCY_LIMIT'));
-      };
-      this.#stopWaiting = limiter.enter(resolve, refused);
-      if (this.#stopWaiting !== undefined) this.#observer.queued();
+        settle?.(new SseProxyError('CONCURRENCY_LIMIT'));
+      },
+    );
+    if (isRefused) throw new SseProxyError('CONCURRENCY_LIMIT');
+    if (stopWaiting === undefined) return undefined;
+    this.#stopWaiting = stopWaiting;
+    this.#observer.queued();
+    return new Promise((resolve, reject) => {
+      settle = (error) => (error === undefined ? resolve() : reject(error));
     });
-    this.#hasPlace = true;
-    // It has left while it was waiting.
-    if (this.#hasLeft) this.leave();
   }
 
   /** Gives the place back, or up. */
   leave(): void {
-    this.#hasLeft = true;
     this.#stopWaiting?.();
     if (this.#hasPlace) this.#doorkeeper.limiter?.leave();
     this.#hasPlace = false;

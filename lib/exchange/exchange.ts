@@ -3,18 +3,15 @@ import { Admission, type Doorkeeper } from '../admission/admission.js';
 import { confine } from '../admission/path-guard.js';
 import type { ClientResponse } from '../client/client-response.js';
 import { createClientResponse } from '../client/create-client-response.js';
-import { errorAnswer, respond } from '../client/proxy-response.js';
 import { credentialsOf, withoutKey } from '../credentials/resolve-credentials.js';
 import { Secrets } from '../credentials/secrets.js';
-import { CONTINUE_BYTES, CONTINUE_TIME, LINGER, LISTENER_ANSWER_TIME, RECONNECT_AFTER } from '../defaults.js';
+import { CONTINUE_BYTES, CONTINUE_TIME } from '../defaults.js';
 import { outcomeOf, SseProxyError, type SseProxyErrorOptions } from '../errors.js';
 import { AttemptPlan } from '../failover/attempt-plan.js';
 import type { CircuitBreaker } from '../failover/circuit-breaker.js';
 import type { EventFailure, Failure } from '../failover/failure.js';
 import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
 import { withholdFromClient } from '../headers/response-passes.js';
-import { rewriteHead } from '../headers/rewrite-headers.js';
-import { ExchangeObservers } from '../observe/exchange-observers.js';
 import { receivedBody } from '../request/parsed-body.js';
 import { editRequest, readEditable } from '../request/provider-edit.js';
 import { pauseFlowing } from '../request/read-body.js';
@@ -22,17 +19,35 @@ import { shareBody } from '../request/reader-encodings.js';
 import type { RequestBody } from '../request/replayed-body.js';
 import { Answer } from '../response/answer.js';
 import type { Config, Phase, Route } from '../types/config.js';
-import type { Exchange } from '../types/hooks.js';
-import type { HeaderFields, ResponseHead } from '../types/http.js';
-import type { Provider, RequestEdit } from '../types/provider.js';
-import type { AttemptSummary } from '../types/summary.js';
-import { Attempt, type AttemptHandlers, type Notify } from '../upstream/attempt.js';
+import type { HeaderFields } from '../types/http.js';
+import type { Provider } from '../types/provider.js';
+import { Attempt, type AttemptHandlers, type Notify, type PreparedRequest } from '../upstream/attempt.js';
 import type { Upstream } from '../upstream/hpm/create-upstream.js';
 import type { UpstreamResponse } from '../upstream/upstream-response.js';
-import { responseHookFailed, runHook, tryHook } from '../util/hooks.js';
+import { responseHookFailed, runHook } from '../util/hooks.js';
 import { makeRoomForListeners } from '../util/listeners.js';
 import { askedPath } from '../util/request-target.js';
+import { BaseExchange } from './base-exchange.js';
+import { mayContinue } from './client-departure.js';
 import { Deadlines, TIMEOUT_CODES } from './deadlines.js';
+import { type Decision, decide } from './decide.js';
+import { FailureAnswer } from './failure-answer.js';
+import { sendOwnResponse } from './own-response.js';
+import {
+  ATTEMPTING,
+  type Attempting,
+  answerOf,
+  type Continuing,
+  ENDED,
+  type Gating,
+  HANDED_OVER,
+  PREPARING,
+  type Preparing,
+  type Relaying,
+  type State,
+  type StateAfter,
+  type Waiting,
+} from './state.js';
 
 type Next = (error?: unknown) => void;
 
@@ -43,194 +58,198 @@ export interface Services extends Doorkeeper {
   circuits: ReadonlyMap<Route, CircuitBreaker>;
 }
 
-/** One client request, from its arrival to its one ending. */
-export class ProxyExchange implements Exchange {
-  readonly req: IncomingMessage;
+/**
+ * One client request, from its arrival to its one ending: what its inputs (a head, a failure, the end of a body, a client that has
+ * left, a deadline, the drain) do in which state. The states are in `state.ts`, and what follows a failure in `decide.ts`.
+ */
+export class ProxyExchange extends BaseExchange {
   readonly res: ServerResponse;
-  path: string;
 
   readonly #services: Services;
   readonly #config: Config;
   readonly #client: ClientResponse;
   readonly #next: Next | undefined;
+  /** `req.url` as the app has handed it over. */
   readonly #url: string | undefined;
   /** Path and query, as the client has asked for them. */
   readonly #asked: string;
-  readonly #observers: ExchangeObservers;
+  /** `req.url` as every attempt begins with it: `pathFilter` may have changed it. */
+  #startUrl: string | undefined;
+  readonly #observers = BaseExchange.observersOf(this);
   readonly #deadlines: Deadlines;
   readonly #admission: Admission;
-  readonly #failover: AttemptPlan;
+  readonly #plan: AttemptPlan;
+  #state: State = PREPARING;
   /** What every attempt starts from. */
   #body: RequestBody;
-  #locals: Record<string, unknown> | undefined;
+  /** The current attempt, or the last one. */
   #attempt: Attempt | undefined;
-  #retryTimer: NodeJS.Timeout | undefined;
-  #continueTimer: NodeJS.Timeout | undefined;
-  #drainTimer: NodeJS.Timeout | undefined;
-  #edit: RequestEdit | undefined;
-  #answer: Answer | undefined;
-  #onEnd: (() => void) | undefined;
-  #notify: Notify | undefined;
-  /** Ends the wait for the answer of an `error` listener. */
-  #stopWaiting: (() => void) | undefined;
-  /** One of them has answered. */
-  #isListeners = false;
-  /** The async hook that is waited for. */
-  #awaitedHook: string | undefined;
-  #failure: SseProxyError | undefined;
+  #handlers: AttemptHandlers | undefined;
+  /** One of the attempts, at least. */
   #reachedUpstream = false;
-  /** The client has its response, or has gone. */
-  #isClosed = false;
-  #isReported = false;
+  #onEnd: (() => void) | undefined;
 
   constructor(services: Services, req: IncomingMessage, res: ServerResponse, next: Next | undefined) {
+    super(req, askedPath(req.url ?? '/'));
+    const { config, circuits } = services;
     this.#services = services;
-    this.#config = services.config;
-    this.req = req;
+    this.#config = config;
     this.res = res;
     this.#next = next;
     this.#client = createClientResponse(req, res);
-    this.#observers = new ExchangeObservers(this);
-    this.#deadlines = new Deadlines(services.config.timeouts, (phase) => this.#onTimeout(phase), this.#observers);
+    this.#deadlines = new Deadlines(config.timeouts, (phase) => this.#onTimeout(phase), this.#observers);
     this.#url = req.url;
-    this.#asked = askedPath(req.url ?? '/');
-    this.path = this.#asked;
+    this.#asked = this.path;
     this.#body = receivedBody(req);
-    this.#admission = new Admission(services, services.config, this.#observers);
-    this.#failover = new AttemptPlan(services.config, services.circuits, this, this.#observers);
-  }
-
-  get id(): string {
-    return this.#observers.id;
-  }
-
-  get attempts(): readonly AttemptSummary[] {
-    return this.#observers.summary.attempts;
-  }
-
-  get target(): string | undefined {
-    return this.#observers.summary.target;
-  }
-
-  get locals(): Record<string, unknown> {
-    this.#locals ??= Object.create(null) as Record<string, unknown>;
-    return this.#locals;
+    this.#admission = new Admission(services, config, this.#observers);
+    this.#plan = new AttemptPlan({ config, circuits, exchange: this, observer: this.#observers });
   }
 
   /** Starts; `false` where `pathFilter` says that the request is not the proxy's, and nothing was begun. */
   start(onEnd: () => void): boolean {
-    const { timeout } = this.#config.hpm;
-    const wasFlowing = pauseFlowing(this.req);
-    if (!this.#send(this.#failover.route)) {
-      this.req.url = this.#url;
-      if (wasFlowing) this.req.resume();
+    const { req } = this;
+    req.url = this.#asked;
+    if (!this.#services.upstream.takes(req)) {
+      req.url = this.#url;
       this.#observers.leftToApp();
       return false;
     }
+    this.#startUrl = req.url;
+    pauseFlowing(req);
     this.#observers.started();
     this.#onEnd = onEnd;
-    if (this.req.readableEncoding) shareBody(this.req, (cause) => this.#onReaderFailure(cause));
+    if (req.readableEncoding) shareBody(req, (cause) => this.#onReaderFailure(cause));
     this.#deadlines.begin();
     this.#client.onceClosed(() => this.#onClosed());
     this.#client.onBroken((cause) => this.#fail(responseHookFailed(cause)));
+    const { timeout } = this.#config.hpm;
     if (timeout) this.#client.limitSilence(timeout);
+    this.#askForPlace();
     return true;
   }
 
-  /** Ends it, if it has not ended yet: the proxy is drained. Its client has a moment to take what it is told. */
-  drain(): void {
-    if (this.#isClosed) {
-      this.#end();
+  /** The verdict and the place are the exchange's: they come before anything of the user's that may cost something, and once. */
+  #askForPlace(): void {
+    let turn: Promise<void> | undefined;
+    try {
+      turn = this.#admission.enter(this.req, this.#asked, this.#body);
+    } catch (error) {
+      this.#fail(error as SseProxyError);
       return;
     }
-    this.#stopWaiting?.();
-    if (this.#isListeners) this.#client.truncate();
-    else this.#fail(new SseProxyError('DRAINED'));
-    if (!this.#isReported) this.#drainTimer ??= setTimeout(() => this.#endNow(), LINGER);
+    if (turn === undefined) this.#begin();
+    else
+      turn.then(
+        () => this.#begin(),
+        (error) => this.#fail(error),
+      );
   }
 
-  #endNow(): void {
-    this.#client.destroy();
-    this.#end();
+  #begin(): void {
+    // It may have failed while it waited.
+    if (this.#state.name === 'preparing') this.#send(this.#plan.begin());
+  }
+
+  /** A state follows another one: which may, is said by their types. */
+  #enter<From extends State>(from: From, to: StateAfter<From>): void {
+    const { timer } = from as { timer?: NodeJS.Timeout };
+    if (timer !== undefined && timer !== (to as { timer?: NodeJS.Timeout }).timer) clearTimeout(timer);
+    this.#state = to;
   }
 
   // --- the request --------------------------------------------------------------------------------------------------
 
-  #send(route: Route, freshConnection = false): boolean {
-    // `pathRewrite` changes it, and every attempt starts from what came in.
-    this.req.url = this.#asked;
-    this.#noteReach();
+  /** Makes an attempt. */
+  #send(route: Route, freshConnection = false): void {
+    const state = this.#state;
+    if (!mayTry(state)) return;
+    this.#enter(state, PREPARING);
+    // `pathRewrite` changes it.
+    this.req.url = this.#startUrl;
     if (this.#attempt !== undefined) {
+      this.#noteReach();
       // httpxy listens to both once more with each attempt.
       makeRoomForListeners(this.req, 1);
       makeRoomForListeners(this.res, 1);
     }
-    const deadlines = this.#deadlines;
-    const handlers: AttemptHandlers = {
-      prepare: (attempt, path) => this.#prepare(attempt, path),
-      waiting: (hook) => this.#onWaiting(hook),
-      limitSilence: (timeout) => this.#client.limitSilence(timeout),
-      sending: (target) => this.#observers.attempt(target, this.#attempt),
-      connecting: () => deadlines.enter('connect'),
-      connected: () => deadlines.enter('headers'),
-      taken: () => deadlines.enter('headers'),
-      // From here on all of it is the user's.
-      handedOver: () => {
-        deadlines.stop();
-        this.#forgetBody();
-        this.#observers.handedOver();
-      },
-      information: (info) => this.#onInformation(info),
-      head: (response, source) => this.#onHead(response, source),
-      empty: () => this.#respond({ statusCode: 200, statusMessage: '', headers: { 'content-length': '0' } }, ''),
-      failed: (error, notify) => this.#onFailure(error, notify),
-    };
-    const keptBytes = this.#failover.isPossible ? this.#config.retry.maxBodySize : undefined;
-    this.#attempt = new Attempt({
-      req: this.req,
-      res: this.res,
-      handlers,
+    this.#handlers ??= this.#createHandlers();
+    const keptBytes = this.#plan.isPossible ? this.#config.retry.maxBodySize : undefined;
+    const { req, res } = this;
+    const attempt = new Attempt({
+      req,
+      res,
+      handlers: this.#handlers,
       body: this.#body,
       route,
       freshConnection,
       keptBytes,
     });
-    return this.#services.upstream.send(this.#attempt);
+    this.#attempt = attempt;
+    this.#services.upstream.send(attempt);
   }
 
-  /** The request is the proxy's, and about to be sent. Gives the path to send. */
-  #prepare(attempt: Attempt, path: string): string | Promise<string> {
-    const waiting = this.#admission.enter(this.req, this.#asked, this.#body);
-    return waiting === undefined ? this.#admitted(attempt, path) : waiting.then(() => this.#admitted(attempt, path));
+  /** What attempts tell, one after the other. */
+  #createHandlers(): AttemptHandlers {
+    const deadlines = this.#deadlines;
+    return {
+      prepare: (attempt, path) => this.#prepare(attempt, path),
+      waiting: (hook) => this.#onHook(hook),
+      limitSilence: (timeout) => this.#client.limitSilence(timeout),
+      sending: (target) => this.#onSending(target),
+      connecting: () => deadlines.enter('connect'),
+      connected: () => deadlines.enter('headers'),
+      taken: () => deadlines.enter('headers'),
+      handedOver: (response) => this.#onHandedOver(response),
+      information: (info) => this.#onInformation(info),
+      head: (response, source) => this.#onHead(response, source),
+      empty: () => this.#onEmpty(),
+      failed: (error, notify) => this.#onFailure(error, notify),
+    };
   }
 
-  #admitted(attempt: Attempt, path: string): string | Promise<string> {
+  /** The path is known, as `pathRewrite` has left it. Gives what is to be sent. */
+  #prepare(attempt: Attempt, path: string): PreparedRequest | Promise<PreparedRequest> {
     confine(path);
     this.path = path;
-    attempt.policyHeaders = this.#config.requestHeaders.headersFor(this);
+    const set = this.#config.requestHeaders.headersFor(this);
     const { provider } = attempt.route;
-    return provider === undefined ? path : this.#prepareFor(provider, attempt, path);
+    return provider === undefined ? { path, set } : this.#prepareFor(provider, attempt, { path, set });
   }
 
-  async #prepareFor(provider: Provider, attempt: Attempt, path: string): Promise<string> {
-    attempt.credentials = await credentialsOf(provider, this, attempt);
-    const secrets = new Secrets(attempt.credentials ?? {});
-    if (!secrets.isEmpty) attempt.secrets = secrets;
-    if (attempt.ownBody === undefined) {
+  async #prepareFor(
+    provider: Provider,
+    attempt: Attempt,
+    { path, set }: Pick<PreparedRequest, 'path' | 'set'>,
+  ): Promise<PreparedRequest> {
+    const credentials = await credentialsOf(provider, this, attempt);
+    const found = new Secrets(credentials ?? {});
+    const secrets = found.isEmpty ? undefined : found;
+    const prepared = { path: credentials === undefined ? path : withoutKey(path), set, credentials, secrets };
+    if (attempt.body.isOwn) return prepared;
+    try {
       this.#body = await readEditable(provider, this.req, this.#body, this.#config.requestBody);
-      const { body, edit } = editRequest(provider, this, this.#body);
-      attempt.body = body;
-      this.#edit = edit;
+      return { ...prepared, ...editRequest(provider, this, this.#body) };
+    } catch (error) {
+      secrets?.maskError(error);
+      throw error;
     }
-    return attempt.credentials === undefined ? path : withoutKey(path);
   }
 
-  /** Before the request is sent: from then on there are other phases. */
-  #onWaiting(hook: string | undefined): void {
-    this.#awaitedHook = hook;
+  /** An async hook is waited for, or is not any more. */
+  #onHook(hook: string | undefined): void {
+    const state = this.#state;
+    if (state.name !== 'preparing') return;
+    this.#enter(state, { name: 'preparing', hook });
     this.#observers.waiting(hook);
     if (hook === undefined) this.#deadlines.leave();
     else this.#deadlines.enter('headers');
+  }
+
+  #onSending(target: string): void {
+    const state = this.#state;
+    if (state.name === 'preparing') this.#enter(state, ATTEMPTING);
+    this.#plan.sending();
+    this.#observers.attempt(target, this.#attempt);
   }
 
   // --- the response -------------------------------------------------------------------------------------------------
@@ -245,36 +264,50 @@ export class ProxyExchange implements Exchange {
     this.#client.inform({ ...info, headers });
   }
 
+  /** The head of the upstream's response has come; `source` is its body, paused. */
   #onHead(response: UpstreamResponse, source: IncomingMessage): void {
     const attempt = this.#attempt as Attempt;
     this.#observers.head(response.statusCode, source);
     try {
       const answer = this.#createAnswer(attempt, response, source);
-      if (this.#isClosed) this.#continueWith(answer);
-      // A hook of the user's has sent a head of its own: only the body is left to pass on.
-      else if (this.#client.headersSent) this.#passOn(answer);
-      else if (this.#isToBeMended(answer)) return;
-      else if (answer.isGated) void this.#gate(attempt, answer);
-      else this.#accept(attempt, answer);
+      const state = this.#state;
+      if (state.name === 'continuing') {
+        this.#plan.answered(answer);
+        this.#continueWith(state, answer);
+      } else if (state.name === 'attempting') {
+        // A hook of the user's may have sent a head of its own: only the body is left to pass on.
+        if (this.#client.headersSent) this.#passOn(answer);
+        else if (!this.#isMended(answer)) this.#admit(attempt, answer);
+      }
     } catch (cause) {
       attempt.fail(responseHookFailed(cause));
     }
   }
 
   /** Another attempt may do better than this response, and is made. */
-  #isToBeMended(answer: Answer): boolean {
-    const failure = this.#failover.isPossible ? this.#failover.failureOf(answer) : undefined;
-    return failure !== undefined && this.#tryNext(failure);
+  #isMended(answer: Answer): boolean {
+    const failure = this.#plan.isPossible ? this.#plan.failureOf(answer) : undefined;
+    return failure !== undefined && this.#tryAgain(this.#decide(failure), failure);
+  }
+
+  /** It is what the client gets, unless its first event says that it is none. */
+  #admit(attempt: Attempt, answer: Answer): void {
+    if (answer.isGated) void this.#gate(attempt, answer);
+    else this.#accept(attempt, answer);
   }
 
   /** Looks at the first event before the head becomes the client's. */
   async #gate(attempt: Attempt, answer: Answer): Promise<void> {
+    const state = this.#state;
+    if (state.name !== 'attempting') return;
+    this.#enter(state, { name: 'gating', answer, isUndecided: true });
     try {
       const failure = await answer.gate();
       if (attempt.isOver) return;
-      if (this.#isClosed) this.#continueWith(answer);
+      const now: State = this.#state;
+      if (now.name === 'continuing') this.#continueWith(now, answer);
       else if (failure === undefined) this.#accept(attempt, answer);
-      else this.#onGateFailure(failure);
+      else this.#onErrorEvent(failure);
     } catch (cause) {
       attempt.fail(responseHookFailed(cause));
     }
@@ -282,17 +315,19 @@ export class ProxyExchange implements Exchange {
 
   /** It is what the client gets. */
   #accept(attempt: Attempt, answer: Answer): void {
-    // Before it is committed: what it has begun by then has to be ended.
-    this.#answer = answer;
+    const state = this.#state;
+    if (attempt.isOver || (state.name !== 'attempting' && state.name !== 'gating')) return;
+    this.#plan.answered(answer);
     if (!this.#client.isItsTurn) {
       // It is there; what it waits for is the answer to another request.
       this.#deadlines.leave();
+      this.#enter(state, { name: 'gating', answer, isUndecided: false });
       this.#client.onceItsTurn(() => this.#accept(attempt, answer));
       return;
     }
-    if (attempt.isOver || this.#isClosed) return;
+    // Before it is committed: what it has begun by then has to be ended.
+    this.#enter(state, { name: 'relaying', answer });
     try {
-      this.#failover.answered(answer);
       answer.commit();
       this.#forgetBody();
       answer.relay();
@@ -306,11 +341,14 @@ export class ProxyExchange implements Exchange {
   /** There will be no other attempt: a stream may be long, and a prompt large. */
   #forgetBody(): void {
     this.#body = 'lost';
-    if (this.#attempt !== undefined) this.#attempt.body = 'lost';
+    this.#attempt?.body.forget();
   }
 
   #passOn(answer: Answer): void {
-    this.#answer = answer;
+    const state = this.#state;
+    if (state.name !== 'attempting') return;
+    this.#plan.answered(answer);
+    this.#enter(state, { name: 'relaying', answer });
     answer.relay();
   }
 
@@ -323,7 +361,7 @@ export class ProxyExchange implements Exchange {
       deadlines: this.#deadlines,
       provider: attempt.route.provider,
       secrets: attempt.secrets,
-      edit: this.#edit,
+      edit: attempt.edit,
       ended: () => this.#onBodyEnd(attempt),
       failed: (error: unknown) => attempt.fail(error),
     };
@@ -336,34 +374,48 @@ export class ProxyExchange implements Exchange {
     return answer;
   }
 
+  /** The whole body was handed to the client, or read on without it. */
   #onBodyEnd(attempt: Attempt): void {
-    if (this.#failure !== undefined) return;
-    attempt.complete();
-    if (this.#isClosed) {
+    const state = this.#state;
+    if (state.name === 'continuing') {
+      attempt.complete();
       this.#end();
-      return;
+    } else if (state.name === 'relaying') {
+      const { answer } = state;
+      attempt.complete();
+      this.#enter(state, { name: 'finishing', answer });
+      this.#client.end(answer.trailers);
+      // The last of it is still to be taken.
+      this.#deadlines.enter('drain');
     }
-    this.#client.end(this.#answer?.trailers ?? []);
-    // The last of it is still to be taken.
-    this.#deadlines.enter('drain');
   }
 
-  /** The first event of a stream has said that it is no answer. */
-  #onGateFailure(failure: EventFailure): void {
-    const { statusCode, event } = failure;
-    const error = new SseProxyError('UPSTREAM_ERROR_EVENT', { statusCode });
-    const { secrets } = this.#attempt as Attempt;
-    this.#observers.attemptFailed(error.code);
-    if (this.#tryNext(failure)) return;
-    this.#failure = error;
+  /** `selfHandleResponse`: from here on all of it is the user's. */
+  #onHandedOver({ statusCode = 0, headers }: IncomingMessage): void {
+    const state = this.#state;
+    if (state.name === 'attempting') this.#enter(state, HANDED_OVER);
+    this.#plan.answered({ statusCode, headers: headers as HeaderFields });
     this.#deadlines.stop();
-    this.#attempt?.abort();
-    const said = event?.json() === undefined ? undefined : (secrets?.mask(event.data) ?? event.data);
-    this.#answerFailure(error, { said });
+    this.#forgetBody();
+    this.#observers.handedOver();
+  }
+
+  /** The request was only to be forwarded: there is no response of the upstream's to wait for. */
+  #onEmpty(): void {
+    const state = this.#state;
+    if (state.name === 'continuing') this.#end();
+    if (state.name !== 'attempting') return;
+    this.#enter(state, { name: 'finishing', answer: undefined });
+    sendOwnResponse(this.#ownContext, { statusCode: 200, statusMessage: '', headers: { 'content-length': '0' } }, '');
+  }
+
+  get #ownContext() {
+    return { client: this.#client, config: this.#config, exchange: this };
   }
 
   // --- failures -----------------------------------------------------------------------------------------------------
 
+  /** Something that is not the attempt has failed. */
   #fail(error: SseProxyError): void {
     if (this.#attempt === undefined || this.#attempt.isOver) this.#onFailure(error);
     else this.#attempt.fail(error);
@@ -387,195 +439,172 @@ export class ProxyExchange implements Exchange {
 
   /** What a deadline has passed for, where it is no upstream. */
   #blame(): SseProxyErrorOptions {
-    const hook = this.#awaitedHook;
+    const hook = this.#state.name === 'preparing' ? this.#state.hook : undefined;
     return hook === undefined ? {} : { hook, cause: new Error(`\`${hook}\` has not settled in time`) };
   }
 
   #onFailure(error: SseProxyError, notify?: Notify): void {
-    if (this.#failure !== undefined || this.#isReported) return;
+    const failure: Failure = { kind: 'error', error, reached: this.#attempt?.reachedUpstream === true };
+    const decision = this.#decide(failure);
+    if (decision.next === 'ignore') return;
     this.#observers.attemptFailed(error.code);
-    if (this.#isClosed) {
-      this.#end();
-      return;
-    }
-    if (!this.#client.headersSent && this.#tryAgain(error)) return;
-    this.#failure = error;
-    this.#deadlines.stop();
-    clearTimeout(this.#retryTimer);
-    const { headersSent } = this.#client;
-    if (headersSent) {
-      if (this.#answer === undefined) this.#client.truncate();
-      else this.#answer.breakOff(error, error.code === 'DRAINED' ? RECONNECT_AFTER : undefined);
-      // Not before the end: a listener that ends the response would make it look whole.
-      this.#notify = notify;
-    } else {
-      this.#notifyAndAnswer(error, notify);
-    }
-    this.#attempt?.abort();
-    if (headersSent) this.#dropUpload(error);
+    if (decision.next === 'end') this.#end();
+    else if (decision.next === 'break-off') this.#breakOff(error, notify);
+    else if (!this.#tryAgain(decision, failure))
+      this.#answerFailure(error, (response) => response.notifyAndAnswer(notify));
   }
 
-  /** The rest of an upload that nobody wants any more must not block the connection. */
-  #dropUpload(error: SseProxyError): void {
-    if (error.code !== 'REQUEST_BODY_TOO_LARGE') this.req.resume();
+  /** The first event of a stream is an error. */
+  #onErrorEvent(failure: EventFailure): void {
+    const { statusCode, event } = failure;
+    const error = new SseProxyError('UPSTREAM_ERROR_EVENT', { statusCode });
+    this.#observers.attemptFailed(error.code);
+    if (this.#tryAgain(this.#decide(failure), failure)) return;
+    const secrets = this.#attempt?.secrets;
+    const said = event?.json() === undefined ? undefined : (secrets?.mask(event.data) ?? event.data);
+    this.#answerFailure(error, (response, attempt) => {
+      attempt?.abort();
+      response.answer({ said });
+    });
   }
 
-  /** Whoever answers in the place of the proxy may want to send it elsewhere first. */
-  #leaveUpload(error: SseProxyError): void {
-    this.#client.onceFinished(() => this.#dropUpload(error));
-  }
-
-  #tryAgain(error: SseProxyError): boolean {
+  #decide(failure: Failure): Decision {
     const attempt = this.#attempt;
-    // RFC 9112 9.3.1: the upstream had closed an idle connection just when the request was sent on it.
-    const stale = error.code === 'UPSTREAM_CLOSED' ? attempt?.bodyForFreshConnection() : undefined;
-    if (attempt !== undefined && stale !== undefined && !this.#client.gone) {
-      this.#observers.retry({ error }, 'fresh-connection', 0);
-      this.#sendAgain(stale, attempt.route, true);
-      return true;
-    }
-    return attempt !== undefined && this.#tryNext({ kind: 'error', error, reached: attempt.reachedUpstream });
+    const { name } = this.#state;
+    return decide(
+      failure,
+      {
+        isDecided: name === 'failing' || name === 'ended',
+        isContinuing: name === 'continuing',
+        headersSent: this.#client.headersSent,
+        clientGone: this.#client.gone,
+        wasStale: attempt?.wasStale === true,
+        isReplayable: attempt?.body.isReplayable === true,
+      },
+      this.#plan,
+    );
   }
 
-  /** Starts, or schedules, the next attempt, if there is one to be made. */
-  #tryNext(failure: Failure): boolean {
-    const attempt = this.#attempt;
-    if (attempt === undefined || this.#client.gone || !this.#failover.isPossible) return false;
-    if (!attempt.isReplayable) {
-      if (this.#failover.allowsAnother(failure)) this.#observers.cannotRetry(failure);
-      return false;
-    }
-    const next = this.#failover.next(failure);
-    const body = next === undefined ? undefined : attempt.replay();
-    if (next === undefined || body === undefined) return false;
-    this.#observers.retry(failure, next.route === attempt.route ? 'retry' : 'fallback', next.delay);
-    if (next.delay > 0) {
-      this.#stopAttempt(body);
-      this.#retryTimer = setTimeout(() => this.#send(next.route), next.delay);
-    } else {
-      this.#sendAgain(body, next.route);
-    }
+  /** Makes the attempt that was decided on, or schedules it; `false` where there is none to be made. */
+  #tryAgain(decision: Decision, failure: Failure): boolean {
+    const { next } = decision;
+    const attempt = this.#attempt as Attempt;
+    if (next === 'answer' && decision.isBodyLost) this.#observers.cannotRetry(failure);
+    if (next !== 'fresh-connection' && next !== 'retry' && next !== 'fallback') return false;
+    if (!mayTry(this.#state)) return false;
+    const route = this.#nextRoute(next, failure);
+    const body = route === undefined ? undefined : attempt.replay();
+    if (route === undefined || body === undefined) return false;
+    const delay = next === 'retry' ? decision.delay : 0;
+    this.#observers.retry(failure, next, delay);
+    this.#stopAttempt(attempt, body);
+    if (delay > 0) this.#wait(route, delay);
+    else this.#send(route, next === 'fresh-connection');
     return true;
   }
 
-  #stopAttempt(body: RequestBody): void {
+  #nextRoute(next: 'fresh-connection' | 'retry' | 'fallback', failure: Failure): Route | undefined {
+    if (next === 'fresh-connection') return this.#plan.route;
+    return next === 'retry' ? this.#plan.retry() : this.#plan.fallBack(failure);
+  }
+
+  #stopAttempt(attempt: Attempt, body: RequestBody): void {
     // An edited body is made anew from what the client has sent.
-    if (this.#edit === undefined) this.#body = body;
-    this.#answer = undefined;
+    if (attempt.edit === undefined) this.#body = body;
     this.#deadlines.leave();
-    this.#awaitedHook = undefined;
-    this.#attempt?.abort();
+    attempt.abort();
   }
 
-  #sendAgain(body: RequestBody, route: Route, freshConnection = false): void {
-    this.#stopAttempt(body);
-    this.#send(route, freshConnection);
-  }
-
-  /** The answer is the listeners', if they have one in time. */
-  #notifyAndAnswer(error: SseProxyError, notify: Notify | undefined): void {
-    const settled = notify?.();
-    if (settled === undefined) {
-      queueMicrotask(() => this.#answerFailure(error));
-      return;
+  #wait(route: Route, delay: number): void {
+    const state = this.#state;
+    if (mayTry(state) && state.name !== 'waiting') {
+      this.#enter(state, { name: 'waiting', timer: setTimeout(() => this.#send(route), delay) });
     }
-    const goOn = (hasFailed = false): void => {
-      if (this.#stopWaiting === undefined) return;
-      this.#stopWaiting = undefined;
-      clearTimeout(timer);
-      this.#isListeners = this.#client.headersSent;
-      if (this.#isListeners) this.#leaveToListeners(error, hasFailed);
-      else this.#answerFailure(error, { hasListeners: true });
-    };
-    const timer = setTimeout(goOn, LISTENER_ANSWER_TIME);
-    this.#stopWaiting = goOn;
-    void settled.then(goOn);
   }
 
-  #leaveToListeners(error: SseProxyError, hasFailed: boolean): void {
-    this.#leaveUpload(error);
-    // What it has begun nobody is going to end.
-    if (hasFailed && !this.#client.gone) this.#client.truncate();
+  /** The head has been sent: the response is cut. */
+  #breakOff(error: SseProxyError, notify: Notify | undefined): void {
+    this.#answerFailure(error, (response) => response.breakOff(answerOf(this.#state), notify)).dropUpload();
   }
 
-  /**
-   * Answers, unless a listener has.
-   *
-   * @param hasListeners which may still try to
-   * @param said what the upstream itself says of the failure
-   */
+  /** What becomes of it is decided: it has failed. The client is told, and then the attempt is ended. */
   #answerFailure(
     error: SseProxyError,
-    { hasListeners = false, said }: { hasListeners?: boolean; said?: string | undefined } = {},
-  ): void {
-    if (this.#isClosed || this.#client.headersSent || this.#client.gone) {
-      this.#leaveUpload(error);
-      return;
-    }
-    // So may those who were to answer the client by themselves.
-    const mayBeWritten = hasListeners || this.#attempt?.response.isHandedOver === true;
-    this.#client.reset();
-    if (this.#config.onError === 'next' && this.#next !== undefined) {
-      this.req.url = this.#url;
-      if (mayBeWritten) this.#client.sealWhenEnded();
-      this.#leaveUpload(error);
-      this.#next(error);
-      return;
-    }
-    this.#dropUpload(error);
-    const { provider } = (this.#attempt ?? this.#failover).route;
-    const { head, body } = errorAnswer(error, provider, this, this.#config.logError);
-    this.#respond(head, said ?? body);
-    if (mayBeWritten) this.#client.seal();
+    tell: (response: FailureAnswer, attempt: Attempt | undefined) => void,
+  ): FailureAnswer {
+    const attempt = this.#attempt;
+    const response = new FailureAnswer({
+      ...this.#ownContext,
+      error,
+      provider: (attempt ?? this.#plan).route.provider,
+      isHandedOver: attempt?.response.isHandedOver === true,
+      next: this.#handOn(error),
+    });
+    const state = this.#state;
+    if (state.name !== 'failing' && state.name !== 'continuing' && state.name !== 'ended')
+      this.#enter(state, { name: 'failing', answer: answerOf(state), response });
+    this.#deadlines.stop();
+    tell(response, attempt);
+    attempt?.abort();
+    return response;
   }
 
-  /** A response of the proxy's own. */
-  #respond(head: ResponseHead, body: string): void {
-    if (!this.#client.isItsTurn) {
-      this.#client.onceItsTurn(() => this.#respond(head, body));
-      return;
-    }
-    if (this.#client.headersSent || this.#client.gone) return;
-    const { responseHeaders, rewriteHeaders } = this.#config;
-    try {
-      respond(this.#client, head, body, (own) => {
-        Object.assign(own.headers, responseHeaders.headersFor(this));
-        rewriteHead(rewriteHeaders, own, this);
-      });
-    } catch {
-      // Whatever it is, nobody may be left waiting.
-      this.#client.destroy();
-    }
+  /** Hands a failure to Express, where the user wants that. */
+  #handOn(error: SseProxyError): (() => void) | undefined {
+    const next = this.#next;
+    if (this.#config.onError !== 'next' || next === undefined) return undefined;
+    return () => {
+      this.req.url = this.#url;
+      next(error);
+    };
+  }
+
+  /** The proxy is drained. */
+  protected override onDrain(): boolean {
+    const state = this.#state;
+    if (state.name === 'continuing') this.#end();
+    else if (state.name === 'failing') state.response.drain();
+    else this.#fail(new SseProxyError('DRAINED'));
+    return this.#hasEnded;
+  }
+
+  protected override endNow(): void {
+    this.#client.destroy();
+    this.#end();
+  }
+
+  get #hasEnded(): boolean {
+    return this.#state.name === 'ended';
   }
 
   // --- the one ending -----------------------------------------------------------------------------------------------
 
   /** The client has got its response, or has gone. */
   #onClosed(): void {
-    this.#isClosed = true;
-    const continues = this.#mayContinue();
-    if (!this.#client.finished && this.#failure === undefined) this.#observers.clientLeft(continues);
-    if (continues) this.#continueWith(this.#answer);
-    else this.#end();
+    const state = this.#state;
+    const client = this.#client;
+    const isOpen =
+      state.name === 'attempting' ||
+      state.name === 'gating' ||
+      state.name === 'relaying' ||
+      state.name === 'handed-over';
+    const continues = isOpen && mayContinue(this.#config, this, { client, attempt: this.#attempt });
+    if (!client.finished && state.name !== 'failing' && state.name !== 'ended') this.#observers.clientLeft(continues);
+    if (!continues) {
+      this.#end();
+      return;
+    }
+    const timer = setTimeout(() => this.#end(), CONTINUE_TIME);
+    const continuing: Continuing = { name: 'continuing', timer, answer: undefined };
+    this.#enter(state, continuing);
+    // Of one whose first event is being looked at, that has to come to its end.
+    const answer = state.name === 'gating' && state.isUndecided ? undefined : answerOf(state);
+    if (answer !== undefined) this.#continueWith(continuing, answer);
   }
 
-  /** Whether the upstream's answer is still of use to the account. */
-  #mayContinue(): boolean {
-    // What was ended has no more to come, whether it has arrived or not.
-    if (this.res.writableEnded || this.#failure !== undefined || this.#attempt?.isOver !== false) return false;
-    // An upload that broke off will not be answered.
-    if (!this.#reachedBy(this.#attempt) || !this.#client.hasWholeRequest) return false;
-    const { onClientClose, logError } = this.#config;
-    if (typeof onClientClose !== 'function') return onClientClose === 'continue';
-    const continues = (choice: unknown): boolean => choice === 'continue';
-    return tryHook('onClientClose', () => onClientClose(this), continues, logError) ?? false;
-  }
-
-  /** Reads an answer on for the account alone; `undefined` where its head is still to come. */
-  #continueWith(answer: Answer | undefined): void {
-    this.#continueTimer ??= setTimeout(() => this.#end(), CONTINUE_TIME);
-    if (answer === undefined) return;
-    this.#answer = answer;
+  /** Reads a response on for the account alone. */
+  #continueWith(state: Continuing, answer: Answer): void {
+    this.#enter(state, { ...state, answer });
     let size = 0;
     answer.detach((bytes) => {
       size += bytes;
@@ -584,38 +613,36 @@ export class ProxyExchange implements Exchange {
   }
 
   #end(): void {
-    if (this.#isReported) return;
-    this.#isReported = true;
-    // There is nobody left to be answered.
-    this.#stopWaiting?.();
+    const state = this.#state;
+    if (state.name === 'ended') return;
+    this.#enter(state, ENDED);
+    const failing = state.name === 'failing' ? state.response : undefined;
+    failing?.end();
     this.#observers.summary.stopClock();
     this.#noteReach();
     this.#deadlines.stop();
-    clearTimeout(this.#retryTimer);
-    clearTimeout(this.#continueTimer);
-    clearTimeout(this.#drainTimer);
-    const isWhole = this.#failure === undefined && (this.#client.finished || this.#attempt?.isOver === true);
-    this.#attempt?.abort();
+    this.stopDrainTimer();
+    const attempt = this.#attempt;
+    const isWhole = failing === undefined && (this.#client.finished || attempt?.isOver === true);
+    attempt?.abort();
     this.#admission.leave();
-    if (this.#notify !== undefined) {
-      this.#client.seal();
-      void this.#notify();
-    }
+    this.#plan.end(failing !== undefined && isOwnFault(failing.error));
+    failing?.notifyLast();
     const { finished } = this.#client;
-    const pending = this.#answer?.end(isWhole);
-    if (pending === undefined) this.#report(finished);
-    else void pending.then(() => this.#report(finished));
+    const pending = answerOf(state)?.end(isWhole);
+    const report = (): void => this.#report(finished, failing?.error);
+    if (pending === undefined) report();
+    else void pending.then(report);
   }
 
-  #report(finished: boolean): void {
+  #report(finished: boolean, error: SseProxyError | undefined): void {
     const { onUsage, onFinish, logError } = this.#config;
-    const error = this.#failure;
+    const { summary } = this.#observers;
     if (onUsage !== undefined && this.#reachedUpstream) {
-      void runHook('onUsage', () => onUsage(this.#observers.summary.usage(), this), logError);
+      void runHook('onUsage', () => onUsage(summary.usage(), this), logError);
     }
     const outcome = error === undefined ? (finished ? 'completed' : 'client-closed') : outcomeOf(error);
     const { statusCode } = this.#client;
-    const { summary } = this.#observers;
     this.#observers.ended(outcome, statusCode, error);
     if (onFinish !== undefined) {
       void runHook('onFinish', () => onFinish(summary.report(outcome, statusCode, error), this), logError);
@@ -624,10 +651,20 @@ export class ProxyExchange implements Exchange {
   }
 
   #noteReach(): void {
-    this.#reachedUpstream ||= this.#reachedBy(this.#attempt);
+    this.#reachedUpstream ||= this.#attempt?.reachedUpstream === true;
   }
+}
 
-  #reachedBy(attempt: Attempt | undefined): boolean {
-    return attempt?.reachedUpstream === true;
-  }
+/** Another attempt may follow: the client has got nothing yet. */
+function mayTry(state: State): state is Preparing | Attempting | Waiting | Gating | Relaying {
+  const { name } = state;
+  return (
+    name === 'preparing' || name === 'attempting' || name === 'waiting' || name === 'gating' || name === 'relaying'
+  );
+}
+
+/** It says nothing of the target: a hook failed, or the request was refused. */
+function isOwnFault(error: SseProxyError): boolean {
+  const outcome = outcomeOf(error);
+  return outcome === 'failed' || outcome === 'refused';
 }

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
 import { Admission } from '../admission/admission.js';
-import { checkTarget, confine } from '../admission/path-guard.js';
+import { confine } from '../admission/path-guard.js';
 import { errorAnswer, respond } from '../client/proxy-response.js';
 import { turnOn } from '../client/response-turn.js';
 import { UpgradeResponse } from '../client/upgrade-response.js';
@@ -15,15 +15,13 @@ import { applyUpgradePasses } from '../headers/request-passes.js';
 import { applyResponsePasses } from '../headers/response-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
 import { offersWebSocket } from '../headers/websocket.js';
-import { ExchangeObservers } from '../observe/exchange-observers.js';
 import type { Config, Phase } from '../types/config.js';
-import type { Exchange } from '../types/hooks.js';
 import type { HeaderFields, ResponseHead } from '../types/http.js';
-import type { AttemptSummary } from '../types/summary.js';
-import { originOf } from '../upstream/attempt.js';
 import { type Handshake, UpgradeSocket } from '../upstream/hpm/upgrade-socket.js';
+import { originOf } from '../upstream/origin.js';
 import { responseHookFailed, runHook } from '../util/hooks.js';
 import { askedPath } from '../util/request-target.js';
+import { BaseExchange } from './base-exchange.js';
 import { Deadlines, TIMEOUT_CODES } from './deadlines.js';
 import type { Services } from './exchange.js';
 
@@ -34,22 +32,19 @@ type Notify = () => Promise<unknown> | undefined;
 const taken = new WeakSet<IncomingMessage>();
 
 /** One WebSocket: its handshake, and the tunnel that follows, from its arrival to its one ending. */
-export class UpgradeExchange implements Exchange, Handshake {
-  readonly req: IncomingMessage;
+export class UpgradeExchange extends BaseExchange implements Handshake {
   /** The client's connection. */
   readonly socket: Socket;
   readonly head: Buffer;
   /** What http-proxy-middleware is given for it. */
   readonly standIn: UpgradeSocket = new UpgradeSocket(this);
-  path: string;
 
   readonly #services: Services;
   readonly #config: Config;
   readonly #response: UpgradeResponse;
-  readonly #observers: ExchangeObservers;
+  readonly #observers = BaseExchange.observersOf(this);
   readonly #deadlines: Deadlines;
   readonly #admission: Admission;
-  #locals: Record<string, unknown> | undefined;
   #onEnd: (() => void) | undefined;
   /** What was asked before on this connection is answered. */
   #hasTurn = false;
@@ -66,21 +61,18 @@ export class UpgradeExchange implements Exchange, Handshake {
   #timeoutCode: SseProxyErrorCode | undefined;
   #failure: SseProxyError | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #drainTimer: NodeJS.Timeout | undefined;
   /** Nothing more is sent to the client: it is to close its side. */
   #isClosing = false;
   #isOver = false;
 
   private constructor(services: Services, req: IncomingMessage, socket: Socket, head: Buffer) {
+    super(req, req.url ?? '/');
     const { config } = services;
     this.#services = services;
     this.#config = config;
-    this.req = req;
     this.socket = socket;
     this.head = head;
-    this.path = req.url ?? '/';
     this.#response = new UpgradeResponse(req, socket);
-    this.#observers = new ExchangeObservers(this);
     this.#deadlines = new Deadlines(config.timeouts, (phase) => this.#onTimeout(phase), this.#observers);
     // A handshake has no body.
     const { allow } = config;
@@ -103,23 +95,6 @@ export class UpgradeExchange implements Exchange, Handshake {
 
   get res(): ServerResponse {
     return this.#response.res;
-  }
-
-  get id(): string {
-    return this.#observers.id;
-  }
-
-  get attempts(): readonly AttemptSummary[] {
-    return this.#observers.summary.attempts;
-  }
-
-  get target(): string | undefined {
-    return this.#observers.summary.target;
-  }
-
-  get locals(): Record<string, unknown> {
-    this.#locals ??= Object.create(null) as Record<string, unknown>;
-    return this.#locals;
   }
 
   start(onEnd: () => void): void {
@@ -149,7 +124,6 @@ export class UpgradeExchange implements Exchange, Handshake {
       socket.setTimeout(0);
       socket.setNoDelay(true);
       socket.setKeepAlive(true);
-      checkTarget(this.path);
       await this.#admission.enter(this.req, this.path, 'stream');
       if (this.#isOver || this.#failure !== undefined) return;
       if (this.req.method !== 'GET') throw new SseProxyError('METHOD_NOT_ALLOWED', { headers: { allow: 'GET' } });
@@ -354,11 +328,14 @@ export class UpgradeExchange implements Exchange, Handshake {
 
   // --- failures -----------------------------------------------------------------------------------------------------
 
-  /** Ends it now, if it has not ended yet: the proxy is drained. */
-  drain(): void {
+  protected override onDrain(): boolean {
     if (this.#isClosing || this.#failure !== undefined) this.#end();
     else this.fail(new SseProxyError('DRAINED'));
-    if (!this.#isOver) this.#drainTimer ??= setTimeout(() => this.#end(), LINGER);
+    return this.#isOver;
+  }
+
+  protected override endNow(): void {
+    this.#end();
   }
 
   #onTimeout(phase: Phase): void {
@@ -457,7 +434,7 @@ export class UpgradeExchange implements Exchange, Handshake {
     this.#isOver = true;
     const { socket } = this;
     this.#observers.summary.stopClock();
-    clearTimeout(this.#drainTimer);
+    this.stopDrainTimer();
     // Before it is destroyed.
     const outcome = this.#outcome();
     this.#stopUpstream();

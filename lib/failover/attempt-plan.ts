@@ -4,16 +4,10 @@ import type { Exchange } from '../types/hooks.js';
 import type { ResponseHead } from '../types/http.js';
 import type { Fallback } from '../types/options.js';
 import { tryHook } from '../util/hooks.js';
-import type { CircuitBreaker } from './circuit-breaker.js';
+import type { CircuitBreaker, Permit } from './circuit-breaker.js';
 import { allowsAnotherAttempt, type Failure, type ResponseFailure, toAttemptFailed } from './failure.js';
 import { retryDelay, shouldRetry } from './retry-policy.js';
 import { resolveFallback } from './route.js';
-
-export interface NextAttempt {
-  route: Route;
-  /** Milliseconds to wait before. */
-  delay: number;
-}
 
 /** Who is told of targets that are not tried. */
 export interface RouteObserver {
@@ -21,35 +15,45 @@ export interface RouteObserver {
   skipped(target: Route['target']): void;
 }
 
+export interface AttemptPlanOptions {
+  readonly config: Config;
+  /** Those of the proxy, by target; none where there is but one. */
+  readonly circuits: ReadonlyMap<Route, CircuitBreaker>;
+  readonly exchange: Exchange;
+  readonly observer: RouteObserver;
+}
+
+type Head = Pick<ResponseHead, 'statusCode' | 'headers'>;
+
 /** Where the attempts of one exchange go, one after the other. */
 export class AttemptPlan {
   readonly #config: Config;
   readonly #circuits: ReadonlyMap<Route, CircuitBreaker>;
   readonly #exchange: Exchange;
-  readonly #observer: RouteObserver | undefined;
-  readonly #own: Route;
-  /** Those that were not tried yet. */
-  readonly #routes: Route[];
+  readonly #observer: RouteObserver;
+  /** How many of the configured targets were tried or skipped. */
+  #position = 0;
   #route: Route;
+  /** Leave to try the current target; `undefined` where it needs none. */
+  #permit: Permit | undefined;
+  #isSent = false;
   #retries = 0;
   #routesTried = 1;
 
-  constructor(
-    config: Config,
-    circuits: ReadonlyMap<Route, CircuitBreaker>,
-    exchange: Exchange,
-    observer?: RouteObserver,
-  ) {
+  constructor({ config, circuits, exchange, observer }: AttemptPlanOptions) {
     this.#config = config;
     this.#circuits = circuits;
     this.#exchange = exchange;
     this.#observer = observer;
-    this.#routes = [...config.routes];
-    this.#own = config.routes[0] as Route;
-    // Where no target is worth it, the proxy's own is tried all the same.
-    this.#route = this.#nextAdmitted() ?? this.#own;
+    this.#route = this.#own;
   }
 
+  /** The target of the options. */
+  get #own(): Route {
+    return this.#config.routes[0] as Route;
+  }
+
+  /** The current target. Before {@link begin} the proxy's own. */
   get route(): Route {
     return this.#route;
   }
@@ -60,13 +64,29 @@ export class AttemptPlan {
     return retry.maxRetries > 0 || routes.length > 1 || nextFallback !== undefined;
   }
 
-  /** The attempt has brought a response that the client gets. One that is a failure, since nothing else was left to try, is no success. */
-  answered(response: Pick<ResponseHead, 'statusCode' | 'headers'>): void {
-    if (this.#circuits.size > 0 && this.failureOf(response) === undefined) this.#circuits.get(this.#route)?.succeeded();
+  /** Chooses the first target. Its circuit may let only this exchange try it: what becomes of it must be told. */
+  begin(): Route {
+    const route = this.#nextPermitted();
+    if (route === undefined) {
+      // Where no target is worth it, the proxy's own is tried all the same.
+      this.#route = this.#own;
+      this.#permit = this.#circuits.get(this.#own)?.insist();
+    }
+    return this.#route;
+  }
+
+  /** A request is about to be sent to the current target. */
+  sending(): void {
+    this.#isSent = true;
+  }
+
+  /** A response has come that the client gets. A failure that is passed on, since nothing else was left to try, is no success. */
+  answered(head: Head): void {
+    if (this.#permit !== undefined && this.failureOf(head) === undefined) this.#permit.succeeded();
   }
 
   /** A response that another attempt may do better than; `undefined` for one that is the answer. */
-  failureOf({ statusCode, headers }: Pick<ResponseHead, 'statusCode' | 'headers'>): ResponseFailure | undefined {
+  failureOf({ statusCode, headers }: Head): ResponseFailure | undefined {
     const failure: ResponseFailure = { kind: 'response', statusCode, headers, reached: true };
     return this.allowsAnother(failure) ? failure : undefined;
   }
@@ -76,27 +96,43 @@ export class AttemptPlan {
     return allowsAnotherAttempt(failure, this.#config.retry);
   }
 
-  /** What to try after a failure; `undefined` where that is the answer. */
-  next(failure: Failure): NextAttempt | undefined {
+  /** Milliseconds after which the same target is to be tried again; `undefined` where it is not. */
+  delayAfter(failure: Failure): number | undefined {
     const { retry } = this.#config;
-    if (!this.allowsAnother(failure)) return undefined;
-    this.#circuits.get(this.#route)?.failed();
-    if (shouldRetry(failure, { method: this.#exchange.req.method, retries: this.#retries }, retry)) {
-      const delay = retryDelay(failure, this.#retries, retry);
-      this.#retries += 1;
-      if (delay !== undefined) return { route: this.#route, delay };
-    }
+    const tries = { method: this.#exchange.req.method, retries: this.#retries };
+    return shouldRetry(failure, tries, retry) ? retryDelay(failure, this.#retries, retry) : undefined;
+  }
+
+  /** The current target has failed and is tried again. */
+  retry(): Route {
+    this.#permit?.failed();
+    this.#retries += 1;
+    return this.#route;
+  }
+
+  /** The current target has failed, and the next one is to be tried; `undefined` where there is none. */
+  fallBack(failure: Failure): Route | undefined {
+    this.#permit?.failed();
     const route = this.#nextRoute(failure);
     if (route === undefined) return undefined;
     this.#route = route;
     this.#retries = 0;
     this.#routesTried += 1;
-    return { route, delay: 0 };
+    return route;
+  }
+
+  /**
+   * The exchange is over.
+   *
+   * @param isUnheard the target was not heard of although a request was sent to it: the fault was on this side
+   */
+  end(isUnheard: boolean): void {
+    if (!this.#isSent || isUnheard) this.#permit?.release();
   }
 
   #nextRoute(failure: Failure): Route | undefined {
     const { nextFallback } = this.#config;
-    if (nextFallback === undefined) return this.#nextAdmitted();
+    if (nextFallback === undefined) return this.#nextPermitted();
     if (this.#routesTried >= MAX_ROUTES) return undefined;
     const routeTo = (fallback: Fallback | undefined): Route | undefined =>
       fallback === undefined ? undefined : resolveFallback(fallback, this.#own.provider);
@@ -108,10 +144,20 @@ export class AttemptPlan {
     );
   }
 
-  #nextAdmitted(): Route | undefined {
-    for (let route = this.#routes.shift(); route !== undefined; route = this.#routes.shift()) {
-      if (this.#circuits.get(route)?.admits() ?? true) return route;
-      this.#observer?.skipped(route.target);
+  #nextPermitted(): Route | undefined {
+    const { routes } = this.#config;
+    while (this.#position < routes.length) {
+      const route = routes[this.#position] as Route;
+      this.#position += 1;
+      const circuit = this.#circuits.get(route);
+      const permit = circuit?.acquire();
+      if (circuit === undefined || permit !== undefined) {
+        this.#route = route;
+        this.#permit = permit;
+        this.#isSent = false;
+        return route;
+      }
+      this.#observer.skipped(route.target);
     }
     return undefined;
   }

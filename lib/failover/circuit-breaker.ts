@@ -1,5 +1,15 @@
 import { CIRCUIT_OPEN_FOR, CIRCUIT_THRESHOLD } from '../defaults.js';
 
+/** Leave for one exchange to try a target. Whoever has it reports what has become of it, or gives it back. */
+export interface Permit {
+  /** The target has answered. */
+  succeeded(): void;
+  /** An attempt at the target has failed. Each retry is told as well. */
+  failed(): void;
+  /** Nothing was sent, or nothing was learned of the target: whoever comes next may try it. */
+  release(): void;
+}
+
 /**
  * Whether a target is worth an attempt. After some failures in a row it is skipped for a while; then one request probes it,
  * and the others go on skipping it until the probe has an answer.
@@ -16,19 +26,42 @@ export class CircuitBreaker {
     this.#now = now;
   }
 
-  /** Whether to try the target now. To have asked is to try: a probe is one request's. */
-  admits(): boolean {
-    if (this.#failures < CIRCUIT_THRESHOLD) return true;
-    if (this.#now() < this.#openUntil) return false;
-    this.#openUntil = this.#now() + CIRCUIT_OPEN_FOR;
-    return true;
+  /** Leave to try the target now; `undefined` where it is to be skipped. A probe of which nothing is heard is given up after a while. */
+  acquire(): Permit | undefined {
+    if (this.#failures < CIRCUIT_THRESHOLD) return this.insist();
+    const openedUntil = this.#openUntil;
+    if (this.#now() < openedUntil) return undefined;
+    const probedUntil = this.#now() + CIRCUIT_OPEN_FOR;
+    this.#openUntil = probedUntil;
+    let isProbing = true;
+    return {
+      succeeded: () => this.#onSuccess(),
+      failed: () => {
+        isProbing = false;
+        this.#onFailure();
+      },
+      release: () => {
+        // Unless a request that was under way has failed meanwhile, which says as much as a probe.
+        if (isProbing && this.#openUntil === probedUntil) this.#openUntil = openedUntil;
+        isProbing = false;
+      },
+    };
   }
 
-  succeeded(): void {
+  /** Leave to try the target whatever has become of it. */
+  insist(): Permit {
+    return {
+      succeeded: () => this.#onSuccess(),
+      failed: () => this.#onFailure(),
+      release() {},
+    };
+  }
+
+  #onSuccess(): void {
     this.#failures = 0;
   }
 
-  failed(): void {
+  #onFailure(): void {
     this.#failures += 1;
     if (this.#failures >= CIRCUIT_THRESHOLD) this.#openUntil = this.#now() + CIRCUIT_OPEN_FOR;
   }

@@ -1,35 +1,35 @@
 import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { PassThrough, Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
 import type { Secrets } from '../credentials/secrets.js';
-import { STALE_LIMIT } from '../defaults.js';
 import { SseProxyError, toSseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
-import { hasBody, isTransferDecoded } from '../headers/framing.js';
+import { isTransferDecoded } from '../headers/framing.js';
 import { applyRequestPasses } from '../headers/request-passes.js';
-import { BodyCapture } from '../request/body-capture.js';
-import { limitBody } from '../request/body-limit.js';
-import { readAsBytes } from '../request/reader-encodings.js';
 import type { RequestBody } from '../request/replayed-body.js';
 import type { Config, Route } from '../types/config.js';
+import type { RequestEdit } from '../types/provider.js';
+import { then } from '../util/then.js';
+import { AttemptBody, type OwnBody } from './attempt-body.js';
+import { originOf } from './origin.js';
 import { UpstreamResponse } from './upstream-response.js';
 
 /** What an attempt reports. After `failed` nothing else is reported. */
 export interface AttemptHandlers {
-  /** The path that is asked for is known, as `pathRewrite` has left it. Gives the one to send; may change `body`. */
-  prepare(attempt: Attempt, path: string): string | Promise<string>;
+  /** The path that is asked for is known, as `pathRewrite` has left it. Gives what is to be sent. */
+  prepare(attempt: Attempt, path: string): PreparedRequest | Promise<PreparedRequest>;
   /** An async hook is waited for, by its name; `undefined` when that is over. */
   waiting(hook: string | undefined): void;
-  /** The client's connection may be silent for so long (`timeout`). Milliseconds, 0 for no limit. */
+  /** See {@link AttemptSettings.silence}. */
   limitSilence(timeout: number): void;
   /** The request is about to be sent to this origin. */
   sending(target: string): void;
   /** A 1xx response. */
   information(info: InformationEvent): void;
   /** The head has come, and the response is the user's (`selfHandleResponse`). */
-  handedOver(): void;
+  handedOver(response: IncomingMessage): void;
   /** The connection is being made. */
   connecting(): void;
   connected(): void;
@@ -62,11 +62,30 @@ export interface AttemptOptions {
   keptBytes: number | undefined;
 }
 
-/** A stream of the user's own (`buffer`) that is sent in the place of the request's body. */
-export interface OwnBody {
-  readonly stream: Readable;
-  /** There is but this one, and what was sent of it cannot be sent again: no hook has made it for the attempt. */
-  readonly isShared: boolean;
+/** What is to be sent upstream, as far as the exchange decides on it. */
+export interface PreparedRequest {
+  /** Path and query. */
+  readonly path: string;
+  /** What `requestHeaders.set` puts on the request. */
+  readonly set: Readonly<Record<string, string>>;
+  /** What a provider authenticates the request with. */
+  readonly credentials?: Readonly<Record<string, string>> | undefined;
+  /** Those of the credentials that must not come back to the client. */
+  readonly secrets?: Secrets | undefined;
+  /** Takes the place of the request's body. */
+  readonly body?: RequestBody | undefined;
+  /** How the body was changed, where the answer has to be changed back. */
+  readonly edit?: RequestEdit | undefined;
+}
+
+/** What http-proxy-middleware's options, of this one request, say to the attempt. */
+export interface AttemptSettings {
+  /** The target of `forward`, where the request is copied to: what becomes of the copy does not matter. */
+  readonly mirror: unknown;
+  /** The request tells of the client (`xfwd`). */
+  readonly isForwarded: boolean;
+  /** How long the client's connection may be silent (`timeout`). Milliseconds, 0 for no limit. */
+  readonly silence: number;
 }
 
 /** One request to the upstream. */
@@ -74,25 +93,12 @@ export class Attempt {
   /** Express's own, which user callbacks are handed. */
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
-  /** What is sent, unless there is an `ownBody`. */
-  body: RequestBody;
-  ownBody: OwnBody | undefined;
   readonly route: Route;
+  /** Pooled connections are left alone. */
   readonly freshConnection: boolean;
-  /** How much of the body is kept, so that another attempt can be made; `undefined` where none would be. */
-  readonly keptBytes: number | undefined;
+  readonly body: AttemptBody;
   /** What http-proxy-middleware writes into. */
   readonly response: UpstreamResponse;
-  /** The request tells of the client (`xfwd`). */
-  isForwarded = false;
-  /** The target of `forward`, where the request is copied to: what becomes of the copy does not matter. */
-  mirror: unknown;
-  /** What the upstream is authenticated to with, by a provider. */
-  credentials: Readonly<Record<string, string>> | undefined;
-  /** Those of them that must not come back to the client. */
-  secrets: Secrets | undefined;
-  /** What `requestHeaders.set` puts on the request. */
-  policyHeaders: Readonly<Record<string, string>> = {};
   readonly #handlers: AttemptHandlers;
   #request: ClientRequest | undefined;
   /** Those of this one request, which hooks may change at any time. */
@@ -101,12 +107,11 @@ export class Attempt {
   #origin = '';
   /** A redirect has led to another origin, which has chosen whatever is asked for from there on. */
   #hasLeftOrigin = false;
-  #capture: BodyCapture | undefined;
-  #bodyStarted = false;
   #bytesReadBefore = 0;
-  #held: PassThrough | undefined;
   #timedOut = false;
-  #isPrepared = false;
+  /** Known as soon as the path is. */
+  #prepared: PreparedRequest | undefined;
+  #settings: AttemptSettings | undefined;
   #headReceived = false;
   #connected = false;
   #started = false;
@@ -115,11 +120,10 @@ export class Attempt {
   constructor({ req, res, handlers, body, route, freshConnection, keptBytes }: AttemptOptions) {
     this.req = req;
     this.res = res;
-    this.body = body;
+    this.body = new AttemptBody(req, body, keptBytes);
     this.route = route;
     this.freshConnection = freshConnection;
     this.#handlers = handlers;
-    this.keptBytes = keptBytes;
     this.response = new UpstreamResponse(
       res,
       (source) => this.#onBody(source),
@@ -137,11 +141,25 @@ export class Attempt {
     return this.#connected || this.#headReceived;
   }
 
+  /** What must not come back to the client of what the upstream was authenticated to with. */
+  get secrets(): Secrets | undefined {
+    return this.#prepared?.secrets;
+  }
+
+  /** A change to the request that has to be undone in the answer. */
+  get edit(): RequestEdit | undefined {
+    return this.#prepared?.edit;
+  }
+
+  /** What becomes of a request to this target does not matter: it is only a copy (`forward`). */
+  isMirror(target: unknown): boolean {
+    return target !== undefined && target === this.#settings?.mirror;
+  }
+
   /** Has a stream of the user's own sent in the place of the request's body. */
-  takeOwnBody(ownBody: OwnBody): void {
-    this.body = 'stream';
-    this.ownBody = ownBody;
-    this.#guardBody(ownBody);
+  takeOwnBody(own: OwnBody): void {
+    this.body.takeOwn(own);
+    this.#guardBody(own);
   }
 
   /** httpxy only pipes it: what it fails with would end the process, also when nobody wants it any more. */
@@ -155,9 +173,19 @@ export class Attempt {
     this.response.once('close', () => stream.removeListener('error', onError));
   }
 
+  /** Gives the path to send. */
   prepare(path: string): string | Promise<string> {
-    this.#isPrepared = true;
-    return this.#handlers.prepare(this, path);
+    return then(this.#handlers.prepare(this, path), (prepared) => {
+      this.#prepared = prepared;
+      if (prepared.body !== undefined) this.body.replace(prepared.body);
+      return prepared.path;
+    });
+  }
+
+  /** Hooks have had the last word on the options of this request. */
+  configure(settings: AttemptSettings): void {
+    this.#settings = settings;
+    this.#handlers.limitSilence(settings.silence);
   }
 
   /** See {@link AttemptHandlers.waiting}. */
@@ -165,55 +193,32 @@ export class Attempt {
     if (!this.#over) this.#handlers.waiting(hook);
   }
 
-  limitSilence(timeout: number): void {
-    this.#handlers.limitSilence(timeout);
-  }
-
   /** The request is not sent yet, and it is the client, or a stream of the user's, that takes its time. */
   get waitsForBody(): boolean {
     const request = this.#request;
     if (request === undefined || request.writableEnded || request.writableNeedDrain) return false;
-    if (this.ownBody !== undefined) return !this.ownBody.stream.readableEnded && !this.ownBody.stream.destroyed;
-    return this.body === 'stream' && hasBody(this.req) && !this.req.complete;
-  }
-
-  /** What is sent is the request's own stream: of what has flowed by now, only what was copied can be sent again. */
-  get #isFlowing(): boolean {
-    return this.body === 'stream' && this.#bodyStarted && hasBody(this.req);
-  }
-
-  get isReplayable(): boolean {
-    if (this.ownBody?.isShared) return false;
-    return this.#isFlowing ? this.#capture?.isUsable === true : this.body !== 'lost';
+    return this.body.isAwaited;
   }
 
   /** The body to send in another attempt; `undefined` where it is lost. Nothing more is sent in this one. */
   replay(): RequestBody | undefined {
-    if (this.ownBody?.isShared) return undefined;
-    if (!this.#isFlowing) return this.body === 'lost' ? undefined : this.body;
-    if (this.#request !== undefined) this.req.unpipe(this.#held ?? this.#request);
-    return this.#capture?.take();
+    return this.body.replay(this.#request);
   }
 
-  /** The body that was sent, where a pooled connection turned out to be dead before a byte of the response came. */
-  bodyForFreshConnection(): RequestBody | undefined {
+  /** A pooled connection turned out to be dead before a byte of the response came (RFC 9112 9.3.1). */
+  get wasStale(): boolean {
     const request = this.#request;
-    if (request === undefined || !request.reusedSocket || this.#headReceived || this.#timedOut) return undefined;
-    if (request.socket !== null && request.socket.bytesRead > this.#bytesReadBefore) return undefined;
-    return this.replay();
+    if (request === undefined || !request.reusedSocket || this.#headReceived || this.#timedOut) return false;
+    return request.socket === null || request.socket.bytesRead <= this.#bytesReadBefore;
   }
 
   /** Ends the upstream request, whatever has become of it. Nothing is reported any more. */
   abort(): void {
     this.#over = true;
-    this.#capture?.stop();
     this.response.close();
-    this.#held?.destroy();
-    if (this.#request === undefined) return;
-    // By hand, since httpxy's pipe stops the flow when it notices, and the rest of an upload must go on to flow.
-    this.req.unpipe(this.#held ?? this.#request);
+    this.body.abort(this.#request);
     // After a redirect this is not the request that httpxy would abort.
-    this.#request.destroy();
+    this.#request?.destroy();
   }
 
   /** The client has the whole response. */
@@ -236,21 +241,12 @@ export class Attempt {
     this.#handlers.failed(failure, notify);
   }
 
-  /**
-   * A stand-in for the body, which flows only when the upstream request is there: httpxy pipes the body to the target of
-   * `forward` earlier, and what has flowed by then would not reach the upstream.
-   */
-  holdBody(): Readable {
-    this.#held = new PassThrough();
-    return this.#held;
-  }
-
   /** httpxy's `start`: the last moment before the upstream request is made. Throws to say that none is to be made. */
   onStart(target: unknown): void {
     // The client may have left, or a hook may have answered it, while `router` and `pathRewrite` were at work.
     if (this.res.destroyed || this.res.writableEnded || this.req.socket.destroyed) this.#over = true;
     // http-proxy-middleware asks nobody about an empty path, which a hook may have left.
-    if (this.#over || !this.#isPrepared) throw new SseProxyError('PROXY_FAILED');
+    if (this.#over || this.#prepared === undefined) throw new SseProxyError('PROXY_FAILED');
     this.#started = true;
     this.#origin = originOf(target);
     this.#handlers.sending(this.#origin);
@@ -274,12 +270,12 @@ export class Attempt {
       req: this.req,
       policy: requestHeaders,
       provider: this.route.provider,
-      credentials: this.credentials,
-      set: this.policyHeaders,
+      credentials: this.#prepared?.credentials,
+      set: this.#prepared?.set ?? {},
       own: Object.keys(options.headers ?? {}),
       hasLeftOrigin: this.#hasLeftOrigin,
       wantsIdentity,
-      isForwarded: this.isForwarded,
+      isForwarded: this.#settings?.isForwarded === true,
     });
     this.#watchConnection(request);
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
@@ -304,10 +300,9 @@ export class Attempt {
     if (buffer && typeof (followRedirects ? buffer.on : buffer.pipe) !== 'function')
       this.fail(new SseProxyError('PROXY_FAILED', { cause: new TypeError('`buffer` must be a stream') }));
     // What a listener has destroyed tells by itself why.
-    if (this.body === 'lost' && !buffer && !isWritten && !request.destroyed)
+    if (this.body.content === 'lost' && !buffer && !isWritten && !request.destroyed)
       this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
-    const isOurs = buffer === this.#held || buffer === this.ownBody?.stream;
-    if (buffer instanceof Readable && !isOurs) this.#guardBody({ stream: buffer, isShared: false });
+    if (buffer instanceof Readable && !this.body.isKnown(buffer)) this.#guardBody({ stream: buffer, isShared: false });
     if (this.#over) request.destroy();
   }
 
@@ -324,7 +319,7 @@ export class Attempt {
     this.#headReceived = true;
     if (this.#options?.selfHandleResponse) {
       this.response.isHandedOver = true;
-      this.#handlers.handedOver();
+      this.#handlers.handedOver(response);
     } else {
       if (!isTransferDecoded(response.headers['transfer-encoding'])) {
         this.fail(new SseProxyError('UPSTREAM_INVALID_RESPONSE'));
@@ -333,8 +328,7 @@ export class Attempt {
       this.response.connection = response.headers.connection;
       this.response.expect(response);
     }
-    // With a status that is tried again it is still needed; else the end of the attempt stops it.
-    if (!this.keptBytes) this.#capture?.stop();
+    this.body.onResponse();
   }
 
   #onBody(source: IncomingMessage): void {
@@ -363,17 +357,9 @@ export class Attempt {
   }
 
   #startBody(request: ClientRequest, limit: number): void {
-    this.#bodyStarted = true;
-    const held = this.#held;
-    if (held !== undefined) readAsBytes(this.req, () => this.req.pipe(held));
-    if (this.body !== 'stream' || !hasBody(this.req)) return;
     // A redirect may lead to a connection that is dead, too.
     const mayBeStale = request.reusedSocket || Boolean(this.#options?.followRedirects);
-    const kept = Math.max(this.keptBytes ?? 0, mayBeStale ? STALE_LIMIT : 0);
-    if (kept > 0) this.#capture = new BodyCapture(this.req, kept);
-    if (limit < Number.POSITIVE_INFINITY) {
-      limitBody(this.req, limit, () => this.fail(new SseProxyError('REQUEST_BODY_TOO_LARGE')));
-    }
+    this.body.start(mayBeStale, limit, () => this.fail(new SseProxyError('REQUEST_BODY_TOO_LARGE')));
   }
 
   /**
@@ -408,13 +394,4 @@ export class Attempt {
 /** Has a body, by its own fields. */
 function isFramed(request: ClientRequest): boolean {
   return request.hasHeader('transfer-encoding') || Number(request.getHeader('content-length') ?? 0) > 0;
-}
-
-export function originOf(target: unknown): string {
-  if (target instanceof URL) return target.origin;
-  const { protocol = 'http:', host, hostname, port, socketPath } = (target ?? {}) as Record<string, string | undefined>;
-  if (socketPath !== undefined) return 'unix:';
-  // http-proxy-middleware takes the brackets of an IPv6 address away.
-  const name = hostname?.includes(':') ? `[${hostname}]` : (hostname ?? host ?? 'localhost');
-  return `${protocol.replace(/:?$/, ':')}//${name}${!port || name.endsWith(`:${port}`) ? '' : `:${port}`}`;
 }

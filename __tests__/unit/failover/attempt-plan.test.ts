@@ -46,7 +46,9 @@ function proxy(options: SseProxyOptions, exchange: Exchange = exchangeFor('/v1/c
     circuits,
     begin(method = 'GET') {
       exchange.req.method = method;
-      return new AttemptPlan(config, circuits, exchange);
+      const plan = new AttemptPlan({ config, circuits, exchange, observer: { skipped() {} } });
+      plan.begin();
+      return plan;
     },
   };
 }
@@ -66,6 +68,15 @@ const failed = (code: SseProxyErrorCode, cause?: string, reached = false): Error
 const refused = failed('UPSTREAM_UNREACHABLE', 'ECONNREFUSED');
 const NO_TLS = failed('UPSTREAM_TLS_FAILED', 'CERT_HAS_EXPIRED');
 
+/** What a failure leads to, as the exchange has it done; `undefined` where the failure is the answer. */
+function next(plan: AttemptPlan, failure: Failure): { route: Route; delay: number } | undefined {
+  if (!plan.allowsAnother(failure)) return undefined;
+  const delay = plan.delayAfter(failure);
+  if (delay !== undefined) return { route: plan.retry(), delay };
+  const route = plan.fallBack(failure);
+  return route && { route, delay: 0 };
+}
+
 /** The origin that a route leads to: the target of the options is its own. */
 const originOf = ({ target }: Route): string => (target === undefined ? OWN : new URL(String(target)).origin);
 
@@ -73,7 +84,7 @@ const originOf = ({ target }: Route): string => (target === undefined ? OWN : ne
 function wayOf(failover: AttemptPlan, failure: Failure = refused): string[] {
   const way = [originOf(failover.route)];
   // Bounded: what must end is under test here.
-  while (way.length < 100 && failover.next(failure) !== undefined) way.push(originOf(failover.route));
+  while (way.length < 100 && next(failover, failure) !== undefined) way.push(originOf(failover.route));
   return way;
 }
 
@@ -128,7 +139,7 @@ describe('the attempts of an exchange', () => {
   it.each([200, 301, 400, 401, 404, 422, 501])('end with the answer %d, which is no failure', (statusCode) => {
     const { begin, circuits } = proxy({ retry: {}, fallbacks: [FIRST] });
     for (let i = 0; i < 10; i += 1) expect(wayOf(begin(), answered(statusCode))).toEqual([OWN]);
-    expect([...circuits.values()].every((circuit) => circuit.admits())).toBe(true);
+    expect([...circuits.values()].every((circuit) => circuit.acquire() !== undefined)).toBe(true);
   });
 
   it('take an answer for a failure by the statuses that are configured, also where only fallbacks are left', () => {
@@ -147,25 +158,25 @@ describe('the attempts of an exchange', () => {
     });
     const failover = begin();
     expect(failover.route).toEqual({ target: undefined, provider: own, pathRewrite: undefined, headers: undefined });
-    expect(failover.next(NO_TLS)?.route).toEqual({
+    expect(next(failover, NO_TLS)?.route).toEqual({
       target: FIRST,
       provider: own,
       pathRewrite: undefined,
       headers: {},
     });
-    expect(failover.next(NO_TLS)?.route).toEqual({
+    expect(next(failover, NO_TLS)?.route).toEqual({
       target: 'https://api.anthropic.com',
       provider: other,
       pathRewrite,
       headers: { 'x-a': '1' },
     });
-    expect(failover.next(NO_TLS)?.route).toEqual({
+    expect(next(failover, NO_TLS)?.route).toEqual({
       target: SECOND,
       provider: own,
       pathRewrite: undefined,
       headers: {},
     });
-    expect(failover.next(NO_TLS)).toBeUndefined();
+    expect(next(failover, NO_TLS)).toBeUndefined();
   });
 });
 
@@ -176,26 +187,26 @@ describe('the wait before an attempt', () => {
     // As `Math.random()` never is, to see the bounds themselves.
     jest.spyOn(Math, 'random').mockReturnValue(1);
     const failover = proxy({ retry, fallbacks: [FIRST] }).begin();
-    const delays = Array.from({ length: 8 }, () => failover.next(answered(503))?.delay);
+    const delays = Array.from({ length: 8 }, () => next(failover, answered(503))?.delay);
     expect(delays).toEqual([1000, 2000, 4000, 0, 1000, 2000, 4000, undefined]);
   });
 
   it('is what the upstream asks for', () => {
     const failover = proxy({ retry }).begin();
-    expect(failover.next(answered(429, { 'retry-after': '7' }))).toMatchObject({ delay: 7000 });
-    expect(failover.next(answered(429, { 'retry-after-ms': '15' }))).toMatchObject({ delay: 15 });
+    expect(next(failover, answered(429, { 'retry-after': '7' }))).toMatchObject({ delay: 7000 });
+    expect(next(failover, answered(429, { 'retry-after-ms': '15' }))).toMatchObject({ delay: 15 });
   });
 
   it('is not made where it would be too long: the answer is passed on at once', () => {
     const failover = proxy({ retry }).begin();
-    expect(failover.next(answered(429, { 'retry-after': '9' }))).toBeUndefined();
+    expect(next(failover, answered(429, { 'retry-after': '9' }))).toBeUndefined();
   });
 
   it('is not made where it would be too long, and there is another target', () => {
     const failover = proxy({ retry, fallbacks: [FIRST] }).begin();
-    expect(failover.next(answered(429, { 'retry-after': '9' }))).toMatchObject({ route: { target: FIRST }, delay: 0 });
+    expect(next(failover, answered(429, { 'retry-after': '9' }))).toMatchObject({ route: { target: FIRST }, delay: 0 });
     // With retries of its own.
-    expect(failover.next(answered(429, { 'retry-after': '1' }))).toMatchObject({
+    expect(next(failover, answered(429, { 'retry-after': '1' }))).toMatchObject({
       route: { target: FIRST },
       delay: 1000,
     });
@@ -210,7 +221,7 @@ describe('the circuits, which the exchanges share', () => {
     for (let i = 0; i < 5; i += 1) {
       const failover = begin();
       expect(originOf(failover.route)).toBe(OWN);
-      expect(originOf(failover.next(refused)?.route as Route)).toBe(FIRST);
+      expect(originOf(next(failover, refused)?.route as Route)).toBe(FIRST);
       failover.answered(answered(200));
     }
     const failover = begin();
@@ -221,9 +232,9 @@ describe('the circuits, which the exchanges share', () => {
   it('count the retries', () => {
     const { begin } = proxy({ retry: { maxRetries: 4 }, fallbacks });
     const failover = begin();
-    for (let i = 0; i < 4; i += 1) expect(originOf(failover.next(answered(503))?.route as Route)).toBe(OWN);
+    for (let i = 0; i < 4; i += 1) expect(originOf(next(failover, answered(503))?.route as Route)).toBe(OWN);
     expect(originOf(begin().route)).toBe(OWN);
-    expect(originOf(failover.next(answered(503))?.route as Route)).toBe(FIRST);
+    expect(originOf(next(failover, answered(503))?.route as Route)).toBe(FIRST);
     expect(originOf(begin().route)).toBe(FIRST);
   });
 
@@ -231,8 +242,8 @@ describe('the circuits, which the exchanges share', () => {
     const { begin } = proxy({ fallbacks });
     for (let i = 0; i < 5; i += 1) {
       const failover = begin();
-      failover.next(refused);
-      failover.next(refused);
+      next(failover, refused);
+      next(failover, refused);
       failover.answered(answered(200));
       // The first target answers again.
       begin().answered(answered(200));
@@ -242,15 +253,15 @@ describe('the circuits, which the exchanges share', () => {
 
   it('begin anew with an answer', () => {
     const { begin } = proxy({ fallbacks });
-    for (let i = 0; i < 4; i += 1) begin().next(refused);
+    for (let i = 0; i < 4; i += 1) next(begin(), refused);
     begin().answered(answered(200));
-    for (let i = 0; i < 4; i += 1) begin().next(refused);
+    for (let i = 0; i < 4; i += 1) next(begin(), refused);
     expect(originOf(begin().route)).toBe(OWN);
   });
 
   it('let one exchange probe the target after 30 seconds, and all where it answers', () => {
     const { begin } = proxy({ fallbacks });
-    for (let i = 0; i < 5; i += 1) begin().next(refused);
+    for (let i = 0; i < 5; i += 1) next(begin(), refused);
     now += 30_000;
     const probe = begin();
     expect(originOf(probe.route)).toBe(OWN);
@@ -264,14 +275,14 @@ describe('the circuits, which the exchanges share', () => {
     for (let i = 0; i < 5; i += 1) wayOf(begin());
     const failover = begin();
     expect(originOf(failover.route)).toBe(OWN);
-    expect(failover.next(refused)).toBeUndefined();
+    expect(next(failover, refused)).toBeUndefined();
   });
 
   it('do not take a failure for an answer that could not be tried again at all, such as one to a large upload', () => {
     const { begin } = proxy({ fallbacks });
-    for (let i = 0; i < 4; i += 1) begin().next(refused);
+    for (let i = 0; i < 4; i += 1) next(begin(), refused);
     begin().answered(answered(503));
-    begin().next(refused);
+    next(begin(), refused);
     expect(originOf(begin().route)).toBe(FIRST);
   });
 
@@ -280,10 +291,10 @@ describe('the circuits, which the exchanges share', () => {
     for (let i = 0; i < 5; i += 1) wayOf(begin(), answered(503));
     // None is worth it: the own target is tried, and its 503 is what the client gets.
     const last = begin();
-    expect(last.next(answered(503))).toBeUndefined();
+    expect(next(last, answered(503))).toBeUndefined();
     last.answered(answered(503));
     now += 29_999;
-    expect([...circuits.values()].map((circuit) => circuit.admits())).toEqual([false, false]);
+    expect([...circuits.values()].map((circuit) => circuit.acquire() !== undefined)).toEqual([false, false]);
   });
 });
 
@@ -296,13 +307,13 @@ describe('a function that names the fallbacks', () => {
       return FIRST;
     };
     const failover = proxy({ retry: { maxRetries: 1 }, fallbacks }, exchange).begin();
-    expect(originOf(failover.next(answered(503, { 'x-request-id': '1' }))?.route as Route)).toBe(OWN);
+    expect(originOf(next(failover, answered(503, { 'x-request-id': '1' }))?.route as Route)).toBe(OWN);
     expect(asked).toEqual([]);
-    expect(failover.next(answered(503))).toMatchObject({ route: { target: FIRST }, delay: 0 });
+    expect(next(failover, answered(503))).toMatchObject({ route: { target: FIRST }, delay: 0 });
     // With retries of its own.
-    expect(failover.next(refused)?.route.target).toBe(FIRST);
+    expect(next(failover, refused)?.route.target).toBe(FIRST);
     expect(asked).toHaveLength(1);
-    failover.next(refused);
+    next(failover, refused);
     expect(asked).toEqual([
       [{ statusCode: 503 }, exchange],
       [{ error: refused.error }, exchange],
@@ -316,7 +327,7 @@ describe('a function that names the fallbacks', () => {
       asked += 1;
       return FIRST;
     };
-    expect(proxy({ fallbacks }).begin().next(answered(404))).toBeUndefined();
+    expect(next(proxy({ fallbacks }).begin(), answered(404))).toBeUndefined();
     expect(asked).toBe(0);
   });
 
@@ -338,8 +349,8 @@ describe('a function that names the fallbacks', () => {
     const own = openai({ apiKey: 'sk-own' });
     const named: Fallback[] = [{ provider }, SECOND];
     const failover = proxy({ provider: own, fallbacks: () => named.shift() }).begin();
-    expect(failover.next(NO_TLS)?.route).toMatchObject({ target: 'https://api.anthropic.com', provider });
-    expect(failover.next(NO_TLS)?.route).toMatchObject({ target: SECOND, provider: own });
+    expect(next(failover, NO_TLS)?.route).toMatchObject({ target: 'https://api.anthropic.com', provider });
+    expect(next(failover, NO_TLS)?.route).toMatchObject({ target: SECOND, provider: own });
   });
 
   const misbehaving: [string, () => unknown, string][] = [
@@ -359,7 +370,7 @@ describe('a function that names the fallbacks', () => {
   it.each(misbehaving)('that %s is logged, and the failure is the answer', async (_how, name, message) => {
     const { logger, errors } = logbook();
     const options = { logger, fallbacks: name } as SseProxyOptions;
-    expect(proxy(options).begin().next(refused)).toBeUndefined();
+    expect(next(proxy(options).begin(), refused)).toBeUndefined();
     await turns();
     expect(errors).toHaveLength(1);
     expect(errors[0]).toContain('fallbacks failed');

@@ -11,12 +11,12 @@ beforeEach(() => {
 });
 
 function fail(times: number): void {
-  for (let i = 0; i < times; i += 1) circuit.failed();
+  for (let i = 0; i < times; i += 1) circuit.insist().failed();
 }
 
 /** How many of so many requests at once it lets try. */
 const admitted = (count: number): number =>
-  Array.from({ length: count }, () => circuit.admits()).filter(Boolean).length;
+  Array.from({ length: count }, () => circuit.acquire()).filter(Boolean).length;
 
 describe('a target', () => {
   it('is tried while nothing is known of it, by everybody', () => {
@@ -35,19 +35,19 @@ describe('a target', () => {
 
   it('is not skipped where a success came in between', () => {
     fail(4);
-    circuit.succeeded();
+    circuit.insist().succeeded();
     fail(4);
-    expect(circuit.admits()).toBe(true);
+    expect(circuit.acquire()).toBeDefined();
     fail(1);
-    expect(circuit.admits()).toBe(false);
+    expect(circuit.acquire()).toBeUndefined();
   });
 
   it('is skipped for 30 seconds, and not one millisecond longer', () => {
     fail(5);
     now += OPEN_FOR - 1;
-    expect(circuit.admits()).toBe(false);
+    expect(circuit.acquire()).toBeUndefined();
     now += 1;
-    expect(circuit.admits()).toBe(true);
+    expect(circuit.acquire()).toBeDefined();
   });
 
   it('is skipped for 30 seconds from the last failure on: requests that were under way count', () => {
@@ -55,9 +55,9 @@ describe('a target', () => {
     now += 10_000;
     fail(1);
     now += OPEN_FOR - 1;
-    expect(circuit.admits()).toBe(false);
+    expect(circuit.acquire()).toBeUndefined();
     now += 1;
-    expect(circuit.admits()).toBe(true);
+    expect(circuit.acquire()).toBeDefined();
   });
 });
 
@@ -74,16 +74,16 @@ describe('after that time', () => {
   });
 
   it('it is tried by all where the probe succeeds', () => {
-    expect(circuit.admits()).toBe(true);
-    circuit.succeeded();
+    expect(circuit.acquire()).toBeDefined();
+    circuit.insist().succeeded();
     expect(admitted(10)).toBe(10);
     // From the beginning again: one failure does not open it.
     fail(4);
-    expect(circuit.admits()).toBe(true);
+    expect(circuit.acquire()).toBeDefined();
   });
 
   it('it is skipped again at once where the probe fails, for as long as before', () => {
-    expect(circuit.admits()).toBe(true);
+    expect(circuit.acquire()).toBeDefined();
     now += 5000;
     fail(1);
     now += OPEN_FOR - 1;
@@ -92,8 +92,38 @@ describe('after that time', () => {
     expect(admitted(10)).toBe(1);
   });
 
+  it('circuit breaker: a permit that is given back lets the next request probe at once', () => {
+    circuit.acquire()?.release();
+    const probe = circuit.acquire();
+    expect(probe).toBeDefined();
+    expect(circuit.acquire()).toBeUndefined();
+    probe?.release();
+    expect(admitted(10)).toBe(1);
+  });
+
+  it('circuit breaker: a permit that was reported on is not given back any more', () => {
+    const failed = circuit.acquire();
+    failed?.failed();
+    failed?.release();
+    expect(admitted(10)).toBe(0);
+    now += OPEN_FOR;
+    const released = circuit.acquire();
+    released?.release();
+    circuit.acquire();
+    released?.release();
+    expect(admitted(10)).toBe(0);
+  });
+
+  it('circuit breaker: a permit that is given back does not undo the failure of a request that was under way', () => {
+    const probe = circuit.acquire();
+    now += 1;
+    fail(1);
+    probe?.release();
+    expect(admitted(10)).toBe(0);
+  });
+
   it('another one probes it where nothing was heard of the probe', () => {
-    expect(circuit.admits()).toBe(true);
+    expect(circuit.acquire()).toBeDefined();
     now += OPEN_FOR;
     expect(admitted(10)).toBe(1);
   });
@@ -101,13 +131,13 @@ describe('after that time', () => {
 
 it('goes by the time of the day if it is given no other', () => {
   const own = new CircuitBreaker();
-  for (let i = 0; i < 5; i += 1) own.failed();
-  expect(own.admits()).toBe(false);
-  own.succeeded();
-  expect(own.admits()).toBe(true);
+  for (let i = 0; i < 5; i += 1) own.insist().failed();
+  expect(own.acquire()).toBeUndefined();
+  own.insist().succeeded();
+  expect(own.acquire()).toBeDefined();
 });
 
 it('is of one target only', () => {
   fail(5);
-  expect(new CircuitBreaker(() => now).admits()).toBe(true);
+  expect(new CircuitBreaker(() => now).acquire()).toBeDefined();
 });

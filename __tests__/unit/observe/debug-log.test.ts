@@ -245,10 +245,10 @@ describe('a target that is skipped', () => {
     const config = resolveOptions({ target: TARGET, fallbacks: ['http://first.example', 'http://second.example'] });
     const circuits = new Map(config.routes.map((route) => [route, new CircuitBreaker()]));
     for (const route of config.routes.slice(0, 2)) {
-      for (let i = 0; i < 5; i += 1) circuits.get(route)?.failed();
+      for (let i = 0; i < 5; i += 1) circuits.get(route)?.insist().failed();
     }
     news();
-    const { route } = new AttemptPlan(config, circuits, exchange, diagnostics);
+    const route = new AttemptPlan({ config, circuits, exchange, observer: diagnostics }).begin();
     expect(route).toBe(config.routes[2]);
     expect(news()).toEqual([
       'skips the target: its circuit is open',

@@ -1,0 +1,126 @@
+import { errorAnswer } from '../client/proxy-response.js';
+import { LISTENER_ANSWER_TIME, RECONNECT_AFTER } from '../defaults.js';
+import type { SseProxyError } from '../errors.js';
+import type { Answer } from '../response/answer.js';
+import type { Provider } from '../types/provider.js';
+import type { Notify } from '../upstream/attempt.js';
+import { type OwnResponseContext, sendOwnResponse } from './own-response.js';
+
+export interface FailureAnswerContext extends OwnResponseContext {
+  readonly error: SseProxyError;
+  /** In whose shape the client is told. */
+  readonly provider: Provider | undefined;
+  /** The user was to answer the client, and may still try to. */
+  readonly isHandedOver: boolean;
+  /** Hands the failure to Express; `undefined` where the proxy answers it (`onError`). */
+  readonly next: (() => void) | undefined;
+}
+
+/** What the client gets of an exchange that has failed. */
+export class FailureAnswer {
+  readonly error: SseProxyError;
+  readonly #context: FailureAnswerContext;
+  /** Ends the wait for the answer of an `error` listener. */
+  #stopWaiting: (() => void) | undefined;
+  /** An `error` listener has answered. */
+  #isListeners = false;
+  /** Listeners that are told when all is over. */
+  #notifyLast: Notify | undefined;
+  #isOver = false;
+
+  constructor(context: FailureAnswerContext) {
+    this.error = context.error;
+    this.#context = context;
+  }
+
+  /** The head has been sent: what has come of the response is handed on, and it is cut. */
+  breakOff(answer: Answer | undefined, notify: Notify | undefined): void {
+    const { error } = this;
+    if (answer === undefined) this.#context.client.truncate();
+    else answer.breakOff(error, error.code === 'DRAINED' ? RECONNECT_AFTER : undefined);
+    // Not before the end: a listener that ends the response would make it look whole.
+    this.#notifyLast = notify;
+  }
+
+  /** The answer is that of the `error` listeners, if they have one in time; else the proxy's own. */
+  notifyAndAnswer(notify: Notify | undefined): void {
+    const settled = notify?.();
+    if (settled === undefined) {
+      queueMicrotask(() => this.answer());
+      return;
+    }
+    const goOn = (hasFailed = false): void => {
+      if (this.#stopWaiting === undefined) return;
+      this.#stopWaiting = undefined;
+      clearTimeout(timer);
+      this.#isListeners = this.#context.client.headersSent;
+      if (this.#isListeners) this.#leaveToListeners(hasFailed);
+      else this.answer({ hasListeners: true });
+    };
+    const timer = setTimeout(goOn, LISTENER_ANSWER_TIME);
+    this.#stopWaiting = goOn;
+    void settled.then(goOn);
+  }
+
+  #leaveToListeners(hasFailed: boolean): void {
+    const { client } = this.#context;
+    this.#leaveUpload();
+    // What it has begun nobody is going to end.
+    if (hasFailed && !client.gone) client.truncate();
+  }
+
+  /**
+   * Answers, unless a listener has.
+   *
+   * @param hasListeners which may still try to
+   * @param said what the upstream itself says of the failure
+   */
+  answer({ hasListeners = false, said }: { hasListeners?: boolean; said?: string | undefined } = {}): void {
+    const { client, config, exchange, provider, isHandedOver, next } = this.#context;
+    if (this.#isOver || client.headersSent || client.gone) {
+      this.#leaveUpload();
+      return;
+    }
+    const mayBeWritten = hasListeners || isHandedOver;
+    client.reset();
+    if (next !== undefined) {
+      if (mayBeWritten) client.sealWhenEnded();
+      this.#leaveUpload();
+      next();
+      return;
+    }
+    this.dropUpload();
+    const { head, body } = errorAnswer(this.error, provider, exchange, config.logError);
+    sendOwnResponse(this.#context, head, said ?? body);
+    if (mayBeWritten) client.seal();
+  }
+
+  /** The rest of an upload that nobody wants any more must not block the connection. */
+  dropUpload(): void {
+    if (this.error.code !== 'REQUEST_BODY_TOO_LARGE') this.#context.exchange.req.resume();
+  }
+
+  /** Whoever answers in the place of the proxy may want to send it elsewhere first. */
+  #leaveUpload(): void {
+    this.#context.client.onceFinished(() => this.dropUpload());
+  }
+
+  /** The proxy is drained: no listener is waited for any longer. */
+  drain(): void {
+    this.#stopWaiting?.();
+    if (this.#isListeners) this.#context.client.truncate();
+  }
+
+  /** The exchange is over: there is nobody left to be answered. */
+  end(): void {
+    this.#isOver = true;
+    this.#stopWaiting?.();
+  }
+
+  /** Tells the listeners that were not told yet. */
+  notifyLast(): void {
+    if (this.#notifyLast === undefined) return;
+    this.#context.client.seal();
+    void this.#notifyLast();
+  }
+}

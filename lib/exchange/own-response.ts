@@ -1,0 +1,33 @@
+import type { ClientResponse } from '../client/client-response.js';
+import { respond } from '../client/proxy-response.js';
+import { rewriteHead } from '../headers/rewrite-headers.js';
+import type { Config } from '../types/config.js';
+import type { Exchange } from '../types/hooks.js';
+import type { ResponseHead } from '../types/http.js';
+
+/** By what a response of the proxy's own is sent. */
+export interface OwnResponseContext {
+  readonly client: ClientResponse;
+  readonly config: Config;
+  readonly exchange: Exchange;
+}
+
+/** Sends a response of the proxy's own, when its turn has come. */
+export function sendOwnResponse(context: OwnResponseContext, head: ResponseHead, body: string): void {
+  const { client, config, exchange } = context;
+  if (!client.isItsTurn) {
+    client.onceItsTurn(() => sendOwnResponse(context, head, body));
+    return;
+  }
+  if (client.headersSent || client.gone) return;
+  const { responseHeaders, rewriteHeaders } = config;
+  try {
+    respond(client, head, body, (own) => {
+      Object.assign(own.headers, responseHeaders.headersFor(exchange));
+      rewriteHead(rewriteHeaders, own, exchange);
+    });
+  } catch {
+    // Whatever it is, nobody may be left waiting.
+    client.destroy();
+  }
+}

@@ -1,0 +1,148 @@
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import { PassThrough, type Readable } from 'node:stream';
+import { STALE_LIMIT } from '../defaults.js';
+import { hasBody } from '../headers/framing.js';
+import { BodyCapture } from '../request/body-capture.js';
+import { limitBody } from '../request/body-limit.js';
+import { takeWhole } from '../request/read-body.js';
+import { readAsBytes } from '../request/reader-encodings.js';
+import type { RequestBody } from '../request/replayed-body.js';
+
+/** A stream of the user's own (`buffer`) that is sent in the place of the request's body. */
+export interface OwnBody {
+  readonly stream: Readable;
+  /** There is but this one, and what was sent of it cannot be sent again: no hook has made it for the attempt. */
+  readonly isShared: boolean;
+}
+
+/** The request body of one attempt: what is sent, and what of it can be sent again. */
+export class AttemptBody {
+  /** How much of the body is kept, so that another attempt can be made; `undefined` where none would be. */
+  readonly keptBytes: number | undefined;
+  readonly #req: IncomingMessage;
+  /** What is sent, unless there is an own body. */
+  #content: RequestBody;
+  #own: OwnBody | undefined;
+  #capture: BodyCapture | undefined;
+  /** See {@link hold}. */
+  #held: PassThrough | undefined;
+  #hasStarted = false;
+
+  constructor(req: IncomingMessage, content: RequestBody, keptBytes: number | undefined) {
+    this.#req = req;
+    this.#content = content;
+    this.keptBytes = keptBytes;
+  }
+
+  /** What is sent, unless the user has given a stream of their own. */
+  get content(): RequestBody {
+    return this.#content;
+  }
+
+  /** A stream of the user's own is sent. */
+  get isOwn(): boolean {
+    return this.#own !== undefined;
+  }
+
+  get #isRequestStream(): boolean {
+    return this.#content === 'stream' && hasBody(this.#req);
+  }
+
+  /** Has something else sent, such as what a provider has made of the body. */
+  replace(content: RequestBody): void {
+    this.#content = content;
+  }
+
+  /** Has a stream of the user's own sent in the place of the request's body. */
+  takeOwn(own: OwnBody): void {
+    this.#content = 'stream';
+    this.#own = own;
+  }
+
+  /** Reads the body into memory where all of it is there. */
+  takeWhole(): void {
+    if (this.#content === 'stream') this.#content = takeWhole(this.#req, this.keptBytes) ?? 'stream';
+  }
+
+  /** The stream is one that the proxy has made or knows of. */
+  isKnown(stream: unknown): boolean {
+    return stream === this.#held || stream === this.#own?.stream;
+  }
+
+  /**
+   * A stand-in for the body, which flows only when the upstream request is there: httpxy pipes the body to the target of
+   * `forward` earlier, and what has flowed by then would not reach the upstream.
+   */
+  hold(): Readable {
+    this.#held = new PassThrough();
+    return this.#held;
+  }
+
+  /**
+   * The upstream request is there: the body flows from here on.
+   *
+   * @param mayBeStale the request may fail since its connection is dead, and would be sent once more
+   * @param limit in bytes
+   */
+  start(mayBeStale: boolean, limit: number, onTooLarge: () => void): void {
+    this.#hasStarted = true;
+    const held = this.#held;
+    const req = this.#req;
+    if (held !== undefined) readAsBytes(req, () => req.pipe(held));
+    if (!this.#isRequestStream) return;
+    const kept = Math.max(this.keptBytes ?? 0, mayBeStale ? STALE_LIMIT : 0);
+    if (kept > 0) this.#capture = new BodyCapture(req, kept);
+    if (limit < Number.POSITIVE_INFINITY) limitBody(req, limit, onTooLarge);
+  }
+
+  /** It is the client, or a stream of the user's, that takes its time. */
+  get isAwaited(): boolean {
+    if (this.#own !== undefined) return !this.#own.stream.readableEnded && !this.#own.stream.destroyed;
+    return this.#isRequestStream && !this.#req.complete;
+  }
+
+  /** What is sent is the request's own stream: of what has flowed by now, only what was copied can be sent again. */
+  get #isFlowing(): boolean {
+    return this.#hasStarted && this.#isRequestStream;
+  }
+
+  get isReplayable(): boolean {
+    if (this.#own?.isShared) return false;
+    return this.#isFlowing ? this.#capture?.isUsable === true : this.#content !== 'lost';
+  }
+
+  /**
+   * The body to send in another attempt; `undefined` where it is lost. Nothing more is sent by this one.
+   *
+   * @param request what it was sent with
+   */
+  replay(request: ClientRequest | undefined): RequestBody | undefined {
+    if (this.#own?.isShared) return undefined;
+    if (!this.#isFlowing) return this.#content === 'lost' ? undefined : this.#content;
+    this.#unpipe(request);
+    return this.#capture?.take();
+  }
+
+  /** The head of the response is there. */
+  onResponse(): void {
+    // With a status that is tried again it is still needed; else the end of the attempt stops it.
+    if (!this.keptBytes) this.#capture?.stop();
+  }
+
+  /** There will be no other attempt: a stream may be long, and a prompt large. */
+  forget(): void {
+    this.#content = 'lost';
+  }
+
+  /** The attempt is over. What is left of an upload must go on to flow. */
+  abort(request: ClientRequest | undefined): void {
+    this.#capture?.stop();
+    this.#held?.destroy();
+    // By hand, since httpxy's pipe stops the flow when it notices.
+    this.#unpipe(request);
+  }
+
+  #unpipe(request: ClientRequest | undefined): void {
+    if (request !== undefined) this.#req.unpipe(this.#held ?? request);
+  }
+}
