@@ -3,7 +3,7 @@ import bytes from 'bytes';
 import type { Exchange } from '../types/hooks.js';
 import type { StreamSummary, Usage } from '../types/summary.js';
 import { aFunction, checkNested, isObject, oneOf, quote } from '../util/checks.js';
-import { originForm } from '../util/request-target.js';
+import { escapeIn, pathOf, word } from './log-text.js';
 
 export interface AccessLogOptions {
   /** Takes each line, without a line break. Default: `console.log`. */
@@ -35,31 +35,6 @@ export function accessLog(options: AccessLogOptions = {}): (summary: StreamSumma
   const lineOf = format === 'json' ? jsonLine : textLine;
   // What it returns may be a promise, whose rejection is to be seen like what a hook throws.
   return (summary, { req }) => write(lineOf(summary, req));
-}
-
-/** The path that the client asked for, without its query. */
-export function pathOf(req: IncomingMessage): string {
-  const { originalUrl = req.url } = req as { originalUrl?: string };
-  return withoutQuery(originForm(originalUrl ?? '/'));
-}
-
-export function withoutQuery(path: string): string {
-  return path.replace(/[?#].*/s, '');
-}
-
-/**
- * As one word of a line: what would break the line, or the terminal that shows it, is escaped as in JSON, and so is the space
- * between words.
- */
-export function word(text: string): string {
-  return escapeIn(JSON.stringify(text).slice(1, -1), /[\p{C}\s]/gu);
-}
-
-/** In the place of each character its UTF-16 code units, as JSON escapes them. */
-function escapeIn(text: string, characters: RegExp): string {
-  return text.replace(characters, (found) =>
-    Array.from({ length: found.length }, (_, i) => `\\u${found.charCodeAt(i).toString(16).padStart(4, '0')}`).join(''),
-  );
 }
 
 function textLine(summary: StreamSummary, req: IncomingMessage): string {

@@ -5,7 +5,7 @@ import { essenceOf } from '../headers/media-type.js';
 import type { ExchangeMessages } from '../types/diagnostics.js';
 import type { Exchange } from '../types/hooks.js';
 import type { StreamSummary } from '../types/summary.js';
-import { pathOf } from './access-log.js';
+import { pathOf } from './log-text.js';
 import type { Identity, Observer, RetryKind, Stall, Why } from './observer.js';
 
 const named = (name: keyof ExchangeMessages) => channel(name);

@@ -5,7 +5,7 @@ import { essenceOf } from '../headers/media-type.js';
 import type { Route } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { StreamSummary } from '../types/summary.js';
-import { pathOf, withoutQuery, word } from './access-log.js';
+import { pathOf, withoutQuery, word } from './log-text.js';
 import type { BodyTasks, Identity, Observer, PlannedResponse, RetryKind, Stall, Why } from './observer.js';
 
 const log = debuglog('express-sse-proxy');
