@@ -49,7 +49,7 @@ describe.each(VERSIONS)('the Host header that the upstream is sent, for a client
     ['`changeOrigin: false`', (target) => ({ target, changeOrigin: false }), 'client.example'],
   ];
 
-  it.each(NAMED)('is the one that the user has named: %s', async (_where, options, expected) => {
+  it.each(NAMED)('Host header: is the one that the user has named: %s', async (_where, options, expected) => {
     const { url, received } = await recorder();
     const { ask } = await proxyIn(version, options(url));
     const host = version === 'HTTP/2' ? ':authority' : 'host';
@@ -57,7 +57,7 @@ describe.each(VERSIONS)('the Host header that the upstream is sent, for a client
     expect(received[0]?.headers.host).toBe(expected);
   });
 
-  it("is the target's where nobody has named one, and where `changeOrigin` says so", async () => {
+  it("Host header: is the target's where nobody has named one, and where `changeOrigin` says so", async () => {
     const { url, port, received } = await recorder();
     for (const options of [{ target: url }, { target: url, changeOrigin: true, headers: { host: 'mine.example' } }]) {
       const { ask } = await proxyIn(version, options);
@@ -66,7 +66,7 @@ describe.each(VERSIONS)('the Host header that the upstream is sent, for a client
     }
   });
 
-  it("is the client's for a target that is a Unix socket, which has no host", async () => {
+  it("Host header: is the client's for a target that is a Unix socket, which has no host", async () => {
     const { listener, received } = recording((_req, res) => res.end('ok'));
     const server = http.createServer(listener);
     const socketPath = join(tmpdir(), `express-sse-proxy-${process.pid}-${version.length}.sock`);
@@ -96,13 +96,13 @@ describe('`proxyTimeout` and `timeout`', () => {
     ['neither', {}, 120_000, 120_000],
     ['`timeouts` have the last word', { proxyTimeout: 300_000, timeouts: { headers: 5 } }, 5, 300_000],
     ['`timeouts: false`', { proxyTimeout: 300_000, timeouts: { idle: false as const } }, 300_000, false],
-  ])('replace the deadlines that nobody has set: %s', (_which, options, headers, idle) => {
+  ])('proxyTimeout and timeout: replace the deadlines that nobody has set: %s', (_which, options, headers, idle) => {
     expect(deadlines(options)).toMatchObject({ headers, idle, connect: 10_000, drain: 120_000, total: false });
   });
 });
 
 describe('`ws: true` with a `pathFilter`', () => {
-  it('upgrades are taken from the first request on that has passed the middleware, also one that is not its own', async () => {
+  it('ws with a pathFilter: upgrades are taken from the first request on that has passed the middleware, also one that is not its own', async () => {
     const server = http.createServer();
     const sockets = new WebSocketServer({ server });
     sockets.on('connection', (socket) => socket.send('hello'));
@@ -132,7 +132,7 @@ describe.each(VERSIONS)('a response that `on.proxyRes` destroys, for a client of
   it.each([
     ['whole by then', (response: IncomingMessage) => void response.destroy()],
     ['whole by then, with an error', (response: IncomingMessage) => void response.destroy(new Error('too large'))],
-  ])('before its head has left, is a 502 at once: %s', async (_how, destroy) => {
+  ])('response that on.proxyRes destroys: before its head has left, is a 502 at once: %s', async (_how, destroy) => {
     const { url } = await upstream((_req, res) => res.writeHead(200, JSON_HEAD).end('{}'));
     const { ask, summary } = await proxyIn(version, { target: url, on: { proxyRes: destroy } });
     const answer = await ask();
@@ -141,7 +141,7 @@ describe.each(VERSIONS)('a response that `on.proxyRes` destroys, for a client of
     expect((await summary()).outcome).toBe('failed');
   });
 
-  it('before its head has left, while its body is still to come, is a 502, and is not tried again', async () => {
+  it('response that on.proxyRes destroys: before its head has left, while its body is still to come, is a 502, and is not tried again', async () => {
     let count = 0;
     const { url } = await upstream((_req, res) => {
       count += 1;
@@ -158,7 +158,7 @@ describe.each(VERSIONS)('a response that `on.proxyRes` destroys, for a client of
     expect([(await summary()).outcome, count]).toEqual(['failed', 1]);
   });
 
-  it('in the middle, by a limit of size, is cut at once', async () => {
+  it('response that on.proxyRes destroys: in the middle, by a limit of size, is cut at once', async () => {
     const { url } = await upstream((_req, res) => eventStream(res).write('data: a\n\n'));
     const { ask, summary } = await proxyIn(version, {
       target: url,
@@ -168,7 +168,7 @@ describe.each(VERSIONS)('a response that `on.proxyRes` destroys, for a client of
     expect(['failed', 'upstream-truncated']).toContain((await summary()).outcome);
   });
 
-  it('when it is whole is no failure', async () => {
+  it('response that on.proxyRes destroys: when it is whole is no failure', async () => {
     const { url } = await upstream((_req, res) => res.writeHead(200, JSON_HEAD).end('{}'));
     const { ask, summary } = await proxyIn(version, {
       target: url,
@@ -180,7 +180,7 @@ describe.each(VERSIONS)('a response that `on.proxyRes` destroys, for a client of
 });
 
 describe('upstream connections when the server closes', () => {
-  it('are kept as long as answers are read on for clients that have left', async () => {
+  it('connection pool when the server closes: connections are kept as long as answers are read on for clients that have left', async () => {
     const { url, requests } = await manualUpstream();
     const { proxy, server, summary, url: proxyUrl } = await proxyApp({ target: url, onClientClose: 'continue' });
     const client = openRequest(proxyUrl);
@@ -199,7 +199,7 @@ describe('upstream connections when the server closes', () => {
     await upstreamClosed;
   });
 
-  it('that are idle are closed with it', async () => {
+  it('connection pool when the server closes: connections that are idle are closed with it', async () => {
     const { url, server: upstreamServer } = await upstream((_req, res) => res.end('ok'));
     const { server, url: proxyUrl, proxy } = await proxyApp({ target: url });
     await exchange(proxyUrl);
@@ -210,7 +210,7 @@ describe('upstream connections when the server closes', () => {
     await until(() => new Promise((resolve) => upstreamServer.getConnections((_error, count) => resolve(count === 0))));
   });
 
-  it('can be made again by the next server', async () => {
+  it('connection pool when the server closes: connections can be made again by the next server', async () => {
     const { url } = await upstream((_req, res) => res.end('ok'));
     const { server, app, url: proxyUrl } = await proxyApp({ target: url });
     await exchange(proxyUrl);

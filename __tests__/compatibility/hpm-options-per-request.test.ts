@@ -131,27 +131,30 @@ const CASES: Record<string, Case> = {
 };
 
 describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
-  it.each(Object.entries(CASES))('%s', async (_option, { change, request: asked = {}, expected }) => {
-    const { url, received } = await recorder(redirecting);
-    const options = { target: url, changeOrigin: true, ...hook(change) };
-    const ofReference = await exchange(`${(await hpmApp(options as Options)).url}/a?b=c`, asked);
-    const reference = received.splice(0).map(summaryOf);
-    const proxy = await proxyApp(options);
-    const answer = await exchange(`${proxy.url}/a?b=c`, asked);
-    const { received: wanted, ...rest } = expected;
-    expect(answer).toMatchObject(rest);
-    if (wanted !== undefined) expect(received.map(summaryOf)).toMatchObject(wanted);
-    expect([answer.status, answer.body, answer.headers['set-cookie'], answer.headers.location]).toEqual([
-      ofReference.status,
-      ofReference.body,
-      ofReference.headers['set-cookie'],
-      ofReference.headers.location,
-    ]);
-    expect(received.map(summaryOf)).toEqual(reference);
-    expect(await proxy.summary()).toMatchObject({ outcome: 'completed', statusCode: answer.status });
-  });
+  it.each(Object.entries(CASES))(
+    'HPM options per request: a hook may set %s',
+    async (_option, { change, request: asked = {}, expected }) => {
+      const { url, received } = await recorder(redirecting);
+      const options = { target: url, changeOrigin: true, ...hook(change) };
+      const ofReference = await exchange(`${(await hpmApp(options as Options)).url}/a?b=c`, asked);
+      const reference = received.splice(0).map(summaryOf);
+      const proxy = await proxyApp(options);
+      const answer = await exchange(`${proxy.url}/a?b=c`, asked);
+      const { received: wanted, ...rest } = expected;
+      expect(answer).toMatchObject(rest);
+      if (wanted !== undefined) expect(received.map(summaryOf)).toMatchObject(wanted);
+      expect([answer.status, answer.body, answer.headers['set-cookie'], answer.headers.location]).toEqual([
+        ofReference.status,
+        ofReference.body,
+        ofReference.headers['set-cookie'],
+        ofReference.headers.location,
+      ]);
+      expect(received.map(summaryOf)).toEqual(reference);
+      expect(await proxy.summary()).toMatchObject({ outcome: 'completed', statusCode: answer.status });
+    },
+  );
 
-  it('followRedirects, over HTTP/2', async () => {
+  it('HPM options per request: a hook may set followRedirects, over HTTP/2', async () => {
     const { url, received } = await recorder(redirecting);
     const { session, summary } = await http2Proxy({
       target: url,
@@ -174,7 +177,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect((await summary).outcome).toBe('completed');
   });
 
-  it('that redirects are not followed', async () => {
+  it('HPM options per request: a hook may set that redirects are not followed', async () => {
     const { url, received } = await recorder(redirecting);
     const proxy = await proxyApp({
       target: url,
@@ -187,33 +190,39 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect(received).toHaveLength(1);
   });
 
-  it.each([{}, { followRedirects: true }])('a buffer that fails, which ends one exchange only: %j', async (options) => {
-    const { url } = await upstream((req, res) => void req.pipe(res));
-    const proxy = await proxyApp({ target: url, ...options, ...hook(setFailing) });
-    const response = await request(proxy.url, { method: 'POST', body: 'x' });
-    expect(response.statusCode).toBe(500);
-    await readAll(response);
-    expect(await proxy.summary()).toMatchObject({
-      outcome: 'failed',
-      error: { code: 'PROXY_FAILED', cause: { code: 'ENOENT' } },
-    });
-  });
+  it.each([{}, { followRedirects: true }])(
+    'HPM options per request: a hook may set a buffer that fails, which ends one exchange only: %j',
+    async (options) => {
+      const { url } = await upstream((req, res) => void req.pipe(res));
+      const proxy = await proxyApp({ target: url, ...options, ...hook(setFailing) });
+      const response = await request(proxy.url, { method: 'POST', body: 'x' });
+      expect(response.statusCode).toBe(500);
+      await readAll(response);
+      expect(await proxy.summary()).toMatchObject({
+        outcome: 'failed',
+        error: { code: 'PROXY_FAILED', cause: { code: 'ENOENT' } },
+      });
+    },
+  );
 
   it.each([
     ['own', {}],
     [Buffer.from('own'), {}],
     [{ pipe() {} }, { followRedirects: true }],
-  ])('a buffer that is no stream, which ends one exchange only: %p %j', async (buffer, options) => {
-    const { url } = await upstream((req, res) => void req.pipe(res));
-    const set = hook((own) => void Object.assign(own, { buffer }));
-    const proxy = await proxyApp({ target: url, ...options, ...set });
-    const response = await request(proxy.url, { method: 'POST', body: 'x' });
-    expect(response.statusCode).toBe(500);
-    await readAll(response);
-    expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { code: 'PROXY_FAILED' } });
-  });
+  ])(
+    'HPM options per request: a hook may set a buffer that is no stream, which ends one exchange only: %p %j',
+    async (buffer, options) => {
+      const { url } = await upstream((req, res) => void req.pipe(res));
+      const set = hook((own) => void Object.assign(own, { buffer }));
+      const proxy = await proxyApp({ target: url, ...options, ...set });
+      const response = await request(proxy.url, { method: 'POST', body: 'x' });
+      expect(response.statusCode).toBe(500);
+      await readAll(response);
+      expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { code: 'PROXY_FAILED' } });
+    },
+  );
 
-  it('a buffer that has nothing but a pipe', async () => {
+  it('HPM options per request: a hook may set a buffer that has nothing but a pipe', async () => {
     const { url } = await upstream((req, res) => void req.pipe(res));
     const buffer = { pipe: (request: http.ClientRequest) => request.end('own') };
     const proxy = await proxyApp({ target: url, ...hook((options) => void Object.assign(options, { buffer })) });
@@ -221,7 +230,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect(String(await readAll(response))).toBe('own');
   });
 
-  it('a buffer in the place of a body, which a provider does not edit', async () => {
+  it('HPM options per request: a hook may set a buffer in the place of a body, which a provider does not edit', async () => {
     const { url, received } = await recorder();
     const own = '{"model":"own","stream":true}';
     const proxy = await proxyApp({
@@ -236,7 +245,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('selfHandleResponse', async () => {
+  it('HPM options per request: a hook may set selfHandleResponse', async () => {
     const { url } = await recorder((_req, res) => res.end('theirs'));
     const proxy = await proxyApp({
       target: url,
@@ -255,7 +264,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect(proxy.proxy.active).toBe(0);
   });
 
-  it('that a response is not self-handled', async () => {
+  it('HPM options per request: a hook may set that a response is not self-handled', async () => {
     const { url } = await recorder((_req, res) =>
       res.writeHead(200, { 'keep-alive': 'x', 'x-own': '1' }).end('theirs'),
     );
@@ -274,7 +283,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
   it.each([
     [true, false],
     [false, true],
-  ])('xfwd: %p', async (isOn, before) => {
+  ])('HPM options per request: a hook may set xfwd: %p', async (isOn, before) => {
     const { url, received } = await recorder();
     const seen: unknown[] = [];
     const proxy = await proxyApp({
@@ -290,7 +299,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect(received[0]?.headers['x-forwarded-for']).toBe(isOn ? '127.0.0.1' : undefined);
   });
 
-  it('an agent, which may be the only way out, so that no other connection is tried', async () => {
+  it('HPM options per request: a hook may set an agent, which may be the only way out, so that no other connection is tried', async () => {
     const { url, server } = await upstream((req, res) => {
       if (req.url === '/stale') req.socket.destroy();
       else res.end('ok');
@@ -321,7 +330,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     agent.destroy();
   });
 
-  it('no agent at all', async () => {
+  it('HPM options per request: a hook may set no agent at all', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({
       target: url,
@@ -334,7 +343,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect(received[0]?.clientPort).not.toBe(received[1]?.clientPort);
   });
 
-  it('the target of a mirror', async () => {
+  it('HPM options per request: a hook may set the target of a mirror', async () => {
     const mirror = await recorder();
     const { url, received } = await recorder();
     const proxy = await proxyApp({
@@ -356,7 +365,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect(mirror.received.map(({ method, body }) => [method, body.toString()]).sort()).toEqual(bodies);
   });
 
-  it('how long the client may be silent, with one listener on its connection', async () => {
+  it('HPM options per request: a hook may set how long the client may be silent, with one listener on its connection', async () => {
     const { url } = await upstream((req) => void req.resume());
     const listeners: number[] = [];
     const proxy = await proxyApp({
@@ -375,7 +384,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect(listeners).toEqual([1]);
   });
 
-  it('proxyTimeout', async () => {
+  it('HPM options per request: a hook may set proxyTimeout', async () => {
     const { url } = await upstream((req) => void req.resume());
     const proxy = await proxyApp({
       target: url,
@@ -386,7 +395,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect((await exchange(proxy.url)).status).toBe(504);
   });
 
-  it('secure: false', async () => {
+  it('HPM options per request: a hook may set secure: false', async () => {
     const { url } = await secureUpstream((_req, res) => res.end('secure'));
     const proxy = await proxyApp({
       target: url,
@@ -397,7 +406,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect((await exchange(proxy.url)).body).toBe('secure');
   });
 
-  it('changeOrigin: false', async () => {
+  it('HPM options per request: a hook may set changeOrigin: false', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({
       target: url,
@@ -409,7 +418,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect(received[0]?.headers.host).toBe('client.example');
   });
 
-  it('preserveHeaderKeyCase', async () => {
+  it('HPM options per request: a hook may set preserveHeaderKeyCase', async () => {
     const { url } = await upstream((_req, res) => res.writeHead(200, { 'X-OWN': '1' }).end());
     const proxy = await proxyApp({
       target: url,
@@ -422,7 +431,7 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
     expect(response.rawHeaders).toContain('X-OWN');
   });
 
-  it('fields that another host is not told after a redirect, in whatever letter case', async () => {
+  it('HPM options per request: a hook may set headers that another host is not told after a redirect, in whatever letter case', async () => {
     const other = await recorder();
     const { url } = await upstream((_req, res) => res.writeHead(302, { location: other.url }).end());
     const proxy = await proxyApp({
@@ -440,29 +449,32 @@ describe.each(HOOKS)('%s may set, for one request,', (_name, hook) => {
   it.each([
     ['headers', { headers: { 'x-all': '1' } }],
     ['ssl', { ssl: {} }],
-  ])('what the next request does not have, in an object of the options: %s', async (_option, shared) => {
-    const { url, received } = await recorder();
-    let request = 0;
-    const proxy = await proxyApp({
-      target: url,
-      ...shared,
-      ...hook((options) => {
-        request += 1;
-        if (request > 1) return;
-        options.auth = 'first:secret';
-        if (options.headers) options.headers['x-secret'] = 'secret';
-      }),
-    });
-    await exchange(proxy.url);
-    await exchange(proxy.url);
-    expect(received[0]?.headers.authorization).toBe(`Basic ${btoa('first:secret')}`);
-    expect(received[1]?.headers).not.toHaveProperty('authorization');
-    expect(received[1]?.headers).not.toHaveProperty('x-secret');
-  });
+  ])(
+    'HPM options per request: a hook may set what the next request does not have, in an object of the options: %s',
+    async (_option, shared) => {
+      const { url, received } = await recorder();
+      let request = 0;
+      const proxy = await proxyApp({
+        target: url,
+        ...shared,
+        ...hook((options) => {
+          request += 1;
+          if (request > 1) return;
+          options.auth = 'first:secret';
+          if (options.headers) options.headers['x-secret'] = 'secret';
+        }),
+      });
+      await exchange(proxy.url);
+      await exchange(proxy.url);
+      expect(received[0]?.headers.authorization).toBe(`Basic ${btoa('first:secret')}`);
+      expect(received[1]?.headers).not.toHaveProperty('authorization');
+      expect(received[1]?.headers).not.toHaveProperty('x-secret');
+    },
+  );
 });
 
 describe('on.proxyReq may still set', () => {
-  it('a buffer that fails, which ends one exchange only', async () => {
+  it('HPM options per request: on.proxyReq may still set a buffer that fails, which ends one exchange only', async () => {
     const { url } = await upstream((req, res) => void req.pipe(res));
     const proxy = await proxyApp({
       target: url,
@@ -474,7 +486,7 @@ describe('on.proxyReq may still set', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { cause: { code: 'ENOENT' } } });
   });
 
-  it('selfHandleResponse', async () => {
+  it('HPM options per request: on.proxyReq may still set selfHandleResponse', async () => {
     const { url } = await recorder((_req, res) => res.end('theirs'));
     const proxy = await proxyApp({
       target: url,
@@ -492,7 +504,7 @@ describe('on.proxyReq may still set', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('a buffer, also where the body is lost', async () => {
+  it('HPM options per request: on.proxyReq may still set a buffer, also where the body is lost', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp(
       {
@@ -514,7 +526,7 @@ describe('on.proxyReq may still set', () => {
   });
 });
 
-it('a response that was handed over for one request ends with the upstream’s', async () => {
+it('HPM options per request: a response that was handed over for one request ends with the upstream’s', async () => {
   const { url } = await upstream((_req, res) => {
     res.writeHead(200, { 'content-length': '10' });
     res.write('part');

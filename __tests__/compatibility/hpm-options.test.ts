@@ -54,7 +54,7 @@ describe('target', () => {
     ['a URL', (port) => new URL(`http://127.0.0.1:${port}`)],
     ['an object with host and port', (port) => ({ host: '127.0.0.1', port })],
     ['an object with protocol, hostname and port', (port) => ({ protocol: 'http:', hostname: '127.0.0.1', port })],
-  ])('may be %s', async (_name, target) => {
+  ])('target: may be %s', async (_name, target) => {
     const { port, received } = await recorder();
     const proxy = await proxyApp({ target: target(port) });
     expect((await exchange(`${proxy.url}/path?q=1`)).body).toBe('ok');
@@ -63,7 +63,7 @@ describe('target', () => {
     expect((await proxy.summary()).target).toBe(`http://127.0.0.1:${port}`);
   });
 
-  it('may be a Unix socket', async () => {
+  it('target: may be a Unix socket', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'sse-'));
     onCleanUp(() => rm(directory, { recursive: true }));
     const socketPath = join(directory, 's');
@@ -79,14 +79,14 @@ describe('target', () => {
     expect((await proxy.summary()).target).toBe('unix:');
   });
 
-  it('prepends its path', async () => {
+  it('target: prepends its path', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: `${url}/base` });
     await exchange(`${proxy.url}/a/b?q=1`);
     expect(received[0]?.url).toBe('/base/a/b?q=1');
   });
 
-  it('is the whole path with ignorePath', async () => {
+  it('target: is the whole path with ignorePath', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: `${url}/base`, ignorePath: true });
     await exchange(`${proxy.url}/a/b?q=1`);
@@ -102,7 +102,7 @@ describe('router', () => {
     ['a table by path', (url) => ({ '/other': NOWHERE, '/api': url })],
     ['a table by host', (url, host) => ({ 'else.test': NOWHERE, [host]: url })],
     ['a table by host and path', (url, host) => ({ [`${host}/none`]: NOWHERE, [`${host}/api`]: url })],
-  ])('may be %s', async (_name, router) => {
+  ])('router: may be %s', async (_name, router) => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: NOWHERE, router: router(url, 'app.test') });
     const { body } = await exchange(`${proxy.url}/api/x`, { headers: { host: 'app.test' } });
@@ -111,13 +111,13 @@ describe('router', () => {
     expect((await proxy.summary()).target).toBe(url);
   });
 
-  it('leaves the target where it returns nothing', async () => {
+  it('router: leaves the target where it returns nothing', async () => {
     const { url } = await recorder();
     const proxy = await proxyApp({ target: url, router: { '/other': NOWHERE } });
     expect((await exchange(proxy.url)).body).toBe('ok');
   });
 
-  it('is given the request, Express’s own response, and options of this one request', async () => {
+  it('router: is given the request, Express’s own response, and options of this one request', async () => {
     const { url } = await recorder();
     const { before, req, res } = witness();
     const seen: unknown[][] = [];
@@ -133,7 +133,7 @@ describe('router', () => {
     expect(seen[1]?.[2]).not.toBe(seen[0]?.[2]);
   });
 
-  it('is a 500 where it leaves no target', async () => {
+  it('router: is a 500 where it leaves no target', async () => {
     const proxy = await proxyApp({ router: { '/api': NOWHERE } });
     const { status, body } = await exchange(proxy.url);
     expect(status).toBe(500);
@@ -148,7 +148,7 @@ describe('router', () => {
       },
     ],
     ['rejects', () => Promise.reject(new Error('secret detail'))],
-  ])('is a 500 where it %s', async (_name, router) => {
+  ])('router: is a 500 where it %s', async (_name, router) => {
     const proxy = await proxyApp({ router });
     const { status, body } = await exchange(proxy.url);
     expect(status).toBe(500);
@@ -161,7 +161,7 @@ describe('router', () => {
     ['nobody has read', undefined],
     ['was parsed', express.json()],
     ['was consumed', (req, _res, next) => void req.resume().once('end', next)],
-  ])('may replace a body that %s by setting `buffer`', async (_name, before) => {
+  ])('router: may replace a body that %s by setting `buffer`', async (_name, before) => {
     const { url, received } = await recorder();
     const proxy = await proxyApp(
       {
@@ -184,21 +184,21 @@ describe('pathRewrite', () => {
     ['a table', { '^/none': '/x', '^/old': '/new', '^/new': '/twice' }],
     ['a function', (path) => path.replace('/old', '/new')],
     ['an async function', async (path) => path.replace('/old', '/new')],
-  ])('may be %s', async (_name, pathRewrite) => {
+  ])('pathRewrite: may be %s', async (_name, pathRewrite) => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url, pathRewrite });
     await exchange(`${proxy.url}/old/x?q=/old`);
     expect(received[0]?.url).toBe('/new/x?q=/old');
   });
 
-  it('leaves the path where it returns nothing', async () => {
+  it('pathRewrite: leaves the path where it returns nothing', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url, pathRewrite: () => undefined });
     await exchange(`${proxy.url}/path`);
     expect(received[0]?.url).toBe('/path');
   });
 
-  it('is given the path below the mount point, the request and Express’s own response', async () => {
+  it('pathRewrite: is given the path below the mount point, the request and Express’s own response', async () => {
     const { url } = await recorder();
     const { before, req, res } = witness();
     const seen: unknown[][] = [];
@@ -223,7 +223,7 @@ describe('pathRewrite', () => {
       },
     ],
     ['rejects', () => Promise.reject(new Error('secret detail'))],
-  ])('is a 500 where it %s', async (_name, fail) => {
+  ])('pathRewrite: is a 500 where it %s', async (_name, fail) => {
     const proxy = await proxyApp({ target: NOWHERE, pathRewrite: async () => fail() });
     const { status, body } = await exchange(proxy.url);
     expect(status).toBe(500);
@@ -238,7 +238,7 @@ describe('pathFilter', () => {
     ['a glob', '/api/**'],
     ['an array of globs', ['/api/**', '!**/*.html']],
     ['a function', (path) => path.startsWith('/api')],
-  ])('may be %s', async (_name, pathFilter) => {
+  ])('pathFilter: may be %s', async (_name, pathFilter) => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url, pathFilter });
     proxy.app.use((_req, res) => void res.send('app'));
@@ -247,7 +247,7 @@ describe('pathFilter', () => {
     expect(received).toHaveLength(1);
   });
 
-  it('hands a request that is not its own to next as it came, body included', async () => {
+  it('pathFilter: hands a request that is not its own to next as it came, body included', async () => {
     const seen: unknown[] = [];
     const proxy = await proxyApp({ target: NOWHERE, pathFilter: '/api' });
     proxy.app.use(express.text(), (req, res) => {
@@ -263,7 +263,7 @@ describe('pathFilter', () => {
 });
 
 describe('the request', () => {
-  it('gets the fields of `headers`, and `auth` as Authorization', async () => {
+  it('HPM options on the request: the request gets the headers of `headers`, and `auth` as Authorization', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url, headers: { 'x-key': 'k', 'x-own': 'proxy' }, auth: 'user:pass' });
     await exchange(proxy.url, { headers: { 'x-own': 'client' } });
@@ -278,14 +278,17 @@ describe('the request', () => {
     [undefined, 'upstream'],
     [true, 'upstream'],
     [false, 'client'],
-  ])('names with changeOrigin: %s the host of the %s', async (changeOrigin, whose) => {
-    const { url, port, received } = await recorder();
-    const proxy = await proxyApp({ target: url, ...(changeOrigin !== undefined && { changeOrigin }) });
-    await exchange(proxy.url, { headers: { host: 'app.test' } });
-    expect(received[0]?.headers.host).toBe(whose === 'client' ? 'app.test' : `127.0.0.1:${port}`);
-  });
+  ])(
+    'HPM options on the request: the request names with changeOrigin: %s the host of the %s',
+    async (changeOrigin, whose) => {
+      const { url, port, received } = await recorder();
+      const proxy = await proxyApp({ target: url, ...(changeOrigin !== undefined && { changeOrigin }) });
+      await exchange(proxy.url, { headers: { host: 'app.test' } });
+      expect(received[0]?.headers.host).toBe(whose === 'client' ? 'app.test' : `127.0.0.1:${port}`);
+    },
+  );
 
-  it('has no X-Forwarded fields by default, and keeps the client’s', async () => {
+  it('HPM options on the request: the request has no X-Forwarded headers by default, and keeps the client’s', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url });
     await exchange(proxy.url, { headers: { 'x-forwarded-for': '203.0.113.9' } });
@@ -294,7 +297,7 @@ describe('the request', () => {
     expect(Object.keys(received[1]?.headers ?? {}).filter((name) => name.startsWith('x-forwarded'))).toEqual([]);
   });
 
-  it('has the peer appended to X-Forwarded-For with xfwd, and the others where absent', async () => {
+  it('HPM options on the request: the request has the peer appended to X-Forwarded-For with xfwd, and the others where absent', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url, xfwd: true });
     await exchange(proxy.url, { headers: { 'x-forwarded-for': '203.0.113.9', 'x-forwarded-proto': 'https' } });
@@ -306,14 +309,14 @@ describe('the request', () => {
     });
   });
 
-  it('takes its body from `buffer`', async () => {
+  it('HPM options on the request: the request takes its body from `buffer`', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url, buffer: Readable.from([Buffer.from('other')]) });
     await exchange(proxy.url, { method: 'POST', headers: { 'content-length': 5 }, body: 'first' });
     expect(received[0]?.body.toString()).toBe('other');
   });
 
-  it('is sent from localAddress: not at all where this machine does not have it', async () => {
+  it('HPM options on the request: the request is sent from localAddress: not at all where this machine does not have it', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url, localAddress: '203.0.113.1' });
     expect((await exchange(proxy.url)).status).toBe(502);
@@ -322,7 +325,7 @@ describe('the request', () => {
     expect((await exchange(own.url)).status).toBe(200);
   });
 
-  it('goes through the agent that the user gives', async () => {
+  it('HPM options on the request: the request goes through the agent that the user gives', async () => {
     const { url, received } = await recorder();
     const agent = new http.Agent({ keepAlive: true });
     onCleanUp(() => agent.destroy());
@@ -336,7 +339,7 @@ describe('the request', () => {
     expect(received[1]?.clientPort).toBe(received[0]?.clientPort);
   });
 
-  it('has a connection of its own with agent: false', async () => {
+  it('HPM options on the request: the request has a connection of its own with agent: false', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url, agent: false });
     await exchange(proxy.url);
@@ -351,7 +354,7 @@ describe('forward', () => {
     ['a GET', { method: 'GET' }, undefined],
     ['a POST', { method: 'POST' }, undefined],
     ['a parsed POST', { method: 'POST', headers: JSON_TYPE }, express.json()],
-  ])('sends %s to a second upstream as well', async (_name, init, parser) => {
+  ])('forward: sends %s to a second upstream as well', async (_name, init, parser) => {
     const main = await recorder((_req, res) => res.end('main'));
     let arrived = (): void => {};
     const arrival = new Promise<void>((resolve) => {
@@ -388,11 +391,14 @@ describe('the response', () => {
     ['cookieDomainRewrite: false', { cookieDomainRewrite: false }, 'a=1; Domain=up.test', 'a=1; Domain=up.test'],
     ['cookiePathRewrite', { cookiePathRewrite: '/new' }, 'a=1; Path=/old', 'a=1; Path=/new'],
     ['cookiePathRewrite by a table', { cookiePathRewrite: { '/old': '/new' } }, 'a=1; Path=/old', 'a=1; Path=/new'],
-  ])('has its cookies rewritten by %s', async (_name, options, cookie, expected) => {
-    const { url } = await recorder((_req, res) => res.setHeader('set-cookie', ['plain=1', cookie]).end());
-    const proxy = await proxyApp({ target: url, ...options });
-    expect((await exchange(proxy.url)).headers['set-cookie']).toEqual(['plain=1', expected]);
-  });
+  ])(
+    'HPM options on the response: the response has its cookies rewritten by %s',
+    async (_name, options, cookie, expected) => {
+      const { url } = await recorder((_req, res) => res.setHeader('set-cookie', ['plain=1', cookie]).end());
+      const proxy = await proxyApp({ target: url, ...options });
+      expect((await exchange(proxy.url)).headers['set-cookie']).toEqual(['plain=1', expected]);
+    },
+  );
 
   it.each<[string, SseProxyOptions, (port: number) => string]>([
     ['nothing', {}, () => 'http://UPSTREAM/there'],
@@ -404,7 +410,7 @@ describe('the response', () => {
       { hostRewrite: 'app.test', protocolRewrite: 'https' },
       () => 'https://app.test:UPSTREAM_PORT/there',
     ],
-  ])('has its Location rewritten by %s', async (_name, options, expected) => {
+  ])('HPM options on the response: the response has its Location rewritten by %s', async (_name, options, expected) => {
     const { url, port } = await recorder((_req, res) => res.writeHead(302, { location: `${url}/there` }).end());
     const proxy = await proxyApp({ target: url, ...options });
     const { status, headers } = await exchange(proxy.url);
@@ -413,7 +419,7 @@ describe('the response', () => {
     expect(headers.location).toBe(wanted);
   });
 
-  it('keeps the letter case of its fields with preserveHeaderKeyCase', async () => {
+  it('HPM options on the response: the response keeps the letter case of its headers with preserveHeaderKeyCase', async () => {
     const { url } = await recorder((_req, res) => res.writeHead(200, ['X-MiXed', '1', 'Set-COOKIE', 'a=1']).end());
     const names = async (options: SseProxyOptions): Promise<string[]> => {
       const proxy = await proxyApp({ target: url, ...options });
@@ -427,7 +433,7 @@ describe('the response', () => {
 });
 
 describe('followRedirects', () => {
-  it.each([301, 302, 303, 307, 308])('follows a %i by itself', async (status) => {
+  it.each([301, 302, 303, 307, 308])('followRedirects: follows a %i by itself', async (status) => {
     const { url, received } = await recorder((req, res) => {
       if (req.url === '/') res.writeHead(status, { location: '/there' });
       res.end('ok');
@@ -441,28 +447,28 @@ describe('followRedirects', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('follows from http to https', async () => {
+  it('followRedirects: follows from http to https', async () => {
     const secure = await secureUpstream((_req, res) => eventStream(res).end('data: safe\n\n'));
     const { url } = await recorder((_req, res) => res.writeHead(302, { location: `${secure.url}/there` }).end());
     const proxy = await proxyApp({ target: url, followRedirects: true, secure: false });
     expect(await exchange(proxy.url)).toMatchObject({ status: 200, body: 'data: safe\n\n' });
   });
 
-  it('follows from https to http', async () => {
+  it('followRedirects: follows from https to http', async () => {
     const { url } = await recorder((_req, res) => res.end('plain'));
     const secure = await secureUpstream((_req, res) => res.writeHead(302, { location: `${url}/there` }).end());
     const proxy = await proxyApp({ target: secure.url, followRedirects: true, secure: false });
     expect(await exchange(proxy.url)).toMatchObject({ status: 200, body: 'plain' });
   });
 
-  it('stops at its limit, and passes the redirect on', async () => {
+  it('followRedirects: stops at its limit, and passes the redirect on', async () => {
     const { url, received } = await recorder((_req, res) => res.writeHead(302, { location: '/again' }).end());
     const proxy = await proxyApp({ target: url, followRedirects: 2 });
     expect((await exchange(proxy.url)).status).toBe(302);
     expect(received).toHaveLength(3);
   });
 
-  it('streams what it ends at', async () => {
+  it('followRedirects: streams what it ends at', async () => {
     let res: ServerResponse | undefined;
     const { url } = await upstream((req, response) => {
       if (req.url === '/') response.writeHead(302, { location: '/there' }).end();
@@ -478,7 +484,7 @@ describe('followRedirects', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('aborts the request that it ended at when the client leaves', async () => {
+  it('followRedirects: aborts the request that it ended at when the client leaves', async () => {
     let closed = (): void => {};
     const close = new Promise<void>((resolve) => {
       closed = resolve;
@@ -499,7 +505,7 @@ describe('followRedirects', () => {
     ['followRedirects', { followRedirects: true }],
     ['autoRewrite', { autoRewrite: true }],
     ['hostRewrite', { hostRewrite: 'app.test' }],
-  ])('answers a malformed Location with 502 under %s', async (_name, options) => {
+  ])('followRedirects: answers a malformed Location with 502 under %s', async (_name, options) => {
     const { url } = await recorder((req, res) => {
       if (req.url === '/') res.writeHead(302, { location: 'http://[' });
       res.end('ok');
@@ -512,7 +518,7 @@ describe('followRedirects', () => {
     expect((await exchange(`${proxy.url}/fine`)).body).toBe('ok');
   });
 
-  it('answers with 502 where the redirect leads nowhere', async () => {
+  it('followRedirects: answers with 502 where the redirect leads nowhere', async () => {
     const { url } = await recorder((_req, res) => res.writeHead(302, { location: NOWHERE }).end());
     const proxy = await proxyApp({ target: url, followRedirects: true });
     const { status, body } = await exchange(proxy.url);
@@ -525,7 +531,7 @@ describe('followRedirects', () => {
     ['of `headers`', { headers: { authorization: 'Bearer k' } }, {}],
     ['of `headers`, in capitals', { headers: { Authorization: 'Bearer k' } }, {}],
     ['of `auth`', { auth: 'user:k' }, {}],
-  ])('keeps the credentials %s from another host', async (_name, options, headers) => {
+  ])('followRedirects: keeps the credentials %s from another host', async (_name, options, headers) => {
     const other = await recorder();
     const { url, received } = await recorder((_req, res) => res.writeHead(302, { location: other.url }).end());
     const proxy = await proxyApp({ target: url, followRedirects: true, ...options });
@@ -536,7 +542,7 @@ describe('followRedirects', () => {
   });
 });
 
-it('keeps any field of `headers` from the other host of a redirect, and not from the same one', async () => {
+it('HPM options: keeps any header of `headers` from the other host of a redirect, and not from the same one', async () => {
   const other = await recorder();
   const { url, received } = await recorder((req, res) => {
     res.writeHead(302, { location: req.url === '/' ? '/there' : other.url }).end();
@@ -547,7 +553,7 @@ it('keeps any field of `headers` from the other host of a redirect, and not from
   expect(other.received[0]?.headers).not.toHaveProperty('x-api-key');
 });
 
-it('does not care whether the target of `forward` can be reached', async () => {
+it('HPM options: does not care whether the target of `forward` can be reached', async () => {
   const { url } = await recorder((_req, res) => res.end('main'));
   const proxy = await proxyApp({ target: url, forward: NOWHERE });
   expect(await exchange(proxy.url, { method: 'POST', body: 'a' })).toMatchObject({ status: 200, body: 'main' });
@@ -555,7 +561,7 @@ it('does not care whether the target of `forward` can be reached', async () => {
 });
 
 describe('an https upstream', () => {
-  it('is refused where nobody trusts its certificate', async () => {
+  it('HTTPS upstream: is refused where nobody trusts its certificate', async () => {
     const { url } = await secureUpstream((_req, res) => res.end('ok'));
     const proxy = await proxyApp({ target: url });
     const { status, body } = await exchange(proxy.url);
@@ -567,7 +573,7 @@ describe('an https upstream', () => {
     ['secure: false', (target) => ({ target, secure: false })],
     ['ssl.ca', (target, _port, ca) => ({ target, ssl: { ca } })],
     ['a target with ca', (_url, port, ca) => ({ target: { protocol: 'https:', host: '127.0.0.1', port, ca } })],
-  ])('is reached with %s, over connections that are kept', async (_name, options) => {
+  ])('HTTPS upstream: is reached with %s, over connections that are kept', async (_name, options) => {
     const { listener, received } = recording((_req, res) => res.end('ok'));
     const { url, port } = await secureUpstream(listener);
     const proxy = await proxyApp(options(url, port, (await certificate()).cert));
@@ -578,7 +584,7 @@ describe('an https upstream', () => {
 });
 
 describe('timeouts', () => {
-  it('answers with 504 that is not to be retried where proxyTimeout passes before the head', async () => {
+  it('HPM timeouts: answers with 504 that is not to be retried where proxyTimeout passes before the head', async () => {
     const { url } = await upstream(() => {});
     const proxy = await proxyApp({ target: url, proxyTimeout: 50 });
     const { status, headers, body } = await exchange(proxy.url);
@@ -591,7 +597,7 @@ describe('timeouts', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'timeout', statusCode: 504 });
   });
 
-  it('cuts the stream where proxyTimeout passes after the head', async () => {
+  it('HPM timeouts: cuts the stream where proxyTimeout passes after the head', async () => {
     const { url } = await upstream((_req, res) => void eventStream(res).write('data: 1\n\n'));
     const proxy = await proxyApp({ target: url, proxyTimeout: 100 });
     const { body, cut } = await readUntilCut(await request(proxy.url));
@@ -600,7 +606,7 @@ describe('timeouts', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'timeout', statusCode: 200 });
   });
 
-  it('applies proxyTimeout to the request that a redirect leads to', async () => {
+  it('HPM timeouts: applies proxyTimeout to the request that a redirect leads to', async () => {
     const { url } = await upstream((req, res) => {
       if (req.url === '/') res.writeHead(302, { location: '/silent' }).end();
     });
@@ -608,7 +614,7 @@ describe('timeouts', () => {
     expect((await exchange(proxy.url)).status).toBe(504);
   });
 
-  it('drops a client that `timeout` has passed for', async () => {
+  it('HPM timeouts: drops a client that `timeout` has passed for', async () => {
     const { url } = await upstream(() => {});
     const proxy = await proxyApp({ target: url, timeout: 50 });
     await expect(exchange(proxy.url)).rejects.toMatchObject({ code: 'ECONNRESET' });
@@ -617,7 +623,7 @@ describe('timeouts', () => {
 });
 
 describe('on', () => {
-  it('hands Express’s own request and response to every listener', async () => {
+  it('HPM on: hands Express’s own request and response to every listener', async () => {
     const { url } = await recorder();
     const { before, req, res } = witness();
     const calls = new Map<string, unknown[]>();
@@ -647,7 +653,7 @@ describe('on', () => {
     }
   });
 
-  it('hands them to error', async () => {
+  it("HPM on: hands Express's own request and response to error", async () => {
     const { before, req, res } = witness();
     let args: unknown[] = [];
     const proxy = await proxyApp(
@@ -668,7 +674,7 @@ describe('on', () => {
     expect(String(args[3])).toContain(NOWHERE);
   });
 
-  it('hands them to econnreset, where the client has gone', async () => {
+  it("HPM on: hands Express's own request and response to econnreset, where the client has gone", async () => {
     const { before, req, res } = witness();
     let arrived = (): void => {};
     const arrival = new Promise<void>((resolve) => {
@@ -702,7 +708,7 @@ describe('on', () => {
   it.each<[string, (change: () => void) => void | Promise<void>]>([
     ['sync', (change) => change()],
     ['async, in its first tick', async (change) => change()],
-  ])('lets proxyReq (%s) change the request', async (_name, run) => {
+  ])('HPM on: lets proxyReq (%s) change the request', async (_name, run) => {
     const { url, received } = await recorder();
     const proxyReq = (request: ClientRequest): void | Promise<void> =>
       run(() => void request.setHeader('x-added', '1'));
@@ -714,7 +720,7 @@ describe('on', () => {
   it.each<[string, (change: () => void) => void | Promise<void>]>([
     ['sync', (change) => change()],
     ['async, in its first tick', async (change) => change()],
-  ])('lets proxyRes (%s) change the fields of the response', async (_name, run) => {
+  ])('HPM on: lets proxyRes (%s) change the headers of the response', async (_name, run) => {
     const { url } = await recorder((_req, res) => res.setHeader('x-upstream', '1').end());
     const proxyRes = (response: IncomingMessage): void | Promise<void> =>
       run(() => {
@@ -733,7 +739,7 @@ describe('on', () => {
     ['start', { start: (_req, res) => void res.setHeader('x-set', '1') }],
     ['proxyReq', { proxyReq: (_proxyReq, _req, res) => void res.setHeader('x-set', '1') }],
     ['proxyRes', { proxyRes: (_proxyRes, _req, res) => void res.setHeader('x-set', '1') }],
-  ])('keeps what %s sets on the response', async (_name, on) => {
+  ])('HPM on: keeps what %s sets on the response', async (_name, on) => {
     const { url } = await recorder();
     const proxy = await proxyApp({ target: url, ...(on !== undefined && { on }) });
     expect((await exchange(proxy.url)).headers['x-set']).toBe('1');
@@ -750,7 +756,7 @@ describe('on', () => {
     ['proxyReq', 'throws', throwing],
     ['proxyReq', 'rejects', rejecting],
     ['proxyRes', 'throws', throwing],
-  ])('answers for a %s that %s', async (event, _how, listener) => {
+  ])('HPM on: answers for a %s that %s', async (event, _how, listener) => {
     const { url } = await recorder();
     const proxy = await proxyApp({ target: url, on: { [event]: listener } });
     const { status, body } = await exchange(proxy.url);
@@ -760,7 +766,7 @@ describe('on', () => {
     expect((await proxy.summary()).outcome).toBe('failed');
   });
 
-  it('ends the response where proxyRes rejects after the head has left', async () => {
+  it('HPM on: ends the response where proxyRes rejects after the head has left', async () => {
     let refuse = (): void => {};
     const refusal = new Promise<void>((_resolve, reject) => {
       refuse = () => reject(new Error('secret detail'));
@@ -785,7 +791,7 @@ describe('on', () => {
         answer();
       },
     ],
-  ])('lets error (%s) answer the client', async (_name, run) => {
+  ])('HPM on: lets error (%s) answer the client', async (_name, run) => {
     const error: NonNullable<Options['on']>['error'] = (_error, _req, res) =>
       run(() => {
         if ('writeHead' in res) res.writeHead(418).end('mine');
@@ -794,7 +800,7 @@ describe('on', () => {
     expect(await exchange(proxy.url)).toMatchObject({ status: 418, body: 'mine' });
   });
 
-  it('answers in place of an error listener that throws', async () => {
+  it('HPM on: answers in place of an error listener that throws', async () => {
     const proxy = await proxyApp({
       target: NOWHERE,
       on: {
@@ -806,7 +812,7 @@ describe('on', () => {
     expect((await exchange(proxy.url)).status).toBe(502);
   });
 
-  it('lets a hook answer before the upstream is asked', async () => {
+  it('HPM on: lets a hook answer before the upstream is asked', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({
       target: url,
@@ -822,7 +828,7 @@ describe('on', () => {
 });
 
 describe('plugins', () => {
-  it('are given a server whose events carry Express’s own response, and the options as the user gave them', async () => {
+  it('HPM plugins: are given a server whose events carry Express’s own response, and the options as the user gave them', async () => {
     const { url } = await recorder();
     const { before, res } = witness();
     const seen: unknown[] = [];
@@ -842,7 +848,7 @@ describe('plugins', () => {
     expect(given).not.toHaveProperty('agent');
   });
 
-  it('run after the listeners of `on`, in order', async () => {
+  it('HPM plugins: run after the listeners of `on`, in order', async () => {
     const { url } = await recorder();
     const order: string[] = [];
     const plugin = (name: string) => definePlugin((server) => void server.on('proxyReq', () => void order.push(name)));
@@ -855,7 +861,7 @@ describe('plugins', () => {
     expect(order).toEqual(['on', 'first', 'second']);
   });
 
-  it('may remove their listeners, and listen once', async () => {
+  it('HPM plugins: may remove their listeners, and listen once', async () => {
     const { url } = await recorder();
     const removed = jest.fn();
     const onceOnly = jest.fn();
@@ -873,7 +879,7 @@ describe('plugins', () => {
     expect(onceOnly).toHaveBeenCalledTimes(1);
   });
 
-  it('are all there is with ejectPlugins: no `on`, no logging, and failures are answered all the same', async () => {
+  it('HPM plugins: are all there is with ejectPlugins: no `on`, no logging, and failures are answered all the same', async () => {
     const proxyReq = jest.fn();
     const info = jest.fn();
     const plugin = jest.fn();
@@ -890,7 +896,7 @@ describe('plugins', () => {
 });
 
 describe('logger', () => {
-  it('is told each request and each failure', async () => {
+  it('HPM logger: is told each request and each failure', async () => {
     const { url } = await recorder();
     const logger = { info: jest.fn(), warn: jest.fn(), error: jest.fn() };
     const proxy = await proxyApp({ target: url, logger });
@@ -901,7 +907,7 @@ describe('logger', () => {
     expect(logger.error).toHaveBeenCalled();
   });
 
-  it('is told what a hook has thrown', async () => {
+  it('HPM logger: is told what a hook has thrown', async () => {
     const { url } = await recorder();
     const failure = new Error('detail');
     const logger = { info: jest.fn(), warn: jest.fn(), error: jest.fn() };
@@ -918,7 +924,7 @@ describe('logger', () => {
     expect(logger.error.mock.calls.flat()).toContain(failure);
   });
 
-  it('is silence where none is given', async () => {
+  it('HPM logger: is silence where none is given', async () => {
     const { url } = await recorder();
     const spies = (['log', 'info', 'warn', 'error'] as const).map((level) =>
       jest.spyOn(console, level).mockReturnValue(),
@@ -935,7 +941,7 @@ describe('logger', () => {
 });
 
 describe('selfHandleResponse', () => {
-  it('works with responseInterceptor', async () => {
+  it('selfHandleResponse: works with responseInterceptor', async () => {
     const { url } = await recorder((_req, res) => {
       res.writeHead(201, { 'content-encoding': 'gzip', 'x-upstream': '1' }).end(zlib.gzipSync('Hello'));
     });
@@ -963,7 +969,7 @@ describe('selfHandleResponse', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', statusCode: 201 });
   });
 
-  it('works with a handler that streams', async () => {
+  it('selfHandleResponse: works with a handler that streams', async () => {
     let upstreamResponse: ServerResponse | undefined;
     const { url } = await upstream((_req, res) => {
       upstreamResponse = eventStream(res);
@@ -992,7 +998,7 @@ describe('selfHandleResponse', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('works with a handler that answers without the upstream’s body', async () => {
+  it('selfHandleResponse: works with a handler that answers without the upstream’s body', async () => {
     const { url } = await recorder((_req, res) => res.end('theirs'));
     const proxy = await proxyApp({
       target: url,
@@ -1007,7 +1013,7 @@ describe('selfHandleResponse', () => {
     expect(await exchange(proxy.url)).toMatchObject({ status: 404, body: 'mine' });
   });
 
-  it('answers failures itself, before the user could', async () => {
+  it('selfHandleResponse: answers failures itself, before the user could', async () => {
     const proxyRes = jest.fn<() => void>();
     const proxy = await proxyApp({ target: NOWHERE, selfHandleResponse: true, on: { proxyRes } });
     const { status, body } = await exchange(proxy.url);
@@ -1016,7 +1022,7 @@ describe('selfHandleResponse', () => {
     expect(proxyRes).not.toHaveBeenCalled();
   });
 
-  it('aborts the upstream when the client leaves', async () => {
+  it('selfHandleResponse: aborts the upstream when the client leaves', async () => {
     let closed = (): void => {};
     const close = new Promise<void>((resolve) => {
       closed = resolve;
@@ -1034,7 +1040,7 @@ describe('selfHandleResponse', () => {
     expect((await proxy.summary()).outcome).toBe('client-closed');
   });
 
-  it('cuts the client where the upstream broke off', async () => {
+  it('selfHandleResponse: cuts the client where the upstream broke off', async () => {
     const { url, sockets } = await rawUpstream((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
     });
@@ -1056,7 +1062,7 @@ describe('fixRequestBody', () => {
     ['JSON', express.json(), 'application/json', '{"a":1}'],
     ['a form', express.urlencoded({ extended: false }), 'application/x-www-form-urlencoded', 'a=1&b=2'],
     ['nothing that was parsed', express.json(), 'text/plain', 'text'],
-  ])('does not send the body twice: %s', async (_name, parser, type, body) => {
+  ])('fixRequestBody: does not send the body twice: %s', async (_name, parser, type, body) => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url, on: { proxyReq: fixRequestBody } }, (app) => app.use(parser));
     for (let i = 0; i < 2; i += 1) {
@@ -1065,7 +1071,7 @@ describe('fixRequestBody', () => {
     expect(received.map((item) => item.body.toString())).toEqual([body, body]);
   });
 
-  it('sends a multipart body that only it knows how to make', async () => {
+  it('fixRequestBody: sends a multipart body that only it knows how to make', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url, on: { proxyReq: fixRequestBody } }, (app) =>
       app.use((req, _res, next) => {
@@ -1200,7 +1206,7 @@ describe('the same requests through http-proxy-middleware', () => {
   }
 
   it.each(Object.entries(cases))(
-    '%s',
+    'the same request through HPM: %s',
     async (_name, { options = {}, path = '/', init = {}, answer, before, base = '' }) => {
       const { url, received } = await recorder(answer);
       const all: Options = { target: url + base, changeOrigin: true, ...options };

@@ -59,7 +59,7 @@ function serverOf(options: Options): ProxyServer {
 }
 
 describe('the exports', () => {
-  it('has every plugin and helper by name', () => {
+  it("HPM's exports: the package has every plugin and helper by name", () => {
     for (const item of [
       createProxyMiddleware,
       proxyEventsPlugin,
@@ -75,7 +75,7 @@ describe('the exports', () => {
 });
 
 describe('plugins', () => {
-  it('are registered at construction, in order, each with the server and the very options', () => {
+  it('HPM plugins: are registered at construction, in order, each with the server and the very options', () => {
     const calls: unknown[][] = [];
     const options: Options = {
       target: 'http://127.0.0.1:9',
@@ -87,24 +87,24 @@ describe('plugins', () => {
     expect(calls[0]?.[2]).toBe(options);
   });
 
-  it('has none of its own with ejectPlugins, not even the one behind `on`', () => {
+  it('HPM plugins: has none of its own with ejectPlugins, not even the one behind `on`', () => {
     const server = serverOf({ ejectPlugins: true, on: { proxyReq: () => {} } });
     expect(server.eventNames()).toEqual([]);
   });
 
-  it('registers `on` by the events plugin alone', () => {
+  it('HPM plugins: registers `on` by the events plugin alone', () => {
     const proxyReq = (): void => {};
     const server = serverOf({ ejectPlugins: true, on: { proxyReq }, plugins: [proxyEventsPlugin] });
     expect(server.eventNames()).toEqual(['proxyReq']);
     expect(server.rawListeners('proxyReq')).toEqual([proxyReq]);
   });
 
-  it('logs by the logger plugin alone', () => {
+  it('HPM plugins: logs by the logger plugin alone', () => {
     const server = serverOf({ ejectPlugins: true, plugins: [loggerPlugin] });
     expect(server.eventNames().sort()).toEqual(['close', 'error', 'open', 'proxyRes']);
   });
 
-  it('leaves its error response out where on.error is given', () => {
+  it('HPM plugins: leaves its error response out where on.error is given', () => {
     const count = (on: Options['on']) => serverOf(on === undefined ? {} : { on }).listenerCount('error');
     // The user's own takes its place.
     expect(count({ error: () => {} })).toBe(count(undefined));
@@ -117,7 +117,7 @@ describe('plugins', () => {
     expect(serverOf({}).rawListeners('error').map(String).join()).toContain('Error occurred while trying to proxy');
   });
 
-  it('sends every event of a request through server.emit, which may be replaced', async () => {
+  it('HPM plugins: sends every event of a request through server.emit, which may be replaced', async () => {
     const { url } = await recorder();
     const events: string[] = [];
     await serveOnce(
@@ -136,7 +136,7 @@ describe('plugins', () => {
 });
 
 describe('pathFilter', () => {
-  it('calls next at once, without an error, where it does not match', async () => {
+  it('HPM pathFilter: calls next at once, without an error, where it does not match', async () => {
     const { url } = await recorder();
     const middleware = createProxyMiddleware({ target: url, pathFilter: '/api' });
     let synchronously: unknown[] | undefined;
@@ -152,7 +152,7 @@ describe('pathFilter', () => {
     expect(synchronously).toEqual([]);
   });
 
-  it('does so for a filter that throws, too', async () => {
+  it('HPM pathFilter: calls next for a filter that throws, too', async () => {
     const { url } = await recorder();
     const error = jest.fn();
     const middleware = createProxyMiddleware({
@@ -173,7 +173,7 @@ describe('pathFilter', () => {
 });
 
 describe('router and pathRewrite', () => {
-  it('are both given the same copy of the options, a new one for each request', async () => {
+  it('HPM router and pathRewrite: are both given the same copy of the options, a new one for each request', async () => {
     const { url } = await recorder();
     const seen: (Options | undefined)[] = [];
     const options: Options = {
@@ -197,7 +197,7 @@ describe('router and pathRewrite', () => {
     for (const own of seen) expect(own).not.toBe(options);
   });
 
-  it('are given the response object that the middleware was given', async () => {
+  it('HPM router and pathRewrite: are given the response object that the middleware was given', async () => {
     const { url } = await recorder();
     const seen: unknown[] = [];
     const middleware = createProxyMiddleware({
@@ -220,7 +220,7 @@ describe('router and pathRewrite', () => {
     expect(seen[1]).toBe(given);
   });
 
-  it('may set `buffer` and `agent` for that one request', async () => {
+  it('HPM router and pathRewrite: may set `buffer` and `agent` for that one request', async () => {
     const { url, received } = await recorder();
     const agents: unknown[] = [];
     const { url: proxy } = await hpmApp({
@@ -247,7 +247,7 @@ describe('router and pathRewrite', () => {
     expect(agents[1]).toBeInstanceOf(http.Agent);
   });
 
-  it('runs pathRewrite for every request, after router, with the path as it came in', async () => {
+  it('HPM router and pathRewrite: runs pathRewrite for every request, after router, with the path as it came in', async () => {
     const { url, received } = await recorder();
     const order: string[] = [];
     const { url: proxy } = await hpmApp({
@@ -266,7 +266,7 @@ describe('router and pathRewrite', () => {
     expect(received[0]?.url).toBe('/new');
   });
 
-  it('may change the headers that are sent upstream', async () => {
+  it('HPM router and pathRewrite: may change the headers that are sent upstream', async () => {
     const { url, received } = await recorder();
     const { url: proxy } = await hpmApp({
       target: url,
@@ -281,7 +281,7 @@ describe('router and pathRewrite', () => {
     expect(received[0]?.headers).not.toHaveProperty('x-secret');
   });
 
-  it('rewrites by the first pattern of a table that matches, once', async () => {
+  it('HPM router and pathRewrite: rewrites by the first pattern of a table that matches, once', async () => {
     const { url, received } = await recorder();
     const { url: proxy } = await hpmApp({
       target: url,
@@ -291,27 +291,30 @@ describe('router and pathRewrite', () => {
     expect(received.map((item) => item.url)).toEqual(['/b/b', '/c/a', '/x/version-1/v2', '/none']);
   });
 
-  it.each(['router', 'pathRewrite'])('hands what %s rejects with to next, without an error event', async (name) => {
-    const { url } = await recorder();
-    const failure = new Error('refused');
-    const onError = jest.fn();
-    const middleware = createProxyMiddleware({
-      target: url,
-      [name]: async () => Promise.reject(failure),
-      on: { error: onError },
-    });
-    let reported: unknown;
-    await serveOnce((req, res) => {
-      void middleware(req, res, (error) => {
-        reported = error;
-        res.end();
+  it.each(['router', 'pathRewrite'])(
+    'HPM router and pathRewrite: hands what %s rejects with to next, without an error event',
+    async (name) => {
+      const { url } = await recorder();
+      const failure = new Error('refused');
+      const onError = jest.fn();
+      const middleware = createProxyMiddleware({
+        target: url,
+        [name]: async () => Promise.reject(failure),
+        on: { error: onError },
       });
-    });
-    expect(reported).toBe(failure);
-    expect(onError).not.toHaveBeenCalled();
-  });
+      let reported: unknown;
+      await serveOnce((req, res) => {
+        void middleware(req, res, (error) => {
+          reported = error;
+          res.end();
+        });
+      });
+      expect(reported).toBe(failure);
+      expect(onError).not.toHaveBeenCalled();
+    },
+  );
 
-  it('hands a missing target to next', async () => {
+  it('HPM router and pathRewrite: hands a missing target to next', async () => {
     const middleware = createProxyMiddleware({ router: { '/api': 'http://127.0.0.1:9' } });
     let reported: unknown;
     await serveOnce((req, res) => {
@@ -325,7 +328,7 @@ describe('router and pathRewrite', () => {
 });
 
 describe('failures', () => {
-  it('come as an event, and not through next, where somebody listens for it', async () => {
+  it('HPM failures: come as an event, and not through next, where somebody listens for it', async () => {
     const onError = jest.fn((_error: Error, _req: IncomingMessage, res: ServerResponse | net.Socket) => res.end());
     const middleware = createProxyMiddleware({ target: 'http://127.0.0.1:9', on: { error: onError } });
     const next = jest.fn();
@@ -335,7 +338,7 @@ describe('failures', () => {
     expect(next).not.toHaveBeenCalled();
   });
 
-  it('come through next as well where nobody listens', async () => {
+  it('HPM failures: come through next as well where nobody listens', async () => {
     const middleware = createProxyMiddleware({
       target: 'http://127.0.0.1:9',
       ejectPlugins: true,
@@ -356,7 +359,7 @@ describe('failures', () => {
     server.emit = (() => true) as typeof server.emit;
   }
 
-  it('reports a start listener that throws as an error, and makes no request', async () => {
+  it('HPM failures: reports a start listener that throws as an error, and makes no request', async () => {
     const { url, received } = await recorder();
     const failure = new Error('not this one');
     const seen: unknown[] = [];
@@ -380,7 +383,7 @@ describe('failures', () => {
 });
 
 describe('WebSockets', () => {
-  it('subscribes to the upgrades of a server with its first request, once', async () => {
+  it('HPM WebSockets: subscribes to the upgrades of a server with its first request, once', async () => {
     const { url } = await recorder();
     const app = express().use(createProxyMiddleware({ target: url, ws: true }));
     const server = http.createServer(app);
@@ -393,7 +396,7 @@ describe('WebSockets', () => {
     expect(server.listenerCount('upgrade')).toBe(1);
   });
 
-  it('does so when that request has ended: an open event stream keeps WebSockets waiting', async () => {
+  it('HPM WebSockets: subscribes when its first request has ended: an open event stream keeps WebSockets waiting', async () => {
     let stream: ServerResponse | undefined;
     const { url } = await upstream((_req, res) => {
       stream = res;
@@ -409,7 +412,7 @@ describe('WebSockets', () => {
     await until(() => server.listenerCount('upgrade') === 1);
   });
 
-  it('asks `router` in the tick of the upgrade, and only where pathFilter lets it pass', () => {
+  it('HPM WebSockets: asks `router` in the tick of the upgrade, and only where pathFilter lets it pass', () => {
     const asked: (string | undefined)[] = [];
     const { upgrade } = createProxyMiddleware({
       pathFilter: ['/a', '/b'],
@@ -427,7 +430,7 @@ describe('WebSockets', () => {
     expect(asked).toEqual(['/a/x?y', '/b']);
   });
 
-  it('hands the options of the one upgrade to pathRewrite, and emits what it throws with the socket', async () => {
+  it('HPM WebSockets: hands the options of the one upgrade to pathRewrite, and emits what it throws with the socket', async () => {
     const target = 'http://127.0.0.1:9';
     const failure = new Error('mine');
     const emitted = new Promise<unknown[]>((resolve) => {
@@ -447,7 +450,7 @@ describe('WebSockets', () => {
     expect(await emitted).toEqual([failure, expect.any(IncomingMessage), 'a stand-in']);
   });
 
-  it('has an upgrade function', () => {
+  it('HPM WebSockets: has an upgrade function', () => {
     expect(createProxyMiddleware({ target: 'http://127.0.0.1:9' }).upgrade).toBeInstanceOf(Function);
   });
 });
@@ -479,7 +482,7 @@ describe('defects that are worked around', () => {
     `;
   }
 
-  it('lives through an ordinary request (the test of these tests)', async () => {
+  it('HPM defect that is worked around: lives through an ordinary request (the test of these tests)', async () => {
     const result = await runModule(crashTest({ answer: 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n' }));
     expect(result).toMatchObject({ exitCode: 0, stderr: '' });
   });
@@ -519,13 +522,13 @@ describe('defects that are worked around', () => {
       proxyOptions: "on: { proxyRes() { throw Object.assign(new Error('mine'), { code: 'ERR_MINE' }); } }",
       code: 'ERR_MINE',
     },
-  ])('ends the process on $what', async ({ code, ...options }) => {
+  ])('HPM defect that is worked around: ends the process on $what', async ({ code, ...options }) => {
     const { exitCode, stderr } = await runModule(crashTest(options));
     expect(stderr).toContain(code);
     expect(exitCode).not.toBe(0);
   });
 
-  it('never answers after a 101 that nobody asked for', async () => {
+  it('HPM defect that is worked around: never answers after a 101 that nobody asked for', async () => {
     const { url } = await rawUpstream((socket) =>
       socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n'),
     );
@@ -550,7 +553,7 @@ describe('defects that are worked around', () => {
       .destroy();
   });
 
-  it('writes its error text into a stream that broke off, and ends it cleanly', async () => {
+  it('HPM defect that is worked around: writes its error text into a stream that broke off, and ends it cleanly', async () => {
     const { url, sockets } = await rawUpstream((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
     });
@@ -564,7 +567,7 @@ describe('defects that are worked around', () => {
     expect(cut).toBe(false);
   });
 
-  it('copies Connection: close in both directions', async () => {
+  it('HPM defect that is worked around: copies Connection: close in both directions', async () => {
     const { url, received } = await recorder((_req, res) => res.setHeader('connection', 'close').end());
     const { url: proxy } = await hpmApp({ target: url });
     await exchange(proxy, { headers: { connection: 'close' } });
@@ -575,14 +578,14 @@ describe('defects that are worked around', () => {
     expect((await exchange(proxy, { agent })).headers.connection).toBe('close');
   });
 
-  it('lets the client hide its address from xfwd', async () => {
+  it('HPM defect that is worked around: lets the client hide its address from xfwd', async () => {
     const { url, received } = await recorder();
     const { url: proxy } = await hpmApp({ target: url, xfwd: true });
     await exchange(proxy, { headers: { 'x-forwarded-for': '203.0.113.9' } });
     expect(received[0]?.headers['x-forwarded-for']).toBe('203.0.113.9');
   });
 
-  it('answers a refused connection with 504 and an untyped text that names the host', async () => {
+  it('HPM defect that is worked around: answers a refused connection with 504 and an untyped text that names the host', async () => {
     const { url: proxy } = await hpmApp({ target: 'http://127.0.0.1:9' });
     const { status, headers, body } = await exchange(`${proxy}/path`);
     expect(status).toBe(504);
@@ -590,7 +593,7 @@ describe('defects that are worked around', () => {
     expect(body).toBe(`Error occurred while trying to proxy: ${proxy.replace('http://', '')}/path`);
   });
 
-  it('replaces the Vary, CORS and cookie fields that the app has set', async () => {
+  it('HPM defect that is worked around: replaces the Vary, CORS and cookie headers that the app has set', async () => {
     const { url } = await recorder((_req, res) => {
       res.writeHead(200, { vary: 'accept', 'access-control-allow-origin': '*', 'set-cookie': 'theirs=1' }).end();
     });
@@ -604,7 +607,7 @@ describe('defects that are worked around', () => {
     expect(headers).toMatchObject({ vary: 'accept', 'access-control-allow-origin': '*', 'set-cookie': ['theirs=1'] });
   });
 
-  it('withholds the head until the body begins', async () => {
+  it('HPM defect that is worked around: withholds the head until the body begins', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
     });
@@ -628,7 +631,7 @@ describe('defects that are worked around', () => {
     client.on('error', () => {}).destroy();
   });
 
-  it('forwards neither Early Hints nor trailers that were announced to it in HTTP', async () => {
+  it('HPM defect that is worked around: forwards neither Early Hints nor trailers that were announced to it in HTTP', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeEarlyHints({ link: '</a.css>; rel=preload' });
       res.writeHead(200, { trailer: 'x-sum' });
@@ -646,7 +649,7 @@ describe('defects that are worked around', () => {
     expect(response.trailers).toEqual({});
   });
 
-  it('leaves a request whose body was parsed waiting', async () => {
+  it('HPM defect that is worked around: leaves a request whose body was parsed waiting', async () => {
     const { url } = await recorder();
     const { url: proxy } = await hpmApp({ target: url }, (app) => app.use(express.json()));
     let answered = false;
@@ -664,7 +667,7 @@ describe('defects that are worked around', () => {
     client.destroy();
   });
 
-  it('never sends a POST with a body where there is `forward`, too', async () => {
+  it('HPM defect that is worked around: never sends a POST with a body where there is `forward`, too', async () => {
     const copy = await recorder();
     const main = await recorder();
     const { url: proxy } = await hpmApp({ target: main.url, forward: copy.url });
@@ -676,14 +679,14 @@ describe('defects that are worked around', () => {
     client.destroy();
   });
 
-  it('ignores prependPath: false', async () => {
+  it('HPM defect that is worked around: ignores prependPath: false', async () => {
     const { url, received } = await recorder();
     const { url: proxy } = await hpmApp({ target: `${url}/base`, prependPath: false });
     await exchange(`${proxy}/path`);
     expect(received[0]?.url).toBe('/base/path');
   });
 
-  it('carries an Authorization of `headers` in capitals to another host', async () => {
+  it('HPM defect that is worked around: carries an Authorization of `headers` in capitals to another host', async () => {
     const other = await recorder();
     const { url } = await recorder((_req, res) => res.writeHead(302, { location: other.url }).end());
     const { url: proxy } = await hpmApp({ target: url, followRedirects: true, headers: { Authorization: 'Bearer k' } });
@@ -691,7 +694,7 @@ describe('defects that are worked around', () => {
     expect(other.received[0]?.headers.authorization).toBe('Bearer k');
   });
 
-  it('gives an HTTP/1.0 client a clean end for a body that was cut', async () => {
+  it('HPM defect that is worked around: gives an HTTP/1.0 client a clean end for a body that was cut', async () => {
     const { url } = await rawUpstream((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n', () => socket.destroy());
     });

@@ -71,7 +71,7 @@ describe('a `buffer`', () => {
   it.each([
     ['is piped, once for each request that is made', {}, ['pipe']],
     ['is listened to with followRedirects: to data, then to end, then to error', { followRedirects: true }, LISTENED],
-  ])('%s', async (_name, options, expected) => {
+  ])('httpxy buffer: %s', async (_name, options, expected) => {
     const { url, received } = await recorder();
     const mirror = await recorder();
     const calls: string[] = [];
@@ -97,7 +97,7 @@ describe('a `buffer`', () => {
 });
 
 describe('the response object', () => {
-  it('may be any Writable: gets status, reason, fields and body', async () => {
+  it("httpxy's response object: may be any Writable: gets status, reason, headers and body", async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(201, 'Made', { 'content-type': 'text/plain', 'set-cookie': ['a=1', 'b=2'] }).end('hello');
     });
@@ -109,7 +109,7 @@ describe('the response object', () => {
     expect(response.headers.get('set-cookie')).toEqual(['a=1', 'b=2']);
   });
 
-  it('is piped into when its head is complete, by the upstream message itself', async () => {
+  it("httpxy's response object: is piped into when its head is complete, by the upstream message itself", async () => {
     const { url } = await upstream((_req, res) => res.writeHead(203, { 'x-last': 'z' }).end('hello'));
     const response = new PlainResponse();
     const atPipe: unknown[] = [];
@@ -133,7 +133,7 @@ describe('the response object', () => {
     expect(source).toBe(proxyRes);
   });
 
-  it('is not written to once the source was taken out in the pipe event; the source flows all the same', async () => {
+  it("httpxy's response object: is not written to once the source was taken out in the pipe event; the source flows all the same", async () => {
     const { url } = await upstream((_req, res) => res.end('hello'));
     const response = new PlainResponse();
     const body = new Promise<string>((resolve) => {
@@ -151,7 +151,7 @@ describe('the response object', () => {
     response.end();
   });
 
-  it('aborts the upstream request when it is destroyed, before the head and after it', async () => {
+  it("httpxy's response object: aborts the upstream request when it is destroyed, before the head and after it", async () => {
     const aborted: Promise<unknown>[] = [];
     const { url } = await upstream((req, res) => {
       aborted.push(once(res, 'close').then(() => res.writableFinished));
@@ -166,7 +166,7 @@ describe('the response object', () => {
     expect(await Promise.all(aborted)).toEqual([false, false]);
   });
 
-  it('keeps the upstream connection when it was ended after the upstream message', async () => {
+  it("httpxy's response object: keeps the upstream connection when it was ended after the upstream message", async () => {
     const { url, received } = await recorder();
     const agent = keepAliveAgent();
     for (let i = 0; i < 2; i += 1) {
@@ -180,7 +180,7 @@ describe('the response object', () => {
     expect(received[1]?.clientPort).toBe(received[0]?.clientPort);
   });
 
-  it('settles the promise when it closes, not before', async () => {
+  it("httpxy's response object: settles the promise when it closes, not before", async () => {
     const { url } = await upstream((_req, res) => res.end('hello'));
     const response = new PlainResponse();
     response.once('pipe', (source: IncomingMessage) => source.unpipe(response));
@@ -194,7 +194,7 @@ describe('the response object', () => {
     await settled;
   });
 
-  it('is not piped into where it says that it has finished', async () => {
+  it("httpxy's response object: is not piped into where it says that it has finished", async () => {
     const { url } = await upstream((_req, res) => res.end('hello'));
     const response = new PlainResponse();
     response.finished = true;
@@ -208,7 +208,7 @@ describe('the response object', () => {
     response.destroy();
   });
 
-  it('keeps its head where it says that one was sent, and gets the body', async () => {
+  it("httpxy's response object: keeps its head where it says that one was sent, and gets the body", async () => {
     const { url } = await upstream((_req, res) => res.writeHead(201, { 'x-a': '1' }).end('hello'));
     const response = new PlainResponse();
     response.headersSent = true;
@@ -218,7 +218,7 @@ describe('the response object', () => {
     expect(response.body).toBe('hello');
   });
 
-  it('may refuse a field by throwing, and gets the others', async () => {
+  it("httpxy's response object: may refuse a header by throwing, and gets the others", async () => {
     class Picky extends PlainResponse {
       override setHeader(name: string, value: string): void {
         if (name === 'x-bad') throw new TypeError('no');
@@ -232,7 +232,7 @@ describe('the response object', () => {
     expect(response.headers.has('x-bad')).toBe(false);
   });
 
-  it('is destroyed when the upstream closes before its message is complete', async () => {
+  it("httpxy's response object: is destroyed when the upstream closes before its message is complete", async () => {
     const { url } = await rawUpstream((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello');
       void once(response, 'pipe').then(() => socket.destroy());
@@ -244,7 +244,7 @@ describe('the response object', () => {
     expect(response.writableFinished).toBe(false);
   });
 
-  it('is left alone with selfHandleResponse', async () => {
+  it("httpxy's response object: is left alone with selfHandleResponse", async () => {
     const { url } = await upstream((_req, res) => res.writeHead(201, { 'x-a': '1' }).end('hello'));
     const response = new PlainResponse();
     const piped = jest.fn();
@@ -259,7 +259,7 @@ describe('the response object', () => {
     expect(response.statusCode).toBe(0);
   });
 
-  it('gets cookies and Location rewritten, and the letter case of the upstream, before it is piped into', async () => {
+  it("httpxy's response object: gets cookies and Location rewritten, and the letter case of the upstream, before it is piped into", async () => {
     const { url, port } = await upstream((_req, res) => {
       res.writeHead(
         302,
@@ -288,7 +288,7 @@ describe('the response object', () => {
 });
 
 describe('start', () => {
-  it('comes before proxyReq, with the request, the response object and the target', async () => {
+  it('httpxy start event: comes before proxyReq, with the request, the response object and the target', async () => {
     const { url } = await upstream((_req, res) => res.end());
     const response = new PlainResponse();
     const calls: [string, unknown[]][] = [];
@@ -309,7 +309,7 @@ describe('start', () => {
 });
 
 describe('proxyReq', () => {
-  it('comes before the head is written: fields can be set and removed', async () => {
+  it('httpxy proxyReq event: comes before the head is written: headers can be set and removed', async () => {
     const { url, received } = await recorder();
     const headersSent: boolean[] = [];
     const { url: proxy } = await hpmApp({
@@ -328,7 +328,7 @@ describe('proxyReq', () => {
     expect(received[0]?.headers).not.toHaveProperty('x-removed');
   });
 
-  it('comes when the request has its socket, a reused one included', async () => {
+  it('httpxy proxyReq event: comes when the request has its socket, a reused one included', async () => {
     const { url } = await recorder();
     const seen: unknown[] = [];
     const { url: proxy } = await hpmApp({
@@ -347,7 +347,7 @@ describe('proxyReq', () => {
     ]);
   });
 
-  it('does not come for a request with Expect', async () => {
+  it('httpxy proxyReq event: does not come for a request with Expect', async () => {
     const { url } = await recorder();
     const onProxyReq = jest.fn();
     const { url: proxy } = await hpmApp({ target: url, on: { proxyReq: onProxyReq } });
@@ -359,7 +359,7 @@ describe('proxyReq', () => {
     expect(onProxyReq).not.toHaveBeenCalled();
   });
 
-  it('is given the options that the body is read from afterwards: a buffer set there replaces it', async () => {
+  it('httpxy proxyReq event: is given the options that the body is read from afterwards: a buffer set there replaces it', async () => {
     const { url, received } = await recorder();
     const { url: proxy } = await hpmApp({
       target: url,
@@ -374,7 +374,7 @@ describe('proxyReq', () => {
     expect(received[0]?.body.toString()).toBe('other');
   });
 
-  it('shows by headersSent that a listener has written, and an empty buffer sends nothing more', async () => {
+  it('httpxy proxyReq event: shows by headersSent that a listener has written, and an empty buffer sends nothing more', async () => {
     const { url, received } = await recorder();
     const { url: proxy } = await hpmApp({
       target: url,
@@ -390,7 +390,7 @@ describe('proxyReq', () => {
     expect(received[0]?.body.toString()).toBe('written');
   });
 
-  it('comes again for a redirect, with the same response object, for a request that is not sent yet', async () => {
+  it('httpxy proxyReq event: comes again for a redirect, with the same response object, for a request that is not sent yet', async () => {
     const { url, received } = await recorder((req, res) => {
       if (req.url === '/') res.writeHead(307, { location: '/there' });
       res.end('ok');
@@ -414,7 +414,7 @@ describe('proxyReq', () => {
     expect(seen[1]?.headersSent).toBe(false);
   });
 
-  it('follows a redirect with the fields of the request as they are by then, and the same agent', async () => {
+  it('httpxy proxyReq event: follows a redirect with the headers of the request as they are by then, and the same agent', async () => {
     const { url, received } = await recorder((req, res) => {
       if (req.url === '/') res.writeHead(302, { location: '/there' });
       res.end('ok');
@@ -440,7 +440,7 @@ describe('proxyReq', () => {
 });
 
 describe('the upstream request', () => {
-  it('is told to close its connection where the body is chunked, and not where a listener gave it a length', async () => {
+  it("httpxy's upstream request: is told to close its connection where the body is chunked, and not where a listener gave it a length", async () => {
     const { url, received } = await recorder();
     const { url: proxy } = await hpmApp({
       target: url,
@@ -463,7 +463,7 @@ describe('the upstream request', () => {
     for (const { body } of received) expect(body.toString()).toBe('body');
   });
 
-  it('carries no Connection: close where the agent keeps connections, unless the client sent it', async () => {
+  it("httpxy's upstream request: carries no Connection: close where the agent keeps connections, unless the client sent it", async () => {
     const { url, received } = await recorder();
     const { url: proxy } = await hpmApp({
       target: url,
@@ -477,7 +477,7 @@ describe('the upstream request', () => {
     expect(received[0]?.headers.connection).toBe('keep-alive');
   });
 
-  it('passes through an agent with 256 sockets where none is given', async () => {
+  it("httpxy's upstream request: passes through an agent with 256 sockets where none is given", async () => {
     const { url } = await recorder();
     const limits: unknown[] = [];
     const { url: proxy } = await hpmApp({
@@ -488,7 +488,7 @@ describe('the upstream request', () => {
     expect(limits).toEqual([256]);
   });
 
-  it('emits 1xx responses, which listeners of proxyReq can hear', async () => {
+  it("httpxy's upstream request: emits 1xx responses, which listeners of proxyReq can hear", async () => {
     const { url } = await upstream((_req, res) => {
       res.writeEarlyHints({ link: '</a.css>; rel=preload' });
       res.end();
@@ -502,7 +502,7 @@ describe('the upstream request', () => {
     expect(seen).toEqual([103]);
   });
 
-  it('has no timeout by default', async () => {
+  it("httpxy's upstream request: has no timeout by default", async () => {
     const { url } = await recorder();
     const timeouts: unknown[] = [];
     const { url: proxy } = await hpmApp({
@@ -513,7 +513,7 @@ describe('the upstream request', () => {
     expect(timeouts[0] || 0).toBe(0);
   });
 
-  it('emits timeout before the error that proxyTimeout makes', async () => {
+  it("httpxy's upstream request: emits timeout before the error that proxyTimeout makes", async () => {
     const { url } = await upstream(() => {});
     const order: string[] = [];
     const { url: proxy } = await hpmApp({
@@ -531,7 +531,7 @@ describe('the upstream request', () => {
     expect(order).toEqual(['timeout', 'ECONNRESET']);
   });
 
-  it('leaves the agent at once, and not piped, where options.agent is false', async () => {
+  it("httpxy's upstream request: leaves the agent at once, and not piped, where options.agent is false", async () => {
     const { url, received } = await recorder();
     const seen: boolean[] = [];
     const { url: proxy } = await hpmApp({
@@ -551,7 +551,7 @@ describe('the upstream request', () => {
 });
 
 describe('proxyRes', () => {
-  it('comes before anything is copied: what it changes in proxyRes.headers is copied', async () => {
+  it('httpxy proxyRes event: comes before anything is copied: what it changes in proxyRes.headers is copied', async () => {
     const { url } = await upstream((_req, res) => res.writeHead(200, { 'x-a': '1', 'x-b': '2' }).end());
     const response = new PlainResponse();
     const before: number[] = [];
@@ -573,7 +573,7 @@ describe('proxyRes', () => {
 });
 
 describe('failures', () => {
-  it('are emitted once, with the error, the request, the response object and the target', async () => {
+  it('httpxy failures: are emitted once, with the error, the request, the response object and the target', async () => {
     const response = new PlainResponse();
     const seen: unknown[][] = [];
     const { settled } = await into(response, {
@@ -589,7 +589,7 @@ describe('failures', () => {
     expect(String(target)).toBe('http://127.0.0.1:9/');
   });
 
-  it('come in the same tick in which the upstream request emits its own', async () => {
+  it('httpxy failures: come in the same tick in which the upstream request emits its own', async () => {
     const { url } = await rawUpstream((socket) => socket.destroy());
     const order: string[] = [];
     const { url: proxy } = await hpmApp({
@@ -611,7 +611,7 @@ describe('failures', () => {
     expect(order.slice(0, 2)).toEqual(['request', 'event']);
   });
 
-  it('do not end the response object before the head: whoever listens decides', async () => {
+  it('httpxy failures: do not end the response object before the head: whoever listens decides', async () => {
     const response = new PlainResponse();
     const { settled } = await into(response, { target: 'http://127.0.0.1:9', ...listeners({ error: () => {} }) });
     await settled;
@@ -619,7 +619,7 @@ describe('failures', () => {
     expect(response.destroyed).toBe(false);
   });
 
-  it('are an econnreset event instead where the client has gone', async () => {
+  it('httpxy failures: are an econnreset event instead where the client has gone', async () => {
     let arrived = (): void => {};
     const arrival = new Promise<void>((resolve) => {
       arrived = resolve;
@@ -671,7 +671,7 @@ describe('an upgrade', () => {
 
   const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
 
-  it('is told of as proxyReqWs before the request is sent, and before httpxy listens to it', async () => {
+  it('httpxy upgrade: is told of as proxyReqWs before the request is sent, and before httpxy listens to it', async () => {
     const { url, sockets } = await rawUpstream((socket) => socket.write(`${SWITCH}behind`));
     const order: string[] = [];
     let upstream: net.Socket | undefined;
@@ -697,7 +697,7 @@ describe('an upgrade', () => {
     for (const socket of sockets) socket.destroy();
   });
 
-  it('puts what was read behind the head back before it pipes', async () => {
+  it('httpxy upgrade: puts what was read behind the head back before it pipes', async () => {
     const { url } = await rawUpstream((socket) => socket.write(`${SWITCH}behind`));
     const standIn = new StandIn();
     const piped = new Promise<[unknown, string]>((resolve) => {
@@ -718,7 +718,7 @@ describe('an upgrade', () => {
     expect(standIn.calls).toEqual(['setTimeout', 'setNoDelay', 'setKeepAlive', 'unshift', 'write', 'pipe']);
   });
 
-  it('writes no refusal into a connection that is not writable, and reads it to its end', async () => {
+  it('httpxy upgrade: writes no refusal into a connection that is not writable, and reads it to its end', async () => {
     const { url } = await rawUpstream((socket) => socket.end('HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno'));
     const standIn = new StandIn();
     await new Promise<void>((resolve) => {
@@ -731,7 +731,7 @@ describe('an upgrade', () => {
     expect(standIn.calls).not.toContain('write');
   });
 
-  it('is an error event, with the connection, where it fails', async () => {
+  it('httpxy upgrade: is an error event, with the connection, where it fails', async () => {
     const standIn = new StandIn();
     const error = new Promise<unknown[]>((resolve) => {
       upgradeWith(standIn, 'http://127.0.0.1:9', { error: (...args: unknown[]) => resolve(args) });
@@ -745,7 +745,7 @@ describe('an upgrade', () => {
 });
 
 describe('options', () => {
-  it('do not outlive their request', async () => {
+  it('httpxy options: do not outlive their request', async () => {
     const { url } = await recorder();
     const seen: unknown[] = [];
     const { url: proxy } = await hpmApp({
@@ -762,7 +762,7 @@ describe('options', () => {
     expect(seen).toEqual([undefined, undefined]);
   });
 
-  it('may have a plain object as the target', async () => {
+  it('httpxy options: may have a plain object as the target', async () => {
     const { port, received } = await recorder();
     const { url: proxy } = await hpmApp({ target: { host: '127.0.0.1', port }, changeOrigin: true });
     expect((await request(`${proxy}/path`)).statusCode).toBe(200);

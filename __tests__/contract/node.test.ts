@@ -52,7 +52,7 @@ function duckAgent(): DuckAgent {
 }
 
 describe('agents', () => {
-  it('may be any object with addRequest; connections are kept, of both protocols', async () => {
+  it('Node agents: may be any object with addRequest; connections are kept, of both protocols', async () => {
     const agent = duckAgent();
     const plain = await recorder();
     const secure = recording((_req, res) => res.end('ok'));
@@ -71,7 +71,7 @@ describe('agents', () => {
     }
   });
 
-  it('lets an https agent of ours verify: a certificate that nobody trusts is refused', async () => {
+  it('Node agents: lets an https agent of ours verify: a certificate that nobody trusts is refused', async () => {
     const agent = duckAgent();
     const { url } = await secureUpstream((_req, res) => res.end());
     const req = https.get(url, { agent: agent.asAgent });
@@ -79,7 +79,7 @@ describe('agents', () => {
     expect(error).toMatchObject({ code: 'DEPTH_ZERO_SELF_SIGNED_CERT' });
   });
 
-  it('gives connections of one host with different trust to different requests', async () => {
+  it('Node agents: gives connections of one host with different trust to different requests', async () => {
     const agent = duckAgent();
     const { cert } = await certificate();
     const { url } = await secureUpstream((_req, res) => res.end('ok'));
@@ -91,7 +91,7 @@ describe('agents', () => {
     expect(error).toMatchObject({ code: 'DEPTH_ZERO_SELF_SIGNED_CERT' });
   });
 
-  it('says in the socket event whether the socket was reused, and what it had read before', async () => {
+  it('Node agents: says in the socket event whether the socket was reused, and what it had read before', async () => {
     const agent = duckAgent();
     const { url } = await recorder();
     const seen: unknown[] = [];
@@ -107,7 +107,7 @@ describe('agents', () => {
     ]);
   });
 
-  it('frames a request without an agent for one connection', () => {
+  it('Node agents: frames a request without an agent for one connection', () => {
     const req = http.request({ host: '127.0.0.1', port: 9, agent: false });
     req.on('error', () => {});
     expect(req.shouldKeepAlive).toBe(false);
@@ -116,7 +116,7 @@ describe('agents', () => {
 });
 
 describe('an outgoing request', () => {
-  it('emits its events through request.emit, so that what a listener throws can be caught there', async () => {
+  it("Node's outgoing request: emits its events through request.emit, so that what a listener throws can be caught there", async () => {
     const { url } = await upstream((_req, res) => res.end());
     const req = http.get(url, { agent: false });
     const thrown = new Promise<unknown>((resolve) => {
@@ -139,7 +139,7 @@ describe('an outgoing request', () => {
     req.destroy();
   });
 
-  it('drops the connection without an error where nobody listens for an unasked 101, and tells those who do', async () => {
+  it("Node's outgoing request: drops the connection without an error where nobody listens for an unasked 101, and tells those who do", async () => {
     const { url } = await rawUpstream((socket) =>
       socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n'),
     );
@@ -155,7 +155,7 @@ describe('an outgoing request', () => {
     socket.destroy();
   });
 
-  it('may lose Transfer-Encoding and gain Content-Length until its head is written', async () => {
+  it("Node's outgoing request: may lose Transfer-Encoding and gain Content-Length until its head is written", async () => {
     const { url, received } = await recorder();
     const req = http.request(url, { agent: false, method: 'POST', headers: { 'transfer-encoding': 'chunked' } });
     await once(req, 'socket');
@@ -169,7 +169,7 @@ describe('an outgoing request', () => {
     expect(received[0]?.headers).not.toHaveProperty('transfer-encoding');
   });
 
-  it('emits timeout before whatever listeners of it do to the request', async () => {
+  it("Node's outgoing request: emits timeout before whatever listeners of it do to the request", async () => {
     const { url } = await upstream(() => {});
     const req = http.get(url, { agent: false });
     const order: string[] = [];
@@ -183,7 +183,7 @@ describe('an outgoing request', () => {
     expect(order).toEqual(['destroying', 'timeout', 'error']);
   });
 
-  it('throws for a Trailer field in a message that is not chunked', () => {
+  it("Node's outgoing request: throws for a Trailer header in a message that is not chunked", () => {
     const req = http.request({ host: '127.0.0.1', port: 9, agent: false, headers: { trailer: 'x' } });
     req.on('error', () => {});
     expect(() => req.end()).toThrow(expect.objectContaining({ code: 'ERR_HTTP_TRAILER_INVALID' }));
@@ -215,7 +215,7 @@ describe('an incoming message', () => {
     });
   }
 
-  it('tells by readableDidRead that a parser has read it, and not otherwise', async () => {
+  it("Node's incoming message: tells by readableDidRead that a parser has read it, and not otherwise", async () => {
     const headers = { 'content-type': 'application/json' };
     const parsed = await incoming({ headers, body: '{"a":1}', app: express.json() });
     expect(parsed).toMatchObject({ readableDidRead: true, readableEnded: true, body: { a: 1 } });
@@ -223,14 +223,14 @@ describe('an incoming message', () => {
     expect(unread.readableDidRead).toBe(false);
   });
 
-  it('has every line of a repeated field in headersDistinct', async () => {
+  it("Node's incoming message: has every line of a repeated header in headersDistinct", async () => {
     const req = await incoming({ method: 'GET', headers: { 'x-a': ['1', '2'], 'x-b': '3' } });
     expect(req.headersDistinct['x-a']).toEqual(['1', '2']);
     expect(req.headersDistinct['x-b']).toEqual(['3']);
     expect(req.headers['x-a']).toBe('1, 2');
   });
 
-  it('has had its Expect answered when the listener is called', async () => {
+  it("Node's incoming message: has had its Expect answered when the listener is called", async () => {
     const port = await listen(
       http.createServer((req, res) => {
         void readAll(req).then((body) => res.end(`${req.headers.expect} ${body}`));
@@ -250,7 +250,7 @@ describe('an incoming message', () => {
     expect(await readText(response)).toBe('100-continue body');
   });
 
-  it('is no upgrade where the server does not listen for upgrades', async () => {
+  it("Node's incoming message: is no upgrade where the server does not listen for upgrades", async () => {
     const port = await listen(http.createServer((_req, res) => res.end('plain')));
     const { body } = await exchange(`http://127.0.0.1:${port}`, {
       headers: { connection: 'upgrade', upgrade: 'websocket' },
@@ -258,7 +258,7 @@ describe('an incoming message', () => {
     expect(body).toBe('plain');
   });
 
-  it('is upgraded while responses before it are still to come: `_httpMessage` of the connection tells', async () => {
+  it("Node's incoming message: is upgraded while responses before it are still to come: `_httpMessage` of the connection tells", async () => {
     const responses: ServerResponse[] = [];
     const server = http.createServer((_req, res) => responses.push(res));
     const upgrade = once(server, 'upgrade');
@@ -279,7 +279,7 @@ describe('an incoming message', () => {
     expect(Reflect.get(socket, '_httpMessage')).toBeNull();
   });
 
-  it('has the trailers of its body when it has ended, in rawTrailers', async () => {
+  it("Node's incoming message: has the trailers of its body when it has ended, in rawTrailers", async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { trailer: 'X-Sum' });
       res.write('body');
@@ -297,7 +297,7 @@ describe('an incoming message with an encoding', () => {
   /** What `setEncoding` leaves on it. */
   type Decoding = IncomingMessage & { _readableState?: { decoder?: { lastNeed?: number } } };
 
-  it('has in its decoder what has come of a character', async () => {
+  it("Node's incoming message with an encoding: has in its decoder what has come of a character", async () => {
     const lastNeed = (req: Decoding): number | undefined => req._readableState?.decoder?.lastNeed;
     const emoji = Buffer.from('🙂');
     const before: unknown[] = [];
@@ -317,7 +317,7 @@ describe('an incoming message with an encoding', () => {
     expect(before).toEqual([0, 0]);
   });
 
-  it('gives the bytes as latin1 where that is set before any has come', async () => {
+  it("Node's incoming message with an encoding: gives the bytes as latin1 where that is set before any has come", async () => {
     const bytes = Buffer.from([0, 0xff, 0xc3, 0x28, 0x80]);
     const chunks: string[] = [];
     const server = http.createServer((req, res) => {
@@ -331,7 +331,7 @@ describe('an incoming message with an encoding', () => {
 });
 
 describe('an outgoing response', () => {
-  it('can be made for a connection that was upgraded, and leaves it open', async () => {
+  it("Node's outgoing response: can be made for a connection that was upgraded, and leaves it open", async () => {
     const server = http.createServer();
     const upgrade = once(server, 'upgrade');
     const port = await listen(server);
@@ -357,7 +357,7 @@ describe('an outgoing response', () => {
     expect(Reflect.get(socket, '_httpMessage')).toBeNull();
   });
 
-  it('throws for a status below 100 and for control bytes in the reason, before anything is sent', async () => {
+  it("Node's outgoing response: throws for a status below 100 and for control bytes in the reason, before anything is sent", async () => {
     const port = await listen(
       http.createServer((_req, res) => {
         expect(() => res.writeHead(0)).toThrow(expect.objectContaining({ code: 'ERR_HTTP_INVALID_STATUS_CODE' }));
@@ -369,7 +369,7 @@ describe('an outgoing response', () => {
     expect((await exchange(`http://127.0.0.1:${port}`)).body).toBe('sent');
   });
 
-  it('does not send its head with writeHead, and does with flushHeaders', async () => {
+  it("Node's outgoing response: does not send its head with writeHead, and does with flushHeaders", async () => {
     let response: ServerResponse | undefined;
     const port = await listen(
       http.createServer((_req, res) => {
@@ -387,7 +387,7 @@ describe('an outgoing response', () => {
     await readAll(head);
   });
 
-  it('has no socket while an earlier pipelined one has its turn', async () => {
+  it("Node's outgoing response: has no socket while an earlier pipelined one has its turn", async () => {
     const sockets: boolean[] = [];
     const responses: ServerResponse[] = [];
     const server = http.createServer((_req, res) => {
@@ -403,7 +403,7 @@ describe('an outgoing response', () => {
     expect(sockets).toEqual([false, true]);
   });
 
-  it('has a socket that can reset its connection', async () => {
+  it("Node's outgoing response: has a socket that can reset its connection", async () => {
     const port = await listen(http.createServer((_req, res) => res.socket?.resetAndDestroy()));
     const [error] = await once(http.get({ port, host: '127.0.0.1', agent: false }), 'error');
     expect(error).toMatchObject({ code: 'ECONNRESET' });
@@ -435,12 +435,15 @@ describe('what Node has decided of a response', () => {
     ['HEAD', 200, false],
     ['GET', 204, false],
     ['GET', 304, false],
-  ])('a %s that is answered with a %d has a body: %s', async (method, status, hasBody) => {
-    const res = await decided(method, (response) => response.writeHead(status));
-    expect(res._hasBody).toBe(hasBody);
-  });
+  ])(
+    "Node's framing of a response: a %s that is answered with a %d has a body: %s",
+    async (method, status, hasBody) => {
+      const res = await decided(method, (response) => response.writeHead(status));
+      expect(res._hasBody).toBe(hasBody);
+    },
+  );
 
-  it('it knows the length that a head has promised, once that is written', async () => {
+  it("Node's framing of a response: it knows the length that a head has promised, once that is written", async () => {
     const lengths: unknown[] = [];
     await decided('HEAD', (res) => {
       const own = res as unknown as Decided;
@@ -452,7 +455,7 @@ describe('what Node has decided of a response', () => {
     expect(lengths).toEqual([null, 12, false]);
   });
 
-  it('a pipelined response gets its socket, and is the one that it carries, in its turn; what was queued leaves in that tick', async () => {
+  it("Node's framing of a response: a pipelined response gets its socket, and is the one that it carries, in its turn; what was queued leaves in that tick", async () => {
     const seen: unknown[] = [];
     const server = http.createServer();
     const port = await listen(server);
@@ -485,7 +488,7 @@ describe('what Node has decided of a response', () => {
     expect(seen).toEqual([null, true, 1, 0]);
   });
 
-  it('an HTTP/2 stream knows a HEAD whatever the method of the request is called', async () => {
+  it("Node's framing of a response: an HTTP/2 stream knows a HEAD whatever the method of the request is called", async () => {
     const server = http2.createServer();
     const port = await listen(server);
     const session = http2.connect(`http://127.0.0.1:${port}`);
@@ -500,7 +503,7 @@ describe('what Node has decided of a response', () => {
 });
 
 describe('streams', () => {
-  it('flow after pipe() even where the destination took them out in its pipe event', async () => {
+  it('Node streams: flow after pipe() even where the destination took them out in its pipe event', async () => {
     const source = Readable.from([Buffer.from('a'), Buffer.from('b')]);
     const sink = new Writable({ write: (_chunk, _encoding, callback) => callback() });
     const chunks: string[] = [];
@@ -514,7 +517,7 @@ describe('streams', () => {
     expect(sink.writableEnded).toBe(false);
   });
 
-  it('decode gzip as it comes, flush by flush', async () => {
+  it('Node streams: decode gzip as it comes, flush by flush', async () => {
     const gzip = zlib.createGzip();
     const gunzip = zlib.createGunzip();
     gzip.pipe(gunzip);

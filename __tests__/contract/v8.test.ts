@@ -26,21 +26,21 @@ const isFrom24On = Number(process.versions.node.split('.')[0]) >= 24;
 jest.setTimeout(120_000);
 
 describe('garbage collection: a minor collection', () => {
-  it('takes whole exchanges', async () => {
+  it('V8, a minor garbage collection: takes whole exchanges', async () => {
     expect(await leftOf('exchange')).toBeLessThanOrEqual(NOTHING);
   });
 
-  it('takes what a function closes over that replaces a method; not where the function is assigned as it is written', async () => {
+  it('V8, a minor garbage collection: takes what a function closes over that replaces a method; not where the function is assigned as it is written', async () => {
     expect(await leftOf('replaceMethod')).toBeLessThanOrEqual(NOTHING);
     expect(await leftOf('assignment')).toBeGreaterThan(50);
   });
 
-  it('takes exchanges that were active; not what was in a Set', async () => {
+  it('V8, a minor garbage collection: takes exchanges that were active; not what was in a Set', async () => {
     expect(await leftOf('ActiveExchanges')).toBeLessThanOrEqual(NOTHING);
     expect(await leftOf('Set')).toBeGreaterThan(50);
   });
 
-  it('takes an upstream response, which is no stream: Node 24 and later keep a Writable', async () => {
+  it('V8, a minor garbage collection: takes an upstream response, which is no stream: Node 24 and later keep a Writable', async () => {
     expect(await leftOf('UpstreamResponse')).toBeLessThanOrEqual(NOTHING);
     const left = await leftOf('Writable');
     if (isFrom24On) expect(left).toBeGreaterThan(50);

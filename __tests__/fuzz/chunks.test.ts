@@ -40,7 +40,7 @@ const anyEnd = fc.constantFrom(
 );
 
 it(
-  'whole chunks that go past the parser are what it would have found',
+  'chunk passthrough: whole chunks that go past the parser are what it would have found',
   async () => {
     let direct = 0;
     await fc.assert(

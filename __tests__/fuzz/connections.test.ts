@@ -322,7 +322,7 @@ function report(world: World, faults: readonly string[], incidents: unknown[]): 
 
 describe('whole connections at random', () => {
   it(
-    'each request gets its own answer or an honest end, is reported once, and nothing is left behind',
+    'connections at random: each request gets its own answer or an honest end, is reported once, and nothing is left behind',
     async () => {
       const upstream = new WorldUpstream();
       await upstream.listen();
@@ -337,7 +337,7 @@ describe('whole connections at random', () => {
   );
 
   it(
-    'drain() resolves soon after its grace period, whatever clients do that do not leave',
+    'connections at random: drain() resolves soon after its grace period, whatever clients do that do not leave',
     async () => {
       const incidents = watchProcess();
       // All at once, since each may have to wait for some seconds; and none is made smaller, which would take minutes.

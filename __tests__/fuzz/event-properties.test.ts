@@ -120,7 +120,7 @@ function hookOf(actions: readonly Action[]): EventTransformerHooks['transform'] 
 }
 
 describe('any events, in any chunks', () => {
-  it('are read as they were written', () => {
+  it('any events in any chunks: are read as they were written', () => {
     fc.assert(
       fc.property(anyEvents, anyCuts, (events, cuts) => {
         const read = decode(sse, cutAt(Buffer.from(encode(sse, events)), cuts));
@@ -131,7 +131,7 @@ describe('any events, in any chunks', () => {
     );
   });
 
-  it('say the same to eventsource-parser', () => {
+  it('any events in any chunks: say the same to eventsource-parser', () => {
     fc.assert(
       fc.property(anyEvents, (events) => {
         const written = events.filter(({ data }) => data !== undefined).map(expressible);
@@ -142,7 +142,7 @@ describe('any events, in any chunks', () => {
     );
   });
 
-  it('keep their bytes where nothing is changed', async () => {
+  it('any events in any chunks: keep their bytes where nothing is changed', async () => {
     await fc.assert(
       fc.asyncProperty(anyEvents, anyCuts, fc.boolean(), async (events, cuts, isAsync) => {
         const bytes = Buffer.from(encode(sse, events));
@@ -153,7 +153,7 @@ describe('any events, in any chunks', () => {
     );
   });
 
-  it('become exactly what a transform makes of them', async () => {
+  it('any events in any chunks: become exactly what a transform makes of them', async () => {
     await fc.assert(
       fc.asyncProperty(anyEvents, anyCuts, anyActions, fc.boolean(), async (events, cuts, actions, hasMark) => {
         // In front of a blank line there is no event to bring it along.
@@ -174,7 +174,7 @@ describe('any events, in any chunks', () => {
 });
 
 describe('any bytes, in any chunks', () => {
-  it('have the events that eventsource-parser finds in the whole of them, and none are lost', () => {
+  it('any bytes in any chunks: have the events that eventsource-parser finds in the whole of them, and none are lost', () => {
     fc.assert(
       fc.property(byteSoup, anyCuts, (bytes, cuts) => {
         const blocks = blocksOf(new EventReader(sse, MB), cutAt(bytes, cuts));
@@ -186,7 +186,7 @@ describe('any bytes, in any chunks', () => {
     );
   });
 
-  it('keep what an identity passes on: all but the unfinished rest', async () => {
+  it('any bytes in any chunks: keep what an identity passes on: all but the unfinished rest', async () => {
     await fc.assert(
       fc.asyncProperty(byteSoup, anyCuts, async (bytes, cuts) => {
         const rest = blocksOf(new EventReader(sse, MB), [bytes]).at(-1)?.bytes.length ?? 0;
@@ -197,7 +197,7 @@ describe('any bytes, in any chunks', () => {
     );
   });
 
-  it('become the same by an edit as they do in one piece', async () => {
+  it('any bytes in any chunks: become the same by an edit as they do in one piece', async () => {
     const edit: EventTransformerHooks['transform'] = (event) => {
       if (event.data.includes('x')) return null;
       return event.data.includes('é') ? { data: `${event.data}!` } : event;
@@ -211,7 +211,7 @@ describe('any bytes, in any chunks', () => {
     );
   });
 
-  it('are at a boundary where no block is unfinished and no CRLF is, and nowhere else', () => {
+  it('any bytes in any chunks: are at a boundary where no block is unfinished and no CRLF is, and nowhere else', () => {
     fc.assert(
       fc.property(byteSoup, (bytes) => {
         const boundary = new EventBoundary(sse);
@@ -233,7 +233,7 @@ describe('any JSON, in any chunks', () => {
   const anyIndent = fc.constantFrom(undefined, 2, '\t');
   const anyValues = fc.array(fc.jsonValue(), { maxLength: 8 });
 
-  it('is read as it was written in lines', () => {
+  it('any JSON in any chunks: is read as it was written in lines', () => {
     fc.assert(
       fc.property(anyValues, anyIndent, anyCuts, (values, indent, cuts) => {
         const bytes = encode(
@@ -247,7 +247,7 @@ describe('any JSON, in any chunks', () => {
     );
   });
 
-  it('is read as it was written in an array', () => {
+  it('any JSON in any chunks: is read as it was written in an array', () => {
     const anyElements = fc.array(fc.oneof(fc.dictionary(anyText, fc.jsonValue()), anyValues), { maxLength: 8 });
     fc.assert(
       fc.property(anyElements, anyIndent, anyCuts, (values, indent, cuts) => {

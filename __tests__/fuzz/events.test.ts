@@ -157,15 +157,19 @@ function property<T>(name: string, arbitrary: fc.Arbitrary<T>, holds: (value: T)
 }
 
 describe('a reader of anything, in any chunks', () => {
-  property('finds what it finds in one piece, and loses no byte of it', anyStream, ({ format, bytes, cuts }) => {
-    const inOnePiece = read(format, MB, [bytes]);
-    const inChunks = read(format, MB, chunksOf(bytes, cuts));
-    expect(inChunks.events.map(fieldsOf)).toEqual(inOnePiece.events.map(fieldsOf));
-    expect(inChunks.bytes).toEqual(bytes);
-    expect(inOnePiece.bytes).toEqual(bytes);
-  });
+  property(
+    'event reader: finds what it finds in one piece, and loses no byte of it',
+    anyStream,
+    ({ format, bytes, cuts }) => {
+      const inOnePiece = read(format, MB, [bytes]);
+      const inChunks = read(format, MB, chunksOf(bytes, cuts));
+      expect(inChunks.events.map(fieldsOf)).toEqual(inOnePiece.events.map(fieldsOf));
+      expect(inChunks.bytes).toEqual(bytes);
+      expect(inOnePiece.bytes).toEqual(bytes);
+    },
+  );
 
-  property('agrees with the rules of the format', anyStream, (stream) => {
+  property('event reader: agrees with the rules of the format', anyStream, (stream) => {
     const { format, bytes, cuts, limit } = stream;
     const { events, blocks, tooLarge } = read(format, limit, chunksOf(bytes, cuts));
     const expected = expectedBlocks(stream);
@@ -181,14 +185,18 @@ describe('a reader of anything, in any chunks', () => {
     expect(notEmpty(blocks)).toEqual(notEmpty(within.map(({ block }) => block)));
   });
 
-  property('reads every field of an event as the specification has it', streams('sse'), ({ format, bytes, cuts }) => {
-    const { events } = read(format, MB, chunksOf(bytes, cuts));
-    expect(events.map(({ data, event, id }) => ({ data, event, id }))).toEqual(
-      referenceReading(bytes).events.filter((event) => event !== undefined),
-    );
-  });
+  property(
+    'event reader: reads every field of an event as the specification has it',
+    streams('sse'),
+    ({ format, bytes, cuts }) => {
+      const { events } = read(format, MB, chunksOf(bytes, cuts));
+      expect(events.map(({ data, event, id }) => ({ data, event, id }))).toEqual(
+        referenceReading(bytes).events.filter((event) => event !== undefined),
+      );
+    },
+  );
 
-  property('holds no more than it may', anyStream, ({ format, bytes, cuts, limit }) => {
+  property('event reader: holds no more than it may', anyStream, ({ format, bytes, cuts, limit }) => {
     const sizes: number[] = [];
     const allocate = Buffer.allocUnsafeSlow;
     const spy = jest.spyOn(Buffer, 'allocUnsafeSlow').mockImplementation((size) => {
@@ -224,7 +232,7 @@ describe('a tap on anything, in any chunks', () => {
     return { events: events.map(fieldsOf), failures };
   }
 
-  property('tells what a reader finds, until something is too large', anyStream, async (stream) => {
+  property('event tap: tells what a reader finds, until something is too large', anyStream, async (stream) => {
     const chunks = chunksOf(stream.bytes, stream.cuts);
     const { events, tooLarge } = read(stream.format, stream.limit, chunks);
     const told = await tapped(stream, chunks);
@@ -232,22 +240,30 @@ describe('a tap on anything, in any chunks', () => {
     expect(told.failures).toEqual(tooLarge ? [expect.any(EventTooLarge)] : []);
   });
 
-  property('tells of a stream that broke off nothing that is not whole', anyStream, async ({ format, bytes, cuts }) => {
-    const whole = await tapped({ format, limit: MB }, [bytes]);
-    const cut = await tapped({ format, limit: MB }, chunksOf(bytes, cuts), false);
-    const isLastLost = FORMATS[format].endsWithStream && cut.events.length < whole.events.length;
-    expect(cut.events).toEqual(whole.events.slice(0, isLastLost ? -1 : undefined));
-  });
+  property(
+    'event tap: tells of a stream that broke off nothing that is not whole',
+    anyStream,
+    async ({ format, bytes, cuts }) => {
+      const whole = await tapped({ format, limit: MB }, [bytes]);
+      const cut = await tapped({ format, limit: MB }, chunksOf(bytes, cuts), false);
+      const isLastLost = FORMATS[format].endsWithStream && cut.events.length < whole.events.length;
+      expect(cut.events).toEqual(whole.events.slice(0, isLastLost ? -1 : undefined));
+    },
+  );
 
   const anyCoded = fc.tuple(anyStream, someDamage(1), fc.boolean());
-  property('tells of coded bytes, whole or broken, what it can decode', anyCoded, async ([stream, damages, whole]) => {
-    const { format, bytes, cuts } = stream;
-    const isWhole = damages.length === 0 && whole;
-    const coded = { format, limit: MB, isCoded: true };
-    const told = await tapped(coded, chunksOf(damaged(gzipSync(bytes), damages), cuts), isWhole);
-    if (isWhole) expect(told).toEqual({ events: read(format, MB, [bytes]).events.map(fieldsOf), failures: [] });
-    expect(told.failures.length).toBeLessThanOrEqual(1);
-  });
+  property(
+    'event tap: tells of coded bytes, whole or broken, what it can decode',
+    anyCoded,
+    async ([stream, damages, whole]) => {
+      const { format, bytes, cuts } = stream;
+      const isWhole = damages.length === 0 && whole;
+      const coded = { format, limit: MB, isCoded: true };
+      const told = await tapped(coded, chunksOf(damaged(gzipSync(bytes), damages), cuts), isWhole);
+      if (isWhole) expect(told).toEqual({ events: read(format, MB, [bytes]).events.map(fieldsOf), failures: [] });
+      expect(told.failures.length).toBeLessThanOrEqual(1);
+    },
+  );
 });
 
 describe('a transformer of anything, in any chunks', () => {
@@ -275,14 +291,18 @@ describe('a transformer of anything, in any chunks', () => {
   }
 
   const anyWritable = fc.tuple(streams('sse', 'ndjson'), fc.boolean(), fc.boolean());
-  property('keeps every byte of what is whole', anyWritable, async ([stream, isAsync, breaksOff]) => {
-    const { format, bytes, cuts, limit } = stream;
-    const chunks = chunksOf(bytes, cuts);
-    const { output, failure } = await transformed(stream, chunks, isAsync, breaksOff);
-    const { tooLarge, bytes: passed } = read(format, limit, chunks);
-    expect(failure).toEqual(tooLarge ? expect.any(EventTooLarge) : undefined);
-    const last = expectedBlocks(stream).at(-1)?.block ?? Buffer.alloc(0);
-    const isUnfinished = format === 'sse' || (breaksOff && last.at(-1) !== LF);
-    expect(output).toEqual(tooLarge ? passed : bytes.subarray(0, bytes.length - (isUnfinished ? last.length : 0)));
-  });
+  property(
+    'event transformer: keeps every byte of what is whole',
+    anyWritable,
+    async ([stream, isAsync, breaksOff]) => {
+      const { format, bytes, cuts, limit } = stream;
+      const chunks = chunksOf(bytes, cuts);
+      const { output, failure } = await transformed(stream, chunks, isAsync, breaksOff);
+      const { tooLarge, bytes: passed } = read(format, limit, chunks);
+      expect(failure).toEqual(tooLarge ? expect.any(EventTooLarge) : undefined);
+      const last = expectedBlocks(stream).at(-1)?.block ?? Buffer.alloc(0);
+      const isUnfinished = format === 'sse' || (breaksOff && last.at(-1) !== LF);
+      expect(output).toEqual(tooLarge ? passed : bytes.subarray(0, bytes.length - (isUnfinished ? last.length : 0)));
+    },
+  );
 });

@@ -278,7 +278,7 @@ const anyRun: fc.Arbitrary<Run> = fc.constantFrom(...(Object.keys(CONFIGS) as Co
 
 describe('an exchange with an upstream that breaks HTTP at random', () => {
   it(
-    'is honest about what the upstream said, and leaves nothing behind',
+    'an exchange with an upstream that breaks HTTP: is honest about what the upstream said, and leaves nothing behind',
     async () => {
       const upstream = await scriptedUpstream();
       const benches = new Map<ConfigName, Bench>();

@@ -25,14 +25,14 @@ const describing = (app: Express): void => {
 };
 
 describe('what the fuzzers have found', () => {
-  it('what is about the very bytes does not describe a body that was decoded', async () => {
+  it('found by fuzzing: what is about the very bytes does not describe a body that was decoded', async () => {
     const url = await answeringUpstream(gzipSync(EVENTS), { 'content-encoding': 'gzip', ...allOf('upstream') });
     const response = await request((await proxyApp({ target: url })).url);
     expect(await readText(response)).toBe(EVENTS);
     expect(digestsOf(response.headers)).toEqual({});
   });
 
-  it("the app's digests do not describe a body that was edited", async () => {
+  it("found by fuzzing: the app's digests do not describe a body that was edited", async () => {
     const url = await answeringUpstream(EVENTS);
     const proxy = await proxyApp({ target: url, transformEvent: () => ({ data: '2' }) }, describing);
     const response = await request(proxy.url);
@@ -40,20 +40,20 @@ describe('what the fuzzers have found', () => {
     expect(digestsOf(response.headers)).toEqual({});
   });
 
-  it("the app's digests do not take the place of the upstream's", async () => {
+  it("found by fuzzing: the app's digests do not take the place of the upstream's", async () => {
     const url = await answeringUpstream(EVENTS, allOf('upstream'));
     const response = await request((await proxyApp({ target: url }, describing)).url);
     expect(await readText(response)).toBe(EVENTS);
     expect(digestsOf(response.headers)).toEqual(allOf('upstream'));
   });
 
-  it('a field of several lines that Node does not join is removed where Connection names it', async () => {
+  it('found by fuzzing: a header of several lines that Node does not join is removed where Connection names it', async () => {
     const req = await requestWith(['Connection: set-cookie', 'Set-Cookie: a=1', 'Set-Cookie: b=2', 'X-Kept: 1']);
     prepareRequestHeaders(req);
     expect(req.headers).toEqual({ host: 'proxy.example', 'x-kept': '1' });
   });
 
-  it('content codings in several lines are one behind the other, as in one line, and are not undone', async () => {
+  it('found by fuzzing: content codings in several lines are one behind the other, as in one line, and are not undone', async () => {
     const coded = brotliCompressSync(gzipSync(EVENTS));
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, ['Content-Type', 'text/event-stream', 'Content-Encoding', 'gzip', 'Content-Encoding', 'br']);

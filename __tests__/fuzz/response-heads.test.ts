@@ -156,7 +156,7 @@ describe('any head of a response', () => {
   };
 
   check(
-    'loses what concerns the connection to the upstream, and what that names',
+    'any response head: loses what concerns the connection to the upstream, and what that names',
     (head, { app, ...context }, left) => {
       const set = [
         ...(context.eventStream ? ['cache-control', 'x-accel-buffering'] : []),
@@ -171,7 +171,7 @@ describe('any head of a response', () => {
   );
 
   check(
-    'announces trailers only where they can come',
+    'any response head: announces trailers only where they can come',
     (head, { method, httpVersion, statusCode, transformed }, left) => {
       const isChunked = head['transfer-encoding'] !== undefined && httpVersion === '1.1';
       const hasBody = method !== 'HEAD' && statusCode !== 204 && statusCode !== 304;
@@ -179,7 +179,7 @@ describe('any head of a response', () => {
     },
   );
 
-  check('says of a body only what is so', (head, { statusCode, decoded, transformed }, left) => {
+  check('any response head: says of a body only what is so', (head, { statusCode, decoded, transformed }, left) => {
     if (statusCode === 204 || decoded || transformed) expect(left).not.toHaveProperty('content-length');
     else expect(left['content-length']).toEqual(head['content-length']);
     if (decoded) expect(left).not.toHaveProperty('content-encoding');
@@ -189,17 +189,20 @@ describe('any head of a response', () => {
     for (const name of wrong) expect([name, left[name]]).toEqual([name, undefined]);
   });
 
-  check('of an event stream keeps everybody on the way from it', (head, { eventStream, app }, left) => {
-    if (!eventStream) return;
-    expect(left['x-accel-buffering']).toBe('no');
-    const upstreams = nominated(head.connection).includes('cache-control') ? undefined : head['cache-control'];
-    const given = joined((app['cache-control'] as string) ?? upstreams);
-    const count = (text: string): number => text.split(',').filter((word) => word.trim() === 'no-transform').length;
-    expect(count(joined(left['cache-control']))).toBe(Math.max(1, count(given)));
-    expect(joined(left['cache-control']).startsWith(given)).toBe(true);
-  });
+  check(
+    'any response head: of an event stream keeps everybody on the way from it',
+    (head, { eventStream, app }, left) => {
+      if (!eventStream) return;
+      expect(left['x-accel-buffering']).toBe('no');
+      const upstreams = nominated(head.connection).includes('cache-control') ? undefined : head['cache-control'];
+      const given = joined((app['cache-control'] as string) ?? upstreams);
+      const count = (text: string): number => text.split(',').filter((word) => word.trim() === 'no-transform').length;
+      expect(count(joined(left['cache-control']))).toBe(Math.max(1, count(given)));
+      expect(joined(left['cache-control']).startsWith(given)).toBe(true);
+    },
+  );
 
-  check('keeps what the app has set, but for what describes the response', (head, context, left) => {
+  check('any response head: keeps what the app has set, but for what describes the response', (head, context, left) => {
     const { app, eventStream } = context;
     const upstreams = passed(head, { ...context, app: {} });
     for (const [name, value] of Object.entries(app)) {
@@ -215,7 +218,7 @@ describe('any head of a response', () => {
     }
   });
 
-  check('is otherwise what it was', (head, { app, decoded, transformed, eventStream }, left) => {
+  check('any response head: is otherwise what it was', (head, { app, decoded, transformed, eventStream }, left) => {
     const touched = new Set([
       ...HOP_BY_HOP,
       ...nominated(head.connection),
@@ -230,16 +233,19 @@ describe('any head of a response', () => {
     expect(untouched(left)).toEqual(untouched(head));
   });
 
-  check("has what the policy puts in, and of the upstream's nothing that it withholds", (head, context) => {
-    const name = Object.keys(head)[0] ?? 'x-none';
-    const own = { 'x-own': '1' };
-    const left = passed(head, { ...context, app: {}, withholds: (field) => field === name, own });
-    expect(left).toMatchObject(own);
-    const isOurs = name === 'x-own' || (context.eventStream && ['cache-control', 'x-accel-buffering'].includes(name));
-    if (!isOurs && !(context.decoded && name === 'vary')) expect(Object.keys(left)).not.toContain(name);
-  });
+  check(
+    "any response head: has what the policy puts in, and of the upstream's nothing that it withholds",
+    (head, context) => {
+      const name = Object.keys(head)[0] ?? 'x-none';
+      const own = { 'x-own': '1' };
+      const left = passed(head, { ...context, app: {}, withholds: (field) => field === name, own });
+      expect(left).toMatchObject(own);
+      const isOurs = name === 'x-own' || (context.eventStream && ['cache-control', 'x-accel-buffering'].includes(name));
+      if (!isOurs && !(context.decoded && name === 'vary')) expect(Object.keys(left)).not.toContain(name);
+    },
+  );
 
-  check('is through after one time', (_head, context, left) => {
+  check('any response head: is through after one time', (_head, context, left) => {
     // These say what has come, and are added to; and what was malformed is only put one behind the other.
     const app = toFields(
       Object.entries(context.app as HeaderFields).filter(([name]) => name !== 'set-cookie' && name !== 'vary'),
@@ -262,7 +268,7 @@ const anyRaw = fc.array(
 
 describe('any trailers', () => {
   it(
-    'are what came, without what does not belong there',
+    'any trailers: are what came, without what does not belong there',
     () => {
       const before = ofAllObjects();
       const refused = new Set([...HOP_BY_HOP, 'trailer', 'content-length', 'content-type', 'host', '__proto__']);
@@ -298,7 +304,7 @@ const anyRequest = anyRaw
 
 describe('any head of a request', () => {
   it(
-    'loses what concerns one connection and what that names, but nothing of what the app has put there',
+    'any request head: loses what concerns one connection and what that names, but nothing of what the app has put there',
     async () => {
       const read = requestReader();
       const before = ofAllObjects();

@@ -25,18 +25,18 @@ async function released(changelog: string): Promise<string> {
   return readFile(file, 'utf8');
 }
 
-it('gives what is unreleased the version of the package, and leaves the place above it for what comes next', async () => {
+it('changelog script: gives what is unreleased the version of the package, and leaves the place above it for what comes next', async () => {
   const made = await released('# Changelog\n\nForm.\n\n## Unreleased\n\n### Added\n\n- `b`\n\n## 1.1.0\n\n- `a`\n');
   expect(made.replace(/\d{4}-\d\d-\d\d/, 'DAY')).toBe(
     '# Changelog\n\nForm.\n\n## Unreleased\n\n## 1.2.0\n\nDAY\n\n### Added\n\n- `b`\n\n## 1.1.0\n\n- `a`\n',
   );
 });
 
-it('fails where there is no such place', async () => {
+it('changelog script: fails where there is no such place', async () => {
   await expect(released('# Changelog\n\n## 1.1.0\n')).rejects.toThrow('CHANGELOG.md has no "Unreleased"');
 });
 
-it('is written in the form that the script looks for', async () => {
+it('changelog script: is written in the form that the script looks for', async () => {
   const changelog = await readFile(new URL('../../CHANGELOG.md', import.meta.url), 'utf8');
   expect(await released(changelog)).toMatch(/^## Unreleased\n\n## 1\.2\.0\n\n\d{4}-\d\d-\d\d\n\n##/m);
 });

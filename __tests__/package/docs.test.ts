@@ -450,13 +450,13 @@ const RUNS: [titles: string[], run: (...codes: string[]) => Promise<void> | void
 ];
 
 describe('the code blocks', () => {
-  it('are each run once, here or in the system tests', () => {
+  it('code blocks of the documentation: are each run once, here or in the system tests', () => {
     const here = BLOCKS.filter((block) => !needsSystem(block)).map(({ title }) => title);
     expect(RUNS.flatMap(([titles]) => titles).sort()).toEqual(here.sort());
   });
 
   it.each(RUNS.map(([titles, run]) => ({ titles, run, names: titles.join(', ') })))(
-    '$names',
+    'code blocks of the documentation: $names',
     ({ titles, run }) => run(...titles.map(codeOf)),
     20_000,
   );

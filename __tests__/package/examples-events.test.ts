@@ -22,7 +22,7 @@ async function example(name: string): Promise<string[]> {
 }
 
 describe('usage.js', () => {
-  it('prints one line per stream, with the tokens that the stand-in counted', async () => {
+  it('usage.js: prints one line per stream, with the tokens that the stand-in counted', async () => {
     const { chat, messages } = await countedByStandIn({
       max_tokens: 12,
       messages: [{ role: 'user', content: 'Hello' }],
@@ -64,7 +64,7 @@ describe('usage.js', () => {
 });
 
 describe('heartbeat.js', () => {
-  it('shows pings in the silence, and a client that finds all events and nothing else', async () => {
+  it('heartbeat.js: shows pings in the silence, and a client that finds all events and nothing else', async () => {
     const lines = await example('heartbeat');
     const wire = lines.filter((line) => / ms {2}"/.test(line)).map((line) => line.replace(/^ *\d+ ms {2}/, ''));
     const firstToken = wire.findIndex((text) => text.includes('Forty'));
@@ -82,7 +82,7 @@ describe('heartbeat.js', () => {
 });
 
 describe('redact.js', () => {
-  it('shows both streams, and no address in what the client got', async () => {
+  it('redact.js: shows both streams, and no address in what the client got', async () => {
     const lines = await example('redact');
     const text = (choice: number, who: string) =>
       lines.find((line) => line.startsWith(`choice ${choice}, ${who}:`))?.replace(/^.*?: +/, '');
@@ -132,7 +132,7 @@ describe('the mask', () => {
     ['one that is followed by another @', 'a@x.io@y.io', '[e-mail]@y.io'],
     ['one in other letters', '連絡先：bob@example.com。', '連絡先：[e-mail]。'],
     ['a domain that goes on like none', 'bob@x.co.2', '[e-mail].2'],
-  ])('covers %s', (_title, text, expected) => {
+  ])('redact, the mask: covers %s', (_title, text, expected) => {
     expect(maskWhole(text)).toBe(expected);
     expect(maskPieces(...text)).toBe(expected);
   });
@@ -143,12 +143,12 @@ describe('the mask', () => {
     ['a version', 'npm install express@5.3.0 ws@8'],
     ['a lonely @', 'a @ b.com, a@ b.com, a@.com, @'],
     ['the beginning of one', 'it ends with bob@example.'],
-  ])('leaves alone %s', (_title, text) => {
+  ])('redact, the mask: leaves alone %s', (_title, text) => {
     expect(maskPieces(text)).toBe(text);
     expect(maskPieces(...text)).toBe(text);
   });
 
-  it('gives what masking the whole text gives, wherever a text is cut in two and in three', () => {
+  it('redact, the mask: gives what masking the whole text gives, wherever a text is cut in two and in three', () => {
     const sample = 'Hi bob@x.co.uk. (a.b+c@mail.example.org), v@1.2; 👩🏽‍🚀@home.de or@@y.com a@b.cc@d.ee';
     const wrong: string[][] = [];
     for (const pieces of cuts(sample)) if (maskPieces(...pieces) !== maskWhole(sample)) wrong.push(pieces);
@@ -156,7 +156,7 @@ describe('the mask', () => {
     expect(maskWhole(sample)).toBe('Hi [e-mail]. ([e-mail]), v@1.2; 👩🏽‍🚀@home.de or@@y.com [e-mail]@d.ee');
   });
 
-  it('does so for every text of the characters that matter', () => {
+  it('redact, the mask: does so for every text of the characters that matter', () => {
     const wrong: string[][] = [];
     let masked = 0;
     for (const text of texts()) {
@@ -169,7 +169,7 @@ describe('the mask', () => {
     expect(masked).toBe(72);
   });
 
-  it('holds back only what an address may begin with', () => {
+  it('redact, the mask: holds back only what an address may begin with', () => {
     // Whatever is held back is the start of an address, if the right text follows.
     const continuations = ['', 'aa', '.aa', 'a.aa', '@a.aa'];
     const heldForNothing: string[] = [];
@@ -182,7 +182,7 @@ describe('the mask', () => {
     expect(heldForNothing).toEqual([]);
   });
 
-  it('lets go of a text as soon as it can be none', () => {
+  it('redact, the mask: lets go of a text as soon as it can be none', () => {
     const mask = new AddressMask();
     expect(['Mail,', 'bob', '@', ' home, ', 'bob@x', '.org', ', or'].map((piece) => mask.push(piece))).toEqual([
       'Mail,',
@@ -197,7 +197,7 @@ describe('the mask', () => {
     expect(mask.end()).toBe('');
   });
 
-  it('never holds back more than an address can be long', () => {
+  it('redact, the mask: never holds back more than an address can be long', () => {
     const mask = new AddressMask();
     let out = '';
     for (let i = 0; i < 1000; i += 1) out += mask.push('x'.repeat(100));
@@ -223,14 +223,14 @@ describe('the transform', () => {
     return await readText(await request(url));
   }
 
-  it('keeps the bytes of a stream without addresses', async () => {
+  it('redact, the transform: keeps the bytes of a stream without addresses', async () => {
     const words = ['Hello, ', '日本, ', '(again) '].map((word) => chunk(token(word)));
     const spaced = 'data:  {"choices": [ {"index":0, "delta":{"content":"!"} } ]}\r\n\r\n';
     const events = [': hi\n\n', ...words, spaced, chunk(stop()), 'data: {"choices":[],"usage":{}}\n\n', done];
     expect(await throughProxy(...events)).toBe(events.join(''));
   });
 
-  it('masks an address over three tokens, and gives the rest with the last chunk', async () => {
+  it('redact, the transform: masks an address over three tokens, and gives the rest with the last chunk', async () => {
     const sent = [chunk(token('to bob')), chunk(token('@x.')), chunk(token('org')), chunk(stop()), done];
     expect(await throughProxy(...sent)).toBe(
       [
@@ -243,7 +243,7 @@ describe('the transform', () => {
     );
   });
 
-  it('gives the rest in front of [DONE] where no chunk was the last', async () => {
+  it('redact, the transform: gives the rest in front of [DONE] where no chunk was the last', async () => {
     const sent = [chunk(token('a'), token('bob@x.org', 1), token('', 2)), done];
     expect(await throughProxy(...sent)).toBe(
       [
@@ -261,7 +261,7 @@ describe('the transform', () => {
     );
   });
 
-  it('does not mix the texts of several choices', async () => {
+  it('redact, the transform: does not mix the texts of several choices', async () => {
     const sent = [
       chunk(token('bob', 0)),
       chunk(token('@x.org', 1)),
@@ -278,20 +278,23 @@ describe('the transform', () => {
     expect(texts).toEqual(['bob 1', '@x.org 2']);
   });
 
-  it('takes out the log probabilities, which repeat the tokens', async () => {
+  it('redact, the transform: takes out the log probabilities, which repeat the tokens', async () => {
     const sent = chunk({ ...token('bob@x.org '), logprobs: { content: [{ token: 'bob@x.org ' }] } });
     expect(await throughProxy(sent, done)).not.toContain('bob');
   });
 
-  it.each(['null', '7', 'no JSON', '{"error":{"message":"overloaded"}}'])('leaves alone an event of %s', (data) => {
-    const event: StreamEvent = {
-      data,
-      json<T>(): T | undefined {
-        return data === 'no JSON' ? undefined : JSON.parse(data);
-      },
-    };
-    const exchange = { locals: {} } as Parameters<typeof maskAddresses>[1];
-    expect(maskAddresses(event, exchange)).toBe(event);
-    expect(event.data).toBe(data);
-  });
+  it.each(['null', '7', 'no JSON', '{"error":{"message":"overloaded"}}'])(
+    'redact, the transform: leaves alone an event of %s',
+    (data) => {
+      const event: StreamEvent = {
+        data,
+        json<T>(): T | undefined {
+          return data === 'no JSON' ? undefined : JSON.parse(data);
+        },
+      };
+      const exchange = { locals: {} } as Parameters<typeof maskAddresses>[1];
+      expect(maskAddresses(event, exchange)).toBe(event);
+      expect(event.data).toBe(data);
+    },
+  );
 });

@@ -22,7 +22,7 @@ async function example(name: string): Promise<string[]> {
 }
 
 describe('token-budget.js', () => {
-  it('shows a user who spends the budget and is refused, while another goes on', async () => {
+  it('token-budget.js: shows a user who spends the budget and is refused, while another goes on', async () => {
     expect(await example('token-budget')).toEqual([
       'ada: 200, completed, 18 tokens',
       'ada: 200, client-closed, 18 tokens',
@@ -34,7 +34,7 @@ describe('token-budget.js', () => {
 });
 
 describe('graceful.js', () => {
-  it('shows what the clients see of a SIGTERM, and the account of each stream', async () => {
+  it('graceful.js: shows what the clients see of a SIGTERM, and the account of each stream', async () => {
     const lines = await example('graceful');
     const at = (start: string) => lines.findIndex((line) => line.startsWith(start));
     const account = lines.flatMap((line) => {
@@ -52,7 +52,7 @@ describe('graceful.js', () => {
 });
 
 describe('a budget of tokens', () => {
-  it('refuses with 429 and Retry-After when it is spent, and nothing is sent upstream', async () => {
+  it('token budget: refuses with 429 and Retry-After when it is spent, and nothing is sent upstream', async () => {
     const { url, others } = await pricedUpstream();
     const app = await budgetApp(url);
     await app.spend('ada', 99);
@@ -73,7 +73,7 @@ describe('a budget of tokens', () => {
     expect(others.count).toBe(0);
   });
 
-  it('is spent with its last token', async () => {
+  it('token budget: is spent with its last token', async () => {
     const app = await budgetApp((await pricedUpstream()).url);
     await app.spend('ada', 99);
     expect(await app.isRefused('ada')).toBe(false);
@@ -81,14 +81,14 @@ describe('a budget of tokens', () => {
     expect(await app.isRefused('ada')).toBe(true);
   });
 
-  it('is one per user', async () => {
+  it('token budget: is one per user', async () => {
     const app = await budgetApp((await pricedUpstream()).url);
     await app.spend('ada', 100);
     expect(await app.isRefused('ada')).toBe(true);
     expect(await app.isRefused('bob')).toBe(false);
   });
 
-  it('is there again in the next period', async () => {
+  it('token budget: is there again in the next period', async () => {
     const app = await budgetApp((await pricedUpstream()).url, { budget: { seconds: 1 } });
     await app.spend('ada', 100);
     const refused = await app.ask('ada');
@@ -100,7 +100,7 @@ describe('a budget of tokens', () => {
     expect(await app.isRefused('ada')).toBe(true);
   });
 
-  it('is charged with all that run at the same time, also what is beyond it', async () => {
+  it('token budget: is charged with all that run at the same time, also what is beyond it', async () => {
     const { url, others } = await pricedUpstream();
     const errors: unknown[] = [];
     const logger = { info() {}, warn() {}, error: (...message: unknown[]) => errors.push(message) };
@@ -117,7 +117,7 @@ describe('a budget of tokens', () => {
     expect(errors).toEqual([]);
   });
 
-  it('pays in full for an answer that its user has left, where the proxy reads on', async () => {
+  it('token budget: pays in full for an answer that its user has left, where the proxy reads on', async () => {
     const { url, others } = await pricedUpstream();
     const app = await budgetApp(url, { onClientClose: 'continue' });
     const req = openRequest(app.proxy.url, { method: 'POST', headers: { 'x-user': 'ada' } });
@@ -139,7 +139,7 @@ describe('a budget of tokens', () => {
     ['the estimate, where nothing was reported', openai, chunk, 70],
     ['the estimate, where less was reported', anthropic, messageStart, 70],
     ['what was reported, where that is more', anthropic, messageStart, 20],
-  ])('pays for an answer that broke off: %s', async (_name, create, first, estimate) => {
+  ])('token budget: pays for an answer that broke off: %s', async (_name, create, first, estimate) => {
     const { url, others } = await pricedUpstream();
     const tokens = Math.max(estimate, create === anthropic ? 60 : 0);
     // With one token more there is something left.
@@ -158,7 +158,7 @@ describe('a budget of tokens', () => {
     }
   });
 
-  it.each([400, 429, 500])('does not pay for an upstream error: %i', async (status) => {
+  it.each([400, 429, 500])('token budget: does not pay for an upstream error: %i', async (status) => {
     const { url, others } = await pricedUpstream();
     const app = await budgetApp(url, { budget: { estimate: 100 } });
     const answer = app.ask('ada');
@@ -168,7 +168,7 @@ describe('a budget of tokens', () => {
     expect(await app.isRefused('ada')).toBe(false);
   });
 
-  it('does not pay where no provider was reached', async () => {
+  it('token budget: does not pay where no provider was reached', async () => {
     const app = await budgetApp(`http://127.0.0.1:${await closedPort()}`, { budget: { estimate: 100 } });
     for (let i = 0; i < 2; i += 1) {
       const response = await app.ask('ada');

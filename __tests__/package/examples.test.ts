@@ -21,7 +21,7 @@ const milliseconds = (output: string) => [...output.matchAll(/^ *(\d+) ms /gm)].
 const expectSpread = (times: number[]) => expect((times.at(-1) ?? 0) - (times[0] ?? 0)).toBeGreaterThan(100);
 
 describe('the examples in one file', () => {
-  it('curl.js shows each event when it arrives', async () => {
+  it('examples: curl.js shows each event when it arrives', async () => {
     const output = await example('curl');
     expect(output).toMatch(/^curl --no-buffer .*'\{"stream":true/);
     expect(output.match(/"delta":\{"content":"/g)).toHaveLength(12);
@@ -29,13 +29,13 @@ describe('the examples in one file', () => {
     expectSpread(milliseconds(output));
   }, 30_000);
 
-  it('curl.js falls back to fetch where there is no curl', async () => {
+  it('examples: curl.js falls back to fetch where there is no curl', async () => {
     const output = await example('curl', { ...process.env, PATH: '/nowhere' });
     expect(output).toMatch(/data: \[DONE\]\n$/);
     expectSpread(milliseconds(output));
   }, 30_000);
 
-  it('drop-in.js keeps its pathRewrite and its hooks', async () => {
+  it('examples: drop-in.js keeps its pathRewrite and its hooks', async () => {
     const output = await example('drop-in');
     expect(output).toMatch(/ms {2}200 text\/event-stream/);
     expect(output).toContain('x-served-by: drop-in');
@@ -43,7 +43,7 @@ describe('the examples in one file', () => {
     expectSpread(milliseconds(output));
   }, 30_000);
 
-  it('per-route.js gives each route its own key, head and report', async () => {
+  it('examples: per-route.js gives each route its own key, head and report', async () => {
     const output = await example('per-route');
     expect(output).toContain('POST /ai/openai/v1/chat/completions: 200, x-provider: openai');
     expect(output).toContain('15 events, the last: data: [DONE]');
@@ -98,7 +98,7 @@ describe('the chat server', () => {
   const standIn = (behaviour: string) => ({ headers: { 'x-stand-in': behaviour } });
 
   describe('with the OpenAI client', () => {
-    it('streams the text of the whole answer, with its usage', async () => {
+    it('chat server with the OpenAI client: streams the text of the whole answer, with its usage', async () => {
       const whole = await openai.chat.completions.create(toOpenAI);
       const text = whole.choices[0]?.message.content;
       expect(text).toContain('👩🏽‍🚀');
@@ -118,24 +118,24 @@ describe('the chat server', () => {
       expect(whole.usage?.completion_tokens).toBe(chunks.length - 3);
     });
 
-    it('stops at max_completion_tokens', async () => {
+    it('chat server with the OpenAI client: stops at max_completion_tokens', async () => {
       const answer = await openai.chat.completions.create({ ...toOpenAI, max_completion_tokens: 3 });
       expect(answer).toMatchObject({ choices: [{ finish_reason: 'length' }], usage: { completion_tokens: 3 } });
     });
 
-    it('throws the error of a 429', async () => {
+    it('chat server with the OpenAI client: throws the error of a 429', async () => {
       const error = await openai.chat.completions.create(toOpenAI, standIn('error-429')).catch((error) => error);
       expect(error).toBeInstanceOf(OpenAI.RateLimitError);
       expect(error).toMatchObject({ status: 429, code: 'rate_limit_exceeded' });
       expect(error.headers.get('retry-after')).toBe('1');
     });
 
-    it('throws the error of a 500', async () => {
+    it('chat server with the OpenAI client: throws the error of a 500', async () => {
       const answer = openai.chat.completions.create(toOpenAI, standIn('error-500'));
       await expect(answer).rejects.toBeInstanceOf(OpenAI.InternalServerError);
     });
 
-    it('throws where the provider dies in the middle of the stream', async () => {
+    it('chat server with the OpenAI client: throws where the provider dies in the middle of the stream', async () => {
       const stream = await openai.chat.completions.create({ ...toOpenAI, stream: true }, standIn('die-mid-stream'));
       const { chunks, error } = await drain(stream);
       expect(chunks.length).toBeGreaterThan(10);
@@ -146,7 +146,7 @@ describe('the chat server', () => {
       });
     });
 
-    it('throws where the provider sends an error in the stream', async () => {
+    it('chat server with the OpenAI client: throws where the provider sends an error in the stream', async () => {
       const stream = await openai.chat.completions.create({ ...toOpenAI, stream: true }, standIn('error-in-stream'));
       const { chunks, error } = await drain(stream);
       expect(chunks.length).toBeGreaterThan(10);
@@ -155,7 +155,7 @@ describe('the chat server', () => {
   });
 
   describe('with the Anthropic client', () => {
-    it('streams the text of the whole answer, with its usage', async () => {
+    it('chat server with the Anthropic client: streams the text of the whole answer, with its usage', async () => {
       const whole = await anthropic.messages.create(toAnthropic);
       const [block] = whole.content;
       expect(block).toMatchObject({ type: 'text', text: expect.stringContaining('👩🏽‍🚀') });
@@ -172,19 +172,19 @@ describe('the chat server', () => {
       expect(types.slice(-3)).toEqual(['content_block_stop', 'message_delta', 'message_stop']);
     });
 
-    it('stops at max_tokens', async () => {
+    it('chat server with the Anthropic client: stops at max_tokens', async () => {
       const answer = await anthropic.messages.create({ ...toAnthropic, max_tokens: 3 });
       expect(answer).toMatchObject({ stop_reason: 'max_tokens', usage: { output_tokens: 3 } });
     });
 
-    it('throws the error of a 429', async () => {
+    it('chat server with the Anthropic client: throws the error of a 429', async () => {
       const error = await anthropic.messages.create(toAnthropic, standIn('error-429')).catch((error) => error);
       expect(error).toBeInstanceOf(Anthropic.RateLimitError);
       expect(error).toMatchObject({ status: 429, error: { type: 'error', error: { type: 'rate_limit_error' } } });
       expect(error.headers.get('retry-after')).toBe('1');
     });
 
-    it('throws where the provider dies in the middle of the stream', async () => {
+    it('chat server with the Anthropic client: throws where the provider dies in the middle of the stream', async () => {
       const stream = await anthropic.messages.create({ ...toAnthropic, stream: true }, standIn('die-mid-stream'));
       const { chunks, error } = await drain(stream);
       expect(chunks.length).toBeGreaterThan(10);
@@ -192,7 +192,7 @@ describe('the chat server', () => {
       expect(error).toMatchObject({ type: 'api_error', message: expect.stringContaining('closed the connection') });
     });
 
-    it('throws where the provider sends an error in the stream', async () => {
+    it('chat server with the Anthropic client: throws where the provider sends an error in the stream', async () => {
       const stream = await anthropic.messages.create({ ...toAnthropic, stream: true }, standIn('error-in-stream'));
       const { chunks, error } = await drain(stream);
       expect(chunks.length).toBeGreaterThan(10);
@@ -200,7 +200,7 @@ describe('the chat server', () => {
     });
   });
 
-  it('stops the provider when the client leaves, and says so', async () => {
+  it('chat server: stops the provider when the client leaves, and says so', async () => {
     const stops = new Promise<Stopped>((resolve) => {
       stopped = resolve;
     });
@@ -226,7 +226,7 @@ describe('the chat server', () => {
     expect(lines).toContain(`openai: the stand-in was stopped after ${tokens} of ${total} tokens`);
   });
 
-  it('stops the provider when the client leaves before the head', async () => {
+  it('chat server: stops the provider when the client leaves before the head', async () => {
     const stops = new Promise<Stopped>((resolve) => {
       stopped = resolve;
     });
@@ -240,7 +240,7 @@ describe('the chat server', () => {
     expect(await stops).toMatchObject({ provider: 'anthropic', tokens: 0 });
   });
 
-  it('compresses the page, and leaves the stream alone', async () => {
+  it('chat server: compresses the page, and leaves the stream alone', async () => {
     const page = await fetch(`${server.url}/app.js`, { headers: { 'accept-encoding': 'gzip' } });
     await page.text();
     expect(page.headers.get('content-encoding')).toBe('gzip');
@@ -254,7 +254,7 @@ describe('the chat server', () => {
     expect(await stream.text()).toMatch(/data: \[DONE\]\n\n$/);
   });
 
-  it('logs a line when an exchange has ended', async () => {
+  it('chat server: logs a line when an exchange has ended', async () => {
     const line = new Promise<string>((resolve) => {
       logged = (line) => {
         if (line.includes('?logged')) resolve(line);
@@ -269,7 +269,7 @@ describe('the chat server', () => {
   it.each([
     ['from another site', { 'sec-fetch-site': 'cross-site' }],
     ['from another port of this machine', { 'sec-fetch-site': 'same-site' }],
-  ])('refuses a request %s', async (_title, headers) => {
+  ])('chat server: refuses a request %s', async (_title, headers) => {
     const response = await fetch(`${server.url}/openai/v1/chat/completions`, post(toOpenAI, headers));
     expect(response.status).toBe(403);
     expect(await response.text()).toBe('Only this page may ask.');
@@ -277,7 +277,7 @@ describe('the chat server', () => {
 });
 
 describe('the chat server as a program', () => {
-  it('prints where it is, and closes at SIGTERM', async () => {
+  it('chat server as a program: prints where it is, and closes at SIGTERM', async () => {
     const env = { ...process.env, PORT: '0', OPENAI_API_KEY: '', ANTHROPIC_API_KEY: '' };
     const child = execFile(process.execPath, ['examples/chat/server.js'], { cwd: root, env });
     const exited = once(child, 'exit');
@@ -322,23 +322,23 @@ describe("the page's parser", () => {
     return result;
   };
 
-  it('reads the same events wherever the bytes are cut in two', async () => {
+  it("chat page's parser: reads the same events wherever the bytes are cut in two", async () => {
     for (let cut = 0; cut <= bytes.length; cut += 1) {
       expect(await read([bytes.subarray(0, cut), bytes.subarray(cut)])).toEqual(events);
     }
   });
 
-  it('reads the same events from single bytes', async () => {
+  it("chat page's parser: reads the same events from single bytes", async () => {
     expect(await read(Array.from(bytes, (byte) => Uint8Array.of(byte)))).toEqual(events);
   });
 
-  it('discards an event that the stream breaks off', async () => {
+  it("chat page's parser: discards an event that the stream breaks off", async () => {
     expect(await read([new TextEncoder().encode('data: whole\n\ndata: half\n')])).toEqual([
       { event: 'message', data: 'whole' },
     ]);
   });
 
-  it('gives an event as soon as its blank line is there', () => {
+  it("chat page's parser: gives an event as soon as its blank line is there", () => {
     const parse = createParser();
     expect(parse('data: now\r')).toEqual([]);
     expect(parse('\n\r')).toEqual([{ event: 'message', data: 'now' }]);

@@ -31,7 +31,7 @@ function anchorsOf(page: string): string[] {
 }
 
 describe('the links', () => {
-  it.each([...PAGES, ...API])('of %s lead somewhere', (page) => {
+  it.each([...PAGES, ...API])('links of %s lead somewhere', (page) => {
     for (const link of linksOf(page).filter((link) => !link.startsWith('https://'))) {
       const [path = '', anchor] = link.split('#');
       const to = path === '' ? page : posix.join(posix.dirname(page), decodeURI(path));
@@ -40,7 +40,7 @@ describe('the links', () => {
     }
   });
 
-  it('of the README lead to every page', () => {
+  it('links of the README lead to every page', () => {
     const paths = new Set(linksOf('README.md').map((link) => link.split('#')[0]));
     const pages = PAGES.filter((page) => page.startsWith('docs/'));
     expect(pages.length).toBeGreaterThan(5);
@@ -49,12 +49,12 @@ describe('the links', () => {
 });
 
 describe.each(PAGES)('what %s names in its text', (page) => {
-  it('is a script that is there', () => {
+  it('what a page names: is a script that is there', () => {
     const { scripts } = JSON.parse(textOf('package.json'));
     for (const [, script = ''] of textOf(page).matchAll(/`npm run ([\w:]+)/g)) expect(scripts).toHaveProperty([script]);
   });
 
-  it('is an error code with its status', () => {
+  it('what a page names: is an error code with its status', () => {
     for (const [, status, code] of textOf(page).matchAll(/\b(\d{3}) `([A-Z]+_[A-Z_]+)`/g)) {
       expect([code, new SseProxyError(code as SseProxyErrorCode).statusCode]).toEqual([code, Number(status)]);
     }

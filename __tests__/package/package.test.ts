@@ -123,7 +123,7 @@ main();
 const STREAMED = `${JSON.stringify('data: 1\n\ndata: 2\n\n')}\n`;
 
 describe('the tarball', () => {
-  it('holds what is published, and nothing else', () => {
+  it('tarball: holds what is published, and nothing else', () => {
     expect(files).toEqual(
       expect.arrayContaining(['package.json', 'LICENSE', 'dist/index.js', 'dist/index.d.ts', 'lib/index.ts']),
     );
@@ -132,7 +132,7 @@ describe('the tarball', () => {
     expect(files.filter((file) => !published.test(file))).toEqual([]);
   });
 
-  it('has every source built, with types and maps', () => {
+  it('tarball: has every source built, with types and maps', () => {
     const sources = files.filter((file) => file.startsWith('lib/')).map((file) => file.slice(4, -3));
     for (const ending of ['.js', '.js.map', '.d.ts', '.d.ts.map']) {
       const built = files.filter((file) => file.startsWith('dist/') && file.endsWith(ending));
@@ -141,7 +141,7 @@ describe('the tarball', () => {
     }
   });
 
-  it('has source maps that lead to sources in it', async () => {
+  it('tarball: has source maps that lead to sources in it', async () => {
     const maps = files.filter((file) => file.endsWith('.map'));
     expect(maps.length).toBeGreaterThan(0);
     for (const map of maps) {
@@ -153,7 +153,7 @@ describe('the tarball', () => {
     }
   });
 
-  it('names files that are there, and depends on no tool', async () => {
+  it('tarball: names files that are there, and depends on no tool', async () => {
     const { exports, types, dependencies, scripts } = JSON.parse(
       await readFile(join(installed, 'node_modules/express-sse-proxy/package.json'), 'utf8'),
     );
@@ -168,7 +168,7 @@ describe('the tarball', () => {
 });
 
 describe('a project that installs it', () => {
-  it('streams from an ES module', async () => {
+  it('installed package: a project streams from an ES module', async () => {
     const imports = [
       "import http from 'node:http';",
       "import { once } from 'node:events';",
@@ -179,7 +179,7 @@ describe('a project that installs it', () => {
     expect(await run(path, 'main.mjs')).toEqual({ failed: false, output: STREAMED });
   });
 
-  it('streams from CommonJS, where Node can require an ES module', async () => {
+  it('installed package: a project streams from CommonJS, where Node can require an ES module', async () => {
     const requires = [
       "const http = require('node:http');",
       "const { once } = require('node:events');",
@@ -194,7 +194,7 @@ describe('a project that installs it', () => {
     else expect({ failed, output }).toEqual({ failed: true, output: expect.stringContaining('ERR_REQUIRE_ESM') });
   });
 
-  it('reaches its exports only, and its package.json', async () => {
+  it('installed package: a project reaches its exports only, and its package.json', async () => {
     const script = `
       const keys = Object.keys(await import('express-sse-proxy'));
       const providers = Object.keys(await import('express-sse-proxy/providers'));
@@ -293,7 +293,7 @@ createSseProxy({ target, heartbeat: true });
     ['nodenext, as CommonJS', 'commonjs', ['--module', 'nodenext', '--skipLibCheck']],
     ['a bundler', 'module', ['--module', 'esnext', '--moduleResolution', 'bundler', '--skipLibCheck']],
   ])(
-    'compiles what is right, and only that: %s',
+    'types: a TypeScript project compiles what is right, and only that: %s',
     async (name, type, options) => {
       const manifest = `{ "private": true, "type": "${type}" }`;
       const path = await project(`ts-${name.replace(/\W+/g, '-')}`, {

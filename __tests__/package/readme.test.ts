@@ -19,7 +19,7 @@ function table(page: string, header: string): string[][] {
 }
 
 describe('the threat model', () => {
-  it('names for each threat the tests that hold what stands against it', () => {
+  it('threat model: names for each threat the tests that hold what stands against it', () => {
     const rows = [...textOf('SECURITY.md').matchAll(/^\| (?!threat|-)(.+) \| .+ \| (.+) \|$/gm)];
     expect(rows.length).toBeGreaterThan(20);
     for (const [, threat, held = ''] of rows) {
@@ -35,14 +35,14 @@ describe('the error codes', () => {
   const sections = textOf('docs/errors.md').split(/^### (?=[A-Z_]+ \()/m);
   sections.shift();
 
-  it('are all there, in order', () => {
+  it('error codes: are all there, in order', () => {
     const known = [...textOf('lib/errors.ts').matchAll(/^ {2}([A-Z_]+): \[/gm)].map(([, code]) => code);
     expect(known.length).toBeGreaterThan(20);
     expect(sections.map((section) => section.split(' ', 1)[0])).toEqual(known);
   });
 
   it.each(sections.map((section) => [section.split(' ', 1)[0] as SseProxyErrorCode, section] as const))(
-    '%s has its status, its message, and what to do',
+    'error codes: %s has its status, its message, and what to do',
     (code, section) => {
       const { statusCode, message } = new SseProxyError(code);
       const [, statuses, quoted, text = ''] = /^[A-Z_]+ \(([\d, ]+)\)\n\n> ([^\n]*)\n\n(.*)$/s.exec(section) ?? [];
@@ -55,7 +55,7 @@ describe('the error codes', () => {
 });
 
 describe('the documentation', () => {
-  it('has every option of our own, in the table', () => {
+  it('documentation: has every option of our own, in the table', () => {
     const [, own = ''] = /const OWN_OPTIONS = \{(.*?)\n\}/s.exec(textOf('lib/options/schema.ts')) ?? [];
     const known = [...own.matchAll(/^ {2}(\w+): /gm)].map(([, name]) => name);
     const rows = table('README.md', '| option | type | default | meaning |').map(([name]) => name ?? '');
@@ -64,7 +64,7 @@ describe('the documentation', () => {
     expect(named).toEqual(new Set(['target', ...known]));
   });
 
-  it('has every figure of the usage', () => {
+  it('documentation: has every figure of the usage', () => {
     const [, usage = ''] = /export interface Usage \{(.*?)\n\}/s.exec(textOf('lib/types/summary.ts')) ?? [];
     const known = [...usage.matchAll(/^ {2}(\w+)\??: /gm)].map(([, name]) => name);
     const text = textOf('docs/count-the-tokens.md');
@@ -76,7 +76,7 @@ describe('the documentation', () => {
     expect(new Set(named)).toEqual(new Set(known));
   });
 
-  it('has every diagnostics channel, with the members of its messages', () => {
+  it('documentation: has every diagnostics channel, with the members of its messages', () => {
     const source = textOf('lib/types/diagnostics.ts');
     const membersOf = (name: string): string[] => {
       const [, own = ''] = new RegExp(`export interface ${name} extends .*?\\{(.*?)\\n\\}`, 's').exec(source) ?? [];
@@ -103,7 +103,7 @@ describe('the documentation', () => {
     );
   });
 
-  it('has every member of a line of JSON', () => {
+  it('documentation: has every member of a line of JSON', () => {
     const [, line = ''] =
       /function jsonLine\(.*?JSON\.stringify\(\{(.*?)\n {2}\}\);/s.exec(textOf('lib/observe/access-log.ts')) ?? [];
     const own = [...line.matchAll(/^ {4}(?:'([\w.]+)'|(\w+))[:,]/gm)].map(([, quoted, name]) => quoted ?? name);
@@ -115,7 +115,7 @@ describe('the documentation', () => {
     expect(named.sort()).toEqual(known.sort());
   });
 
-  it('has the defaults of the deadlines and of the retries', () => {
+  it('documentation: has the defaults of the deadlines and of the retries', () => {
     const { timeouts, retry } = resolveOptions({ target: 'http://127.0.0.1:1', retry: {} });
     const rows = table('docs/survive-an-outage.md', '| `timeouts` | default | how long |');
     expect(Object.fromEntries(rows.map(([name, value]) => [name, value]))).toEqual(
@@ -138,7 +138,7 @@ describe('the documentation', () => {
     );
   });
 
-  it('has every header field that is withheld', () => {
+  it('documentation: has every header that is withheld', () => {
     const source = textOf('lib/headers/header-policy.ts');
     const known = (table: string): string[] => {
       const [, list = ''] = new RegExp(`const ${table} = \\[(.*?)\\];`, 's').exec(source) ?? [];
@@ -156,20 +156,20 @@ describe('the documentation', () => {
     expect(named('| not sent to the client | |')).toEqual(known('PROVIDER_SURROUNDINGS'));
   });
 
-  it('has the versions of Node and Express that the package takes', () => {
+  it('documentation: has the versions of Node and Express that the package takes', () => {
     const { engines, peerDependencies } = JSON.parse(textOf('package.json'));
     expect([engines.node, peerDependencies.express]).toEqual(['^22.15.0 || ^24.0.0 || >=26.0.0', '^4.18.0 || ^5.0.0']);
     expect(textOf('README.md')).toMatch(/^Node 22 \(from 22\.15 on\), 24, or 26 and later .*, Express 4\.18 or 5,/m);
   });
 
-  it('justifies each runtime dependency', () => {
+  it('documentation: justifies each runtime dependency', () => {
     const { dependencies } = JSON.parse(textOf('package.json')) as { dependencies: object };
     const [, sentence = ''] = /^Runtime dependencies: (.*?)\n\n/ms.exec(textOf('README.md')) ?? [];
     const named = [...sentence.matchAll(/`([a-z-]+)`(?: \(|;)/g)].map(([, name]) => name);
     expect(new Set(named)).toEqual(new Set(Object.keys(dependencies)));
   });
 
-  it('has every outcome', () => {
+  it('documentation: has every outcome', () => {
     const rows = table('docs/errors.md', '| what happened | the client sees | `summary.outcome` |');
     expect(new Set(rows.map(([, , outcome]) => outcome))).toEqual(
       new Set(

@@ -36,25 +36,25 @@ function nodeError(code: string): Error {
 }
 
 describe('SseProxyError', () => {
-  it.each(codes)('%s has the status %d, under both of the names that Express reads', (code, status) => {
+  it.each(codes)('SseProxyError: %s has the status %d, under both of the names that Express reads', (code, status) => {
     const error = new SseProxyError(code);
     expect(error).toBeInstanceOf(Error);
     expect(error).toMatchObject({ name: 'SseProxyError', code, status, statusCode: status, expose: true });
     expect(error.message).toMatch(/^[A-Z].*\.$/);
   });
 
-  it('keeps the cause, and does not show it', () => {
+  it('SseProxyError: keeps the cause, and does not show it', () => {
     const cause = nodeError('ECONNREFUSED');
     const error = new SseProxyError('UPSTREAM_UNREACHABLE', { cause });
     expect(error.cause).toBe(cause);
     expect(`${error.message} ${String(error)} ${JSON.stringify(error)}`).not.toContain('secret');
   });
 
-  it('has no cause where none was given', () => {
+  it('SseProxyError: has no cause where none was given', () => {
     expect('cause' in new SseProxyError('HOOK_FAILED')).toBe(false);
   });
 
-  it('takes header fields for its response, beside those of its code', () => {
+  it('SseProxyError: takes headers for its response, beside those of its code', () => {
     const headers = { allow: 'GET, HEAD' };
     expect(new SseProxyError('METHOD_NOT_ALLOWED', { headers }).headers).toEqual(headers);
     expect(new SseProxyError('DRAINED', { headers: { 'x-a': '1' } }).headers).toEqual({
@@ -65,7 +65,7 @@ describe('SseProxyError', () => {
     expect(new SseProxyError('HOOK_FAILED').headers).toEqual({});
   });
 
-  it('takes another status', () => {
+  it('SseProxyError: takes another status', () => {
     expect(new SseProxyError('HOOK_FAILED', { statusCode: 502 })).toMatchObject({ status: 502, statusCode: 502 });
   });
 });
@@ -92,26 +92,29 @@ describe('a failure of the connection', () => {
     ['ERR_SSL_WRONG_VERSION_NUMBER', 'UPSTREAM_TLS_FAILED'],
     ['EPROTO', 'UPSTREAM_TLS_FAILED'],
     ['EWHATEVER', 'PROXY_FAILED'],
-  ])('%s is %s', (nodeCode, code) => {
+  ])('connection error: %s is %s', (nodeCode, code) => {
     const cause = nodeError(nodeCode);
     expect(toSseProxyError(cause, false)).toMatchObject({ code, cause });
   });
 
-  it.each(['ECONNRESET', 'HPE_INVALID_CHUNK_SIZE', 'EWHATEVER'])('%s behind the head is a cut response', (nodeCode) => {
-    expect(toSseProxyError(nodeError(nodeCode), true).code).toBe('UPSTREAM_TRUNCATED');
-  });
+  it.each(['ECONNRESET', 'HPE_INVALID_CHUNK_SIZE', 'EWHATEVER'])(
+    'connection error: %s behind the head is a cut response',
+    (nodeCode) => {
+      expect(toSseProxyError(nodeError(nodeCode), true).code).toBe('UPSTREAM_TRUNCATED');
+    },
+  );
 
-  it('of several addresses is named by their common code', () => {
+  it('connection error of several addresses is named by their common code', () => {
     const refused = Object.assign(new AggregateError([nodeError('ECONNREFUSED')]), { code: 'ECONNREFUSED' });
     expect(toSseProxyError(refused, false).code).toBe('UPSTREAM_UNREACHABLE');
   });
 
-  it('that has its name already keeps it', () => {
+  it('connection error that has its name already keeps it', () => {
     const error = new SseProxyError('TARGET_MISSING');
     expect(toSseProxyError(error, true)).toBe(error);
   });
 
-  it.each([undefined, null, 'text', 7, {}])('may be anything that was thrown: %p', (thrown) => {
+  it.each([undefined, null, 'text', 7, {}])('connection error: may be anything that was thrown: %p', (thrown) => {
     expect(toSseProxyError(thrown, false)).toMatchObject({ code: 'PROXY_FAILED', cause: thrown });
   });
 });

@@ -69,7 +69,7 @@ async function waiting(options: SseProxyOptions): Promise<Waiting> {
 }
 
 describe("commit: 'first-event'", () => {
-  it('holds the head back until the first event is whole, and then nothing any more', async () => {
+  it('commit on the first event: holds the head back until the first event is whole, and then nothing any more', async () => {
     const { proxy, client, res } = await waiting(FIRST_EVENT);
     let hasHead = false;
     client.once('response', () => {
@@ -89,7 +89,7 @@ describe("commit: 'first-event'", () => {
     await expectOneSummary(proxy, { outcome: 'completed', statusCode: 200, bytes: 40 });
   });
 
-  it.each(FIXTURES)('leaves every byte as it is: $name', async (fixture) => {
+  it.each(FIXTURES)('commit on the first event: leaves every byte as it is: $name', async (fixture) => {
     const { bytes, contentType } = fixture;
     const url = await answeringUpstream(bytes, { 'content-type': contentType });
     const proxy = await proxyApp({ target: url, ...FIRST_EVENT });
@@ -98,7 +98,7 @@ describe("commit: 'first-event'", () => {
   });
 
   it.each(FIXTURES)(
-    'leaves every byte as it is, also where they come one by one: $name',
+    'commit on the first event: leaves every byte as it is, also where they come one by one: $name',
     async ({ bytes, contentType }) => {
       const { url } = await upstream((_req, res) => {
         res.writeHead(200, { 'content-type': contentType });
@@ -115,7 +115,7 @@ describe("commit: 'first-event'", () => {
     },
   );
 
-  it('leaves every event to those who read them', async () => {
+  it('commit on the first event: leaves every event to those who read them', async () => {
     const { url } = await answering(bytesOf(openaiChat.parts));
     const events = new Queue<string>();
     const usages: Usage[] = [];
@@ -131,7 +131,7 @@ describe("commit: 'first-event'", () => {
     expect(usages).toEqual([usageFrom(toldBy(openaiChat.parts))]);
   });
 
-  it('goes together with a transform, and with what is taken out of the answer', async () => {
+  it('commit on the first event: goes together with a transform, and with what is taken out of the answer', async () => {
     const { url } = await answering(bytesOf(openaiChat.parts));
     const proxy = await proxyApp({
       provider: openai({ target: url, apiKey: SERVERS_KEY, includeUsage: true }),
@@ -143,7 +143,7 @@ describe("commit: 'first-event'", () => {
     expect(await readText(response)).toBe(shown.replace('data: [DONE]', ': the end\n\ndata: [DONE]'));
   });
 
-  it('is of no matter to an answer that is no stream', async () => {
+  it('commit on the first event: is of no matter to an answer that is no stream', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ provider: openai({ target: url, apiKey: SERVERS_KEY }), ...FIRST_EVENT });
     const client = openRequest(`${proxy.url}${openaiChatWhole.path}`).end();
@@ -154,7 +154,7 @@ describe("commit: 'first-event'", () => {
     expect([response.statusCode, await readText(response)]).toEqual([200, '{"error":{"type":"server_error"}}']);
   });
 
-  it('is of no matter to a stream that has a status of its own', async () => {
+  it('commit on the first event: is of no matter to a stream that has a status of its own', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(400, { 'content-type': 'text/event-stream' }).end(OVERLOADED_EVENT);
     });
@@ -163,7 +163,7 @@ describe("commit: 'first-event'", () => {
     expect([response.statusCode, await readText(response)]).toEqual([400, OVERLOADED_EVENT]);
   });
 
-  it('is of no matter to HEAD', async () => {
+  it('commit on the first event: is of no matter to HEAD', async () => {
     const { url } = await upstream((_req, res) => eventStream(res).end());
     const proxy = await proxyApp({ target: url, ...FIRST_EVENT });
     expect((await request(proxy.url, { method: 'HEAD' })).statusCode).toBe(200);
@@ -172,25 +172,28 @@ describe("commit: 'first-event'", () => {
   it.each([
     ['that is a whole stream', Buffer.from('data: 1\n\ndata: 2\n\n')],
     ['that is large', Buffer.from(`data: 1\n\n${'data: x\n\n'.repeat(50_000)}`)],
-  ])('reads a compressed first event, and leaves the bytes compressed: %s', async (_, text) => {
-    const zipped = gzipSync(text);
-    const proxy = await proxyApp({
-      target: await answeringUpstream(zipped, { 'content-encoding': 'gzip' }),
-      ...FIRST_EVENT,
-    });
-    const response = await request(proxy.url, { headers: { 'accept-encoding': 'gzip' } });
-    expect(response.headers['content-encoding']).toBe('gzip');
-    expect(await readAll(response)).toEqual(zipped);
-    await expectOneSummary(proxy, { outcome: 'completed' });
-  });
+  ])(
+    'commit on the first event: reads a compressed first event, and leaves the bytes compressed: %s',
+    async (_, text) => {
+      const zipped = gzipSync(text);
+      const proxy = await proxyApp({
+        target: await answeringUpstream(zipped, { 'content-encoding': 'gzip' }),
+        ...FIRST_EVENT,
+      });
+      const response = await request(proxy.url, { headers: { 'accept-encoding': 'gzip' } });
+      expect(response.headers['content-encoding']).toBe('gzip');
+      expect(await readAll(response)).toEqual(zipped);
+      await expectOneSummary(proxy, { outcome: 'completed' });
+    },
+  );
 
-  it('finds an error in a compressed stream', async () => {
+  it('commit on the first event: finds an error in a compressed stream', async () => {
     const url = await answeringUpstream(gzipSync(OVERLOADED_EVENT), { 'content-encoding': 'gzip' });
     const proxy = await proxyApp({ provider: anthropic({ target: url, apiKey: SERVERS_KEY }), ...FIRST_EVENT });
     expect((await post(proxy.url)).statusCode).toBe(529);
   });
 
-  it('passes on what it cannot read: a coding that it does not know', async () => {
+  it('commit on the first event: passes on what it cannot read: a coding that it does not know', async () => {
     const proxy = await proxyApp({
       target: await answeringUpstream('opaque', { 'content-encoding': 'x-own' }),
       ...FIRST_EVENT,
@@ -199,7 +202,7 @@ describe("commit: 'first-event'", () => {
     expect([response.statusCode, await readText(response)]).toEqual([200, 'opaque']);
   });
 
-  it('passes on what has no event within `limits.eventSize`', async () => {
+  it('commit on the first event: passes on what has no event within `limits.eventSize`', async () => {
     const { proxy, client, res } = await waiting({ ...FIRST_EVENT, limits: { eventSize: 100 } });
     res.write(`data: ${'x'.repeat(100)}`);
     const stream = reader(await responseTo(client));
@@ -211,7 +214,7 @@ describe("commit: 'first-event'", () => {
 });
 
 describe('a stream that begins with an error', () => {
-  it('is retried, and the client sees nothing of it', async () => {
+  it('commit on the first event: a stream that begins with an error is retried, and the client sees nothing of it', async () => {
     const { url, seen } = await answering(OVERLOADED_EVENT, bytesOf(anthropicText.parts));
     const proxy = await proxyApp({
       provider: anthropic({ target: url, apiKey: SERVERS_KEY }),
@@ -233,7 +236,7 @@ describe('a stream that begins with an error', () => {
     expect(proxy.summaries[0]?.attempts[1]).not.toHaveProperty('error');
   });
 
-  it('has a fallback take its place', async () => {
+  it('commit on the first event: a stream that begins with an error has a fallback take its place', async () => {
     const first = await answering(OVERLOADED_EVENT);
     const second = await answering(bytesOf(openaiChat.parts));
     const proxy = await proxyApp({
@@ -249,7 +252,7 @@ describe('a stream that begins with an error', () => {
     });
   });
 
-  it('becomes a response with its status and its JSON when nothing is left', async () => {
+  it('commit on the first event: a stream that begins with an error becomes a response with its status and its JSON when nothing is left', async () => {
     const { url, seen } = await answering(OVERLOADED_EVENT);
     const rewritten = new Queue<number>();
     const usages = new Queue<Usage>();
@@ -274,7 +277,7 @@ describe('a stream that begins with an error', () => {
     expect([rewritten.count, usages.count]).toEqual([1, 1]);
   });
 
-  it('is not retried where the method must not be: a POST without a provider', async () => {
+  it('commit on the first event: a stream that begins with an error is not retried where the method must not be: a POST without a provider', async () => {
     const { url, seen } = await answering('data: no\n\n');
     const proxy = await proxyApp({ target: url, commit: () => false, retry: { minTimeout: 1 } });
     expect((await post(proxy.url)).statusCode).toBe(502);
@@ -286,14 +289,17 @@ describe('a stream that begins with an error', () => {
     ['{"error":{"message":"Oops","type":"server_error"}}', 500],
     ['{"error":{"message":"Bad gateway","code":503}}', 503],
     ['{"error":{"message":"Nobody knows"}}', 502],
-  ])('has the status that it stands for: OpenAI’s %s', async (data, status) => {
-    const { url } = await answering(`data: ${data}\n\n`);
-    const proxy = await proxyApp({ provider: openai({ target: url, apiKey: SERVERS_KEY }), ...FIRST_EVENT });
-    const response = await post(proxy.url);
-    expect([response.statusCode, await readText(response)]).toEqual([status, data]);
-  });
+  ])(
+    'commit on the first event: a stream that begins with an error has the status that it stands for: OpenAI’s %s',
+    async (data, status) => {
+      const { url } = await answering(`data: ${data}\n\n`);
+      const proxy = await proxyApp({ provider: openai({ target: url, apiKey: SERVERS_KEY }), ...FIRST_EVENT });
+      const response = await post(proxy.url);
+      expect([response.statusCode, await readText(response)]).toEqual([status, data]);
+    },
+  );
 
-  it('may be a line of NDJSON', async () => {
+  it('commit on the first event: a stream that begins with an error may be a line of NDJSON', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { 'content-type': 'application/x-ndjson' }).end('{"error":"model not loaded"}\n');
     });
@@ -302,7 +308,7 @@ describe('a stream that begins with an error', () => {
     expect([response.statusCode, await readText(response)]).toEqual([502, '{"error":"model not loaded"}']);
   });
 
-  it('is handed to Express where `onError` says so', async () => {
+  it('commit on the first event: a stream that begins with an error is handed to Express where `onError` says so', async () => {
     const { url } = await answering(OVERLOADED_EVENT);
     const errors = new Queue<SseProxyError>();
     const proxy = await proxyApp({
@@ -327,7 +333,7 @@ describe('a stream that begins with an error', () => {
     await expectOneSummary(proxy, { outcome: 'upstream-error', statusCode: 529 });
   });
 
-  it('is passed on as it is without `commit`', async () => {
+  it('commit on the first event: a stream that begins with an error is passed on as it is without `commit`', async () => {
     const { url } = await answering(OVERLOADED_EVENT);
     const proxy = await proxyApp({
       provider: anthropic({ target: url, apiKey: SERVERS_KEY }),
@@ -337,7 +343,7 @@ describe('a stream that begins with an error', () => {
     expect([response.statusCode, await readText(response)]).toEqual([200, OVERLOADED_EVENT]);
   });
 
-  it('that has begun well is passed on: only the first event counts', async () => {
+  it('commit on the first event: a stream that has begun well is passed on: only the first event counts', async () => {
     const body = `event: message_start\ndata: {"type":"message_start"}\n\n${OVERLOADED_EVENT}`;
     const { url } = await answering(body);
     const proxy = await proxyApp({ provider: anthropic({ target: url, apiKey: SERVERS_KEY }), ...FIRST_EVENT });
@@ -347,23 +353,26 @@ describe('a stream that begins with an error', () => {
 });
 
 describe('a stream without an event', () => {
-  it.each(['', ': only a comment\n\n'])('is a 502 where it ends: %j', async (body) => {
-    const { url } = await answering(body);
-    const proxy = await proxyApp({ target: url, ...FIRST_EVENT });
-    const response = await request(proxy.url);
-    expect(response.statusCode).toBe(502);
-    expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_ERROR_EVENT');
-    await expectOneSummary(proxy, { outcome: 'upstream-error', error: { code: 'UPSTREAM_ERROR_EVENT' } });
-  });
+  it.each(['', ': only a comment\n\n'])(
+    'commit on the first event: a stream without an event is a 502 where it ends: %j',
+    async (body) => {
+      const { url } = await answering(body);
+      const proxy = await proxyApp({ target: url, ...FIRST_EVENT });
+      const response = await request(proxy.url);
+      expect(response.statusCode).toBe(502);
+      expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_ERROR_EVENT');
+      await expectOneSummary(proxy, { outcome: 'upstream-error', error: { code: 'UPSTREAM_ERROR_EVENT' } });
+    },
+  );
 
-  it('is retried where it ends', async () => {
+  it('commit on the first event: a stream without an event is retried where it ends', async () => {
     const { url, seen } = await answering('', 'data: 1\n\n');
     const proxy = await proxyApp({ target: url, ...FIRST_EVENT, retry: { minTimeout: 1 } });
     expect(await readText(await request(proxy.url))).toBe('data: 1\n\n');
     expect(seen).toHaveLength(2);
   });
 
-  it('is a 502 where it breaks off', async () => {
+  it('commit on the first event: a stream without an event is a 502 where it breaks off', async () => {
     const { proxy, client, res } = await waiting(FIRST_EVENT);
     res.write('data: hal', () => res.destroy());
     const response = await responseTo(client);
@@ -376,7 +385,7 @@ describe('a stream without an event', () => {
     });
   });
 
-  it('is retried where it breaks off', async () => {
+  it('commit on the first event: a stream without an event is retried where it breaks off', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, ...FIRST_EVENT, retry: { minTimeout: 1 } });
     const response = request(proxy.url);
@@ -390,7 +399,7 @@ describe('a stream without an event', () => {
     });
   });
 
-  it('is a 504 where it does not come within `timeouts.headers`', async () => {
+  it('commit on the first event: a first event that does not come within `timeouts.headers` is a 504', async () => {
     const { proxy, client, res, upstreamClosed } = await waiting({ ...FIRST_EVENT, timeouts: { headers: 100 } });
     res.write(': still thinking\n\n');
     const response = await responseTo(client);
@@ -400,7 +409,7 @@ describe('a stream without an event', () => {
     await expectOneSummary(proxy, { outcome: 'timeout', error: { code: 'UPSTREAM_TIMEOUT' } });
   });
 
-  it('is the end of the exchange where the client leaves, and the upstream is closed', async () => {
+  it('commit on the first event: a stream without an event is the end of the exchange where the client leaves, and the upstream is closed', async () => {
     const { proxy, client, res, upstreamClosed } = await waiting({ ...FIRST_EVENT, retry: { minTimeout: 1 } });
     res.write('data: hal');
     client.destroy();
@@ -411,7 +420,7 @@ describe('a stream without an event', () => {
 });
 
 describe('commit as a function', () => {
-  it('is asked once, about the first event, and decides when the head leaves', async () => {
+  it('commit on the first event: commit as a function is asked once, about the first event, and decides when the head leaves', async () => {
     const asked = new Queue<StreamEvent>();
     const decision = signal<boolean>();
     const { proxy, client, res } = await waiting({
@@ -440,16 +449,19 @@ describe('commit as a function', () => {
   it.each([
     ['', () => false],
     [' by a promise', async () => false],
-  ])('has an attempt fail that it says `false` of%s', async (_, commit) => {
-    const { url, seen } = await answering('data: no\n\n');
-    const proxy = await proxyApp({ target: url, commit, retry: { minTimeout: 1, maxRetries: 1 } });
-    const response = await request(proxy.url);
-    expect(response.statusCode).toBe(502);
-    expect(seen).toHaveLength(2);
-    await expectOneSummary(proxy, { outcome: 'upstream-error', error: { code: 'UPSTREAM_ERROR_EVENT' } });
-  });
+  ])(
+    'commit on the first event: commit as a function has an attempt fail that it says `false` of%s',
+    async (_, commit) => {
+      const { url, seen } = await answering('data: no\n\n');
+      const proxy = await proxyApp({ target: url, commit, retry: { minTimeout: 1, maxRetries: 1 } });
+      const response = await request(proxy.url);
+      expect(response.statusCode).toBe(502);
+      expect(seen).toHaveLength(2);
+      await expectOneSummary(proxy, { outcome: 'upstream-error', error: { code: 'UPSTREAM_ERROR_EVENT' } });
+    },
+  );
 
-  it('is given the exchange, and decides in the place of the provider', async () => {
+  it('commit on the first event: commit as a function is given the exchange, and decides in the place of the provider', async () => {
     const { url } = await answering(OVERLOADED_EVENT);
     const exchanges = new Queue<Exchange>();
     const proxy = await proxyApp({
@@ -472,17 +484,20 @@ describe('commit as a function', () => {
       },
     ],
     ['rejects', async () => Promise.reject(new Error('no'))],
-  ])('that %s ends the exchange with a 502, and is not retried', async (_, commit) => {
-    const { url, seen } = await answering('data: 1\n\n');
-    const proxy = await proxyApp({ target: url, commit, retry: { minTimeout: 1 } });
-    const response = await request(proxy.url);
-    expect(response.statusCode).toBe(502);
-    expect(JSON.parse(await readText(response)).error.code).toBe('HOOK_FAILED');
-    expect(seen).toHaveLength(1);
-    await expectOneSummary(proxy, { outcome: 'failed', error: { code: 'HOOK_FAILED' } });
-  });
+  ])(
+    'commit on the first event: commit as a function that %s ends the exchange with a 502, and is not retried',
+    async (_, commit) => {
+      const { url, seen } = await answering('data: 1\n\n');
+      const proxy = await proxyApp({ target: url, commit, retry: { minTimeout: 1 } });
+      const response = await request(proxy.url);
+      expect(response.statusCode).toBe(502);
+      expect(JSON.parse(await readText(response)).error.code).toBe('HOOK_FAILED');
+      expect(seen).toHaveLength(1);
+      await expectOneSummary(proxy, { outcome: 'failed', error: { code: 'HOOK_FAILED' } });
+    },
+  );
 
-  it('that does not decide within `timeouts.headers` is a 504, and what it says then is not heard', async () => {
+  it('commit on the first event: commit as a function that does not decide within `timeouts.headers` is a 504, and what it says then is not heard', async () => {
     const decision = signal<boolean>();
     const { url } = await answering('data: 1\n\n');
     const proxy = await proxyApp({ target: url, commit: () => decision.promise, timeouts: { headers: 50 } });
@@ -493,7 +508,7 @@ describe('commit as a function', () => {
     await expectOneSummary(proxy, { outcome: 'timeout', statusCode: 504 });
   });
 
-  it('that has not decided yet when the client leaves is not heard any more', async () => {
+  it('commit on the first event: commit as a function that has not decided yet when the client leaves is not heard any more', async () => {
     const asked = signal();
     const decision = signal<boolean>();
     const { proxy, client, res, upstreamClosed } = await waiting({
@@ -510,7 +525,7 @@ describe('commit as a function', () => {
     await expectOneSummary(proxy, { outcome: 'client-closed' });
   });
 
-  it('is not in the way of a stream that breaks off later', async () => {
+  it('commit on the first event: commit as a function is not in the way of a stream that breaks off later', async () => {
     const { client, res } = await waiting({ commit: () => true });
     res.write('data: 1\n\n');
     const response = await responseTo(client);

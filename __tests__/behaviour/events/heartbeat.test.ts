@@ -76,7 +76,7 @@ async function clocked(options: SseProxyOptions = { heartbeat }, before?: (app: 
 }
 
 describe('a heartbeat', () => {
-  it('is sent in every silence, before the first event and between events', async () => {
+  it('heartbeat: is sent in every silence, before the first event and between events', async () => {
     const { proxy, res, response } = await openStream({ heartbeat });
     const client = reader(response);
     for (const event of ['data: 1\n\n', 'data: 2\n\n', 'data: 3\n\n']) {
@@ -91,13 +91,13 @@ describe('a heartbeat', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('has the comment that it is given', async () => {
+  it('heartbeat: has the comment that it is given', async () => {
     const { res, response } = await openStream({ heartbeat: { ...heartbeat, comment: 'still here' } });
     expect(await reader(response).until('\n\n')).toBe(': still here\n\n');
     res.end();
   });
 
-  it('counts in the bytes of the summary, and not as an event', async () => {
+  it('heartbeat: counts in the bytes of the summary, and not as an event', async () => {
     const { proxy, res, response } = await openStream({ heartbeat, onEvent: () => {} });
     const body = readAll(response);
     await once(response, 'data');
@@ -107,7 +107,7 @@ describe('a heartbeat', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', bytes: bytes.length, events: 1 });
   });
 
-  it('is sent while transformEvent is at work', async () => {
+  it('heartbeat: is sent while transformEvent is at work', async () => {
     const decided = signal();
     const { res, response } = await openStream({
       heartbeat,
@@ -125,7 +125,7 @@ describe('a heartbeat', () => {
     expect(withoutBeats(Buffer.from(rest)).rest).toBe('data: 1!\n\ndata: half!\n\n');
   });
 
-  it('is sent in a stream that the upstream compresses, which is decoded for it', async () => {
+  it('heartbeat: is sent in a stream that the upstream compresses, which is decoded for it', async () => {
     const { res, response } = await openStream(
       { heartbeat },
       { head: { 'content-encoding': 'gzip' }, client: { headers: { 'accept-encoding': 'gzip' } } },
@@ -137,7 +137,7 @@ describe('a heartbeat', () => {
     expect(withoutBeats(Buffer.from(await client.until('data: 1\n\n'))).rest).toBe('data: 1\n\n');
   });
 
-  it('is sent behind compression()', async () => {
+  it('heartbeat: is sent behind compression()', async () => {
     const { response } = await openStream(
       { heartbeat },
       { client: { headers: { 'accept-encoding': 'gzip' } }, before: (app) => app.use(compression({ threshold: 0 })) },
@@ -146,7 +146,7 @@ describe('a heartbeat', () => {
     for (let i = 0; i < 3; i += 1) expect(await client.until('\n\n')).toBe(PING);
   });
 
-  it('is sent over HTTP/2', async () => {
+  it('heartbeat: is sent over HTTP/2', async () => {
     const { url, requests } = await manualUpstream();
     const { session, summary } = await http2Proxy({ target: url, heartbeat });
     const stream = session.request({ ':path': '/' });
@@ -163,7 +163,7 @@ describe('a heartbeat', () => {
     expect((await summary).outcome).toBe('completed');
   });
 
-  it('is sent to an HTTP/1.0 client', async () => {
+  it('heartbeat: is sent to an HTTP/1.0 client', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, heartbeat });
     const client = await rawClient(proxy.port);
@@ -192,7 +192,7 @@ describe('a heartbeat is sent only between events', () => {
       contentType === SSE['content-type'] && name !== 'a byte order mark' && bytes.length < 200,
   );
 
-  it.each(fixtures)('$name, with a silence at every offset', async ({ bytes }) => {
+  it.each(fixtures)('heartbeat: sent only between events, $name, with a silence at every offset', async ({ bytes }) => {
     const { proxy, open, silence } = await clocked({ heartbeat: { ...heartbeat, comment } });
     const offsets = Array.from({ length: bytes.length + 1 }, (_, i) => i);
     const streams = [];
@@ -217,7 +217,7 @@ describe('a heartbeat is sent only between events', () => {
     await until(() => proxy.summaries.length === offsets.length);
   });
 
-  it('also where an event comes in pieces', async () => {
+  it('heartbeat: sent only between events, also where an event comes in pieces', async () => {
     const { open, silence } = await clocked();
     const { res, response } = await open();
     res.writeHead(200, SSE).flushHeaders();
@@ -235,7 +235,7 @@ describe('a heartbeat is sent only between events', () => {
 describe('a heartbeat before a byte order mark', () => {
   // The second begins like a mark and has none: U+FEC0 is EF BB 80.
   it.each(['\ufeffdata: 1\n\ndata: 2\n\n', '\ufec0: 0\ndata: 1\n\ndata: 2\n\n'])(
-    'leaves the first event whole, wherever %j is split',
+    'heartbeat: before a byte order mark leaves the first event whole, wherever %j is split',
     async (text) => {
       const bytes = Buffer.from(text);
       const { open, silence } = await clocked();
@@ -262,7 +262,7 @@ describe('a heartbeat before a byte order mark', () => {
     },
   );
 
-  it('does so where the stream is transformed, too', async () => {
+  it('heartbeat: before a byte order mark leaves the first event of a transformed stream whole, too', async () => {
     const { res, response } = await openStream({ heartbeat, transformEvent: (event) => event });
     const body = readAll(response);
     await once(response, 'data');
@@ -274,7 +274,7 @@ describe('a heartbeat before a byte order mark', () => {
 });
 
 describe('no heartbeat is sent', () => {
-  it("before the upstream's head", async () => {
+  it("heartbeat: none is sent before the upstream's head", async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, heartbeat });
     const client = await rawClient(proxy.port);
@@ -297,7 +297,7 @@ describe('no heartbeat is sent', () => {
     ['in any other body', { 'content-type': 'text/plain' }],
     ['where Content-Length counts the bytes', { ...SSE, 'content-length': 8 }],
     ['in a coding that cannot be undone', { ...SSE, 'content-encoding': 'unheard-of' }],
-  ])('%s', async (_name, head) => {
+  ])('heartbeat: none is sent %s', async (_name, head) => {
     const { open, silence } = await clocked();
     const { res, response } = await open();
     res.writeHead(200, head).flushHeaders();
@@ -309,7 +309,7 @@ describe('no heartbeat is sent', () => {
     expect((await body).toString()).toBe('[1,\n\n2]\n');
   });
 
-  it('in answer to HEAD', async () => {
+  it('heartbeat: none is sent in answer to HEAD', async () => {
     const { proxy, requests, silence } = await clocked();
     const client = await rawClient(proxy.port);
     client.socket.write('HEAD / HTTP/1.1\r\nHost: a\r\n\r\n');
@@ -322,7 +322,7 @@ describe('no heartbeat is sent', () => {
     expect(client.text()).toMatch(/^HTTP\/1\.1 200 OK\r\n(.+\r\n)+\r\n$/);
   });
 
-  it('to a client that does not read', async () => {
+  it('heartbeat: none is sent to a client that does not read', async () => {
     let beats = 0;
     const slow = signal<ServerResponse>();
     const { open, silence } = await clocked({ heartbeat }, (app) => {
@@ -376,7 +376,7 @@ describe('the timer of heartbeats', () => {
     ['completed', 'the answer is complete', ({ res }) => res.end('data: 1\n\n')],
     ['client-closed', 'the client leaves', ({ response }) => response.destroy()],
     ['upstream-truncated', 'the upstream dies', ({ res }) => res.destroy()],
-  ])('stops where the exchange is %s: %s', async (outcome, _name, end) => {
+  ])('heartbeat: its timer stops where the exchange is %s: %s', async (outcome, _name, end) => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, heartbeat: { interval: 600_000 } });
     const before = timers();
@@ -401,7 +401,7 @@ describe('the timer of heartbeats', () => {
     await until(() => timers() <= before + A_FEW);
   });
 
-  it('does not keep a dead upstream alive: proxyTimeout still cuts it', async () => {
+  it('heartbeat: its timer does not keep a dead upstream alive: proxyTimeout still cuts it', async () => {
     const { proxy, response } = await openStream({ heartbeat, proxyTimeout: 250 });
     const { body, cut } = await readUntilCut(response);
     expect(cut).toBe(true);

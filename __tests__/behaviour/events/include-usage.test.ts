@@ -21,7 +21,7 @@ describe('includeUsage', () => {
   const withoutExtra = bytesOf(parts.filter((part) => part !== usageChunk)).toString();
   const figures = usageFrom(toldBy(parts));
 
-  it('asks for a client that has not, which never sees the chunk that comes of it', async () => {
+  it('includeUsage: asks for a client that has not, which never sees the chunk that comes of it', async () => {
     const { upstream, proxy, usages } = await proxiedProvider(asking);
     const coming = post(proxy.url + path, '{"stream":true,"seed":12345678901234567890}');
     const asked = await upstream.next();
@@ -36,7 +36,7 @@ describe('includeUsage', () => {
   it.each([
     '{"stream":true,"stream_options":{"include_usage":true}}',
     '{"stream":true, "stream_options":{"include_usage":true,"include_obfuscation":false}}',
-  ])('leaves the chunk to a client that has asked by itself: %s', async (body) => {
+  ])('includeUsage: leaves the chunk to a client that has asked by itself: %s', async (body) => {
     const { upstream, proxy, usages } = await proxiedProvider(asking);
     const coming = post(proxy.url + path, body);
     const asked = await upstream.next();
@@ -46,7 +46,7 @@ describe('includeUsage', () => {
     expect(await usages.next()).toEqual(figures);
   });
 
-  it('is not noticed by an SDK that has not asked', async () => {
+  it('includeUsage: is not noticed by an SDK that has not asked', async () => {
     const { upstream, proxy, usages } = await proxiedProvider(asking);
     const coming = openaiClient(proxy.url).chat.completions.create({ model: 'm', messages, stream: true });
     const asked = await upstream.next();
@@ -62,7 +62,7 @@ describe('includeUsage', () => {
     expect(await usages.next()).toEqual(figures);
   });
 
-  it('keeps nothing from an SDK that has asked, nor anything back', async () => {
+  it('includeUsage: keeps nothing from an SDK that has asked, nor anything back', async () => {
     const { upstream, proxy, usages } = await proxiedProvider(asking);
     const coming = openaiSdk.stream(proxy.url);
     const asked = await upstream.next();
@@ -78,7 +78,7 @@ describe('includeUsage', () => {
     expect(await usages.next()).toEqual(figures);
   });
 
-  it('works behind a body parser', async () => {
+  it('includeUsage: works behind a body parser', async () => {
     const { upstream, proxy } = await proxiedProvider(asking, {}, (app) => app.use(express.json()));
     const coming = post(proxy.url + path, '{ "stream": true }');
     const asked = await upstream.next();
@@ -87,7 +87,7 @@ describe('includeUsage', () => {
     expect(await readText(await coming)).toBe(withoutExtra);
   });
 
-  it('names the charset that the body is in after a parser has read another', async () => {
+  it('includeUsage: names the charset that the body is in after a parser has read another', async () => {
     const { upstream, proxy } = await proxiedProvider(asking, {}, (app) => app.use(express.json()));
     const body = Buffer.from('{"stream":true,"user":"Jürg 🙂"}', 'utf16le');
     const coming = post(proxy.url + path, body, { 'content-type': 'application/json; charset=utf-16le' });
@@ -98,7 +98,7 @@ describe('includeUsage', () => {
     await readAll(await coming);
   });
 
-  it('works with compatible APIs', async () => {
+  it('includeUsage: works with compatible APIs', async () => {
     const { upstream, proxy, usages } = await proxiedProvider(({ target = '', apiKey }) =>
       openaiCompatible({ name: 'vllm', target, apiKey, includeUsage: true }),
     );
@@ -113,7 +113,7 @@ describe('includeUsage', () => {
   it.each([
     ['it cannot be read', '{"stream":true'],
     ['it does not stream', '{"stream":false}'],
-  ])('changes neither the request nor the answer where %s', async (_why, body) => {
+  ])('includeUsage: changes neither the request nor the answer where %s', async (_why, body) => {
     const { upstream, proxy } = await proxiedProvider(asking);
     const coming = post(proxy.url + path, body);
     const asked = await upstream.next();
@@ -133,7 +133,7 @@ describe('includeUsage', () => {
       { 'content-encoding': 'gzip' },
     ],
     ['that is not UTF-8', Buffer.from('{"stream":true,"user":"J\xfcrg"}', 'latin1'), {}],
-  ])('sends a body as it came %s', async (_what, body, headers) => {
+  ])('includeUsage: sends a body as it came %s', async (_what, body, headers) => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ provider: asking({ target: url, apiKey: SERVERS_KEY }) });
     await readAll(await post(proxy.url + path, body, headers));
@@ -145,7 +145,7 @@ describe('includeUsage', () => {
     ['gzip', gzipSync],
     ['deflate', deflateSync],
     ['br', brotliCompressSync],
-  ])('asks in a body in the coding %s, which is undone', async (coding, encode) => {
+  ])('includeUsage: asks in a body in the coding %s, which is undone', async (coding, encode) => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ provider: asking({ target: url, apiKey: SERVERS_KEY }) });
     await readAll(await post(proxy.url + path, encode('{"stream":true}'), { 'content-encoding': coding }));
@@ -154,7 +154,7 @@ describe('includeUsage', () => {
     expect(received[0]?.headers).not.toHaveProperty('content-encoding');
   });
 
-  it('sends a body in its coding to a fallback that changes nothing', async () => {
+  it('includeUsage: sends a body in its coding to a fallback that changes nothing', async () => {
     const body = gzipSync('{"stream":true}');
     const failing = await recorder((_req, res) => void res.writeHead(503).end());
     const { url, received } = await recorder();
@@ -169,7 +169,7 @@ describe('includeUsage', () => {
   it.each([
     ['says so', true],
     ['does not say so', false],
-  ])('sends a body as it came that has more than 10 MiB and %s', async (_what, says) => {
+  ])('includeUsage: sends a body as it came that has more than 10 MiB and %s', async (_what, says) => {
     const body = Buffer.from(`{"stream":true,"messages":[{"content":"${'x'.repeat(10 * 1024 * 1024)}"}]}`);
     const length = says ? { 'content-length': String(body.length) } : { 'transfer-encoding': 'chunked' };
     const { url, received } = await recorder((_req, res) => {
@@ -185,7 +185,7 @@ describe('includeUsage', () => {
     expect(await usages.next()).toEqual(figures);
   });
 
-  it('tells of an answer that broke off', async () => {
+  it('includeUsage: tells of an answer that broke off', async () => {
     const { upstream, proxy, usages } = await proxiedProvider(asking);
     const coming = post(proxy.url + path, '{"stream":true}');
     const asked = await upstream.next();
@@ -198,7 +198,7 @@ describe('includeUsage', () => {
     expect(await usages.next()).toEqual({ complete: false });
   });
 
-  it('ends with a client that leaves in the middle of its request', async () => {
+  it('includeUsage: ends with a client that leaves in the middle of its request', async () => {
     const { url, received } = await recorder();
     const usages: Usage[] = [];
     const provider = asking({ target: url, apiKey: SERVERS_KEY });

@@ -63,7 +63,7 @@ const EVENTS: Record<string, EventFields[]> = {
 const fieldsOf = (event: StreamEvent): EventFields => ({ ...event });
 
 describe('onEvent sees every event in order', () => {
-  it.each(FIXTURES)('of $name, sent byte by byte', async (fixture) => {
+  it.each(FIXTURES)('onEvent: sees every event in order, of $name, sent byte by byte', async (fixture) => {
     const seen: EventFields[] = [];
     const { proxy, get } = await piecewise(fixture, { onEvent: (event) => void seen.push(fieldsOf(event)) });
     const bytes = await get(everyOffset(fixture.bytes));
@@ -75,7 +75,7 @@ describe('onEvent sees every event in order', () => {
 
   const small = FIXTURES.filter(({ name }) => ['a byte order mark', 'mixed line ends', 'CJK'].includes(name));
 
-  it.each(small)('of $name, split anywhere', async (fixture: Fixture) => {
+  it.each(small)('onEvent: sees every event in order, of $name, split anywhere', async (fixture: Fixture) => {
     const seen = new Map<string, EventFields[]>();
     const { proxy, get } = await piecewise(fixture, {
       onEvent: (event, { path }) => void seen.set(path, [...(seen.get(path) ?? []), fieldsOf(event)]),
@@ -88,7 +88,7 @@ describe('onEvent sees every event in order', () => {
     for (const events of seen.values()) expect(events).toEqual(EVENTS[fixture.name]);
   });
 
-  it('before onFinish, the last line of NDJSON without its line end included', async () => {
+  it('onEvent: sees every event in order, before onFinish, the last line of NDJSON without its line end included', async () => {
     const seen: string[] = [];
     const proxy = await proxyApp({
       target: await answeringUpstream('{"i":1}\n{"i":2}', { 'content-type': 'application/x-ndjson' }),
@@ -100,7 +100,7 @@ describe('onEvent sees every event in order', () => {
     expect(seen).toEqual(['{"i":1}', '{"i":2}', 'the end']);
   });
 
-  it('that came before the upstream died', async () => {
+  it('onEvent: sees every event in order, that came before the upstream died', async () => {
     const seen: string[] = [];
     const { proxy, res, response } = await openStream({ onEvent: ({ data }) => void seen.push(data) });
     const body = readUntilCut(response);
@@ -110,7 +110,7 @@ describe('onEvent sees every event in order', () => {
     expect(seen).toEqual(['1', '2']);
   });
 
-  it('that came before the client left', async () => {
+  it('onEvent: sees every event in order, that came before the client left', async () => {
     const seen: string[] = [];
     const { proxy, res, response } = await openStream({ onEvent: ({ data }) => void seen.push(data) });
     const client = reader(response);
@@ -123,7 +123,7 @@ describe('onEvent sees every event in order', () => {
 });
 
 describe('onEvent', () => {
-  it('is called when the client has the event already', async () => {
+  it('onEvent: is called when the client has the event already', async () => {
     const count = 20;
     const received = new Int32Array(new SharedArrayBuffer(4));
     const waits: string[] = [];
@@ -168,7 +168,7 @@ describe('onEvent', () => {
       },
     ],
     ['rejects', async () => Promise.reject(new Error('of the hook'))],
-  ])('that %s is logged, and the stream goes on', async (_name, fail) => {
+  ])('onEvent that %s is logged, and the stream goes on', async (_name, fail) => {
     const { logger, errors } = logbook();
     const seen: string[] = [];
     const { proxy, res, response } = await openStream({
@@ -190,7 +190,7 @@ describe('onEvent', () => {
     for (const error of errors) expect(error).toContain('onEvent failed: Error: of the hook');
   });
 
-  it('that never settles holds up nothing', async () => {
+  it('onEvent that never settles holds up nothing', async () => {
     const { proxy, res, response } = await openStream({ onEvent: () => new Promise<void>(() => {}) });
     const client = reader(response);
     for (const event of ['data: 1\n\n', 'data: 2\n\n']) {
@@ -201,7 +201,7 @@ describe('onEvent', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('cannot change what the client gets', async () => {
+  it('onEvent: cannot change what the client gets', async () => {
     const proxy = await proxyApp({
       target: await answeringUpstream('data: 1\n\ndata: 2\n\n'),
       onEvent: (event) => {
@@ -212,7 +212,7 @@ describe('onEvent', () => {
     expect(await readText(await request(proxy.url))).toBe('data: 1\n\ndata: 2\n\n');
   });
 
-  it('has an event as JSON: parsed when it is asked for, and once', async () => {
+  it('onEvent: has an event as JSON: parsed when it is asked for, and once', async () => {
     const parse = jest.spyOn(JSON, 'parse');
     onCleanUp(() => parse.mockRestore());
     const parsed = (text: string): number => parse.mock.calls.filter(([given]) => given === text).length;
@@ -231,7 +231,7 @@ describe('onEvent', () => {
     expect(done?.json()).toBeUndefined();
   });
 
-  it('is switched off by an event beyond limits.eventSize, and the bytes stay the same', async () => {
+  it('onEvent: is switched off by an event beyond limits.eventSize, and the bytes stay the same', async () => {
     const { logger, errors } = logbook();
     const seen: string[] = [];
     const { proxy, res, response } = await openStream({
@@ -251,7 +251,7 @@ describe('onEvent', () => {
     expect(errors).toEqual([expect.stringContaining('An event has more than 100 bytes')]);
   });
 
-  it('sees what the client was sent, where transformEvent changes it', async () => {
+  it('onEvent: sees what the client was sent, where transformEvent changes it', async () => {
     const seen: EventFields[] = [];
     const proxy = await proxyApp({
       target: await answeringUpstream('data: keep\n\ndata: drop\n\nid: 3\ndata: edit\n\n: note\n\ndata: split\n\n'),
@@ -276,7 +276,7 @@ describe('onEvent', () => {
 });
 
 describe('a compressed stream', () => {
-  it('stays so for a client that accepts it, byte for byte, and is observed', async () => {
+  it('onEvent: a compressed stream stays so for a client that accepts it, byte for byte, and is observed', async () => {
     const seen: string[] = [];
     const zipped = zlib.gzipSync('data: 1\n\ndata: 2\n\n');
     const proxy = await proxyApp({
@@ -290,24 +290,27 @@ describe('a compressed stream', () => {
     expect(seen).toEqual(['1', '2']);
   });
 
-  it.each(['gzip', 'identity'])('is observed event by event, for a client that accepts %s', async (accepted) => {
-    const seen = new Queue<string>();
-    const { proxy, res, response } = await openStream(
-      { onEvent: ({ data }) => seen.push(data) },
-      { head: { 'content-encoding': 'gzip' }, client: { headers: { 'accept-encoding': accepted } } },
-    );
-    response.resume();
-    const zip = zlib.createGzip({ flush: zlib.constants.Z_SYNC_FLUSH });
-    zip.pipe(res);
-    for (const data of ['1', '2', '3']) {
-      zip.write(`data: ${data}\n\n`);
-      expect(await seen.next()).toBe(data);
-    }
-    zip.end();
-    expect(await proxy.summary()).toMatchObject({ outcome: 'completed', events: 3 });
-  });
+  it.each(['gzip', 'identity'])(
+    'onEvent: a compressed stream is observed event by event, for a client that accepts %s',
+    async (accepted) => {
+      const seen = new Queue<string>();
+      const { proxy, res, response } = await openStream(
+        { onEvent: ({ data }) => seen.push(data) },
+        { head: { 'content-encoding': 'gzip' }, client: { headers: { 'accept-encoding': accepted } } },
+      );
+      response.resume();
+      const zip = zlib.createGzip({ flush: zlib.constants.Z_SYNC_FLUSH });
+      zip.pipe(res);
+      for (const data of ['1', '2', '3']) {
+        zip.write(`data: ${data}\n\n`);
+        expect(await seen.next()).toBe(data);
+      }
+      zip.end();
+      expect(await proxy.summary()).toMatchObject({ outcome: 'completed', events: 3 });
+    },
+  );
 
-  it('in a coding that is not known passes unobserved, and that is logged', async () => {
+  it('onEvent: a compressed stream in a coding that is not known passes unobserved, and that is logged', async () => {
     const { logger, errors } = logbook();
     const onEvent = jest.fn();
     const proxy = await proxyApp({
@@ -321,7 +324,7 @@ describe('a compressed stream', () => {
     expect(errors).toEqual([expect.stringContaining('unheard-of')]);
   });
 
-  it("that is broken is the client's as it came, and is observed no more", async () => {
+  it("onEvent: a compressed stream that is broken is the client's as it came, and is observed no more", async () => {
     const { logger, errors } = logbook();
     const onEvent = jest.fn();
     const proxy = await proxyApp({
@@ -343,7 +346,7 @@ describe('nothing is observed', () => {
     ['204', {}, 204, { 'content-type': 'text/event-stream' }],
     ['JSON', {}, 200, { 'content-type': 'application/json' }],
     ['text', {}, 200, { 'content-type': 'text/plain' }],
-  ])('of %s', async (_name, options, status, head) => {
+  ])('onEvent: nothing is observed of %s', async (_name, options, status, head) => {
     const onEvent = jest.fn();
     const { url } = await upstream((_req, res) => res.writeHead(status, head).end('data: 1\n\n'));
     const proxy = await proxyApp({ target: url, onEvent });
@@ -357,7 +360,7 @@ describe('nothing is observed', () => {
   it.each([
     ['without a hook', undefined, 0],
     ['with one, which is what this test would notice', () => {}, 1],
-  ])('%s', async (_name, onEvent, readings) => {
+  ])('onEvent: nothing is observed %s', async (_name, onEvent, readings) => {
     const { proxy, res, response } = await openStream({ ...(onEvent !== undefined && { onEvent }) });
     const client = reader(response);
     res.write('data: 1\n\n');
@@ -379,7 +382,7 @@ it.each([
   ['identity', 'transformEvent', { transformEvent: () => {} }],
   ['identity', 'heartbeat', { heartbeat: {} }],
   ['gzip', 'neither', {}],
-])('the upstream is asked for %s with %s', async (expected, _name, options) => {
+])('onEvent and transformEvent: the upstream is asked for %s with %s', async (expected, _name, options) => {
   const asked = new Queue<string | string[] | undefined>();
   const { url } = await upstream((req, res) => {
     asked.push(req.headers['accept-encoding']);

@@ -43,7 +43,7 @@ describe.each(SDKS)('$name', (sdk) => {
     return { ...set, tap, asked, stream };
   }
 
-  it("asks with the server's key, and gets the stream as it comes", async () => {
+  it("SDK through the proxy: asks with the server's key, and gets the stream as it comes", async () => {
     const { asked, stream, proxy, tap } = await beginning();
     const { url, rawHeaders } = asked.req;
     expect(url).toBe(path);
@@ -57,7 +57,7 @@ describe.each(SDKS)('$name', (sdk) => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('has its usage told as the SDK tells it, once', async () => {
+  it('SDK through the proxy: has its usage told as the SDK tells it, once', async () => {
     const { asked, stream, proxy, usages } = await beginning();
     asked.send(rest);
     asked.end();
@@ -72,7 +72,7 @@ describe.each(SDKS)('$name', (sdk) => {
     expect(usages.count).toBe(1);
   });
 
-  it('has its usage told as the SDK tells it where the answer is in one piece', async () => {
+  it('SDK through the proxy: has its usage told as the SDK tells it where the answer is in one piece', async () => {
     const { upstream, proxy, usages } = await proxiedProvider(sdk.provider);
     const coming = sdk.ask(proxy.url);
     (await upstream.next()).give(sdk.whole);
@@ -86,7 +86,7 @@ describe.each(SDKS)('$name', (sdk) => {
     expect(usages.count).toBe(1);
   });
 
-  it('has told what it saw where the SDK aborts', async () => {
+  it('SDK through the proxy: has told what it saw where the SDK aborts', async () => {
     const { asked, stream, proxy, usages } = await beginning();
     stream.abort();
     // Some throw at an abort of their own, others end.
@@ -100,7 +100,7 @@ describe.each(SDKS)('$name', (sdk) => {
     expect(usages.count).toBe(1);
   });
 
-  it('has told what it saw where the provider fails', async () => {
+  it('SDK through the proxy: has told what it saw where the provider fails', async () => {
     const { asked, stream, proxy, usages } = await beginning();
     asked.die();
     await expect(stream.toEnd()).rejects.toThrow();
@@ -112,7 +112,7 @@ describe.each(SDKS)('$name', (sdk) => {
     expect(usages.count).toBe(1);
   });
 
-  it('throws a readable error, and no usage is told, where the provider cannot be reached', async () => {
+  it('SDK through the proxy: throws a readable error, and no usage is told, where the provider cannot be reached', async () => {
     const usages: Usage[] = [];
     const target = `http://127.0.0.1:${await closedPort()}`;
     const provider = sdk.provider({ target, apiKey: SERVERS_KEY });
@@ -123,7 +123,7 @@ describe.each(SDKS)('$name', (sdk) => {
     expect(usages).toEqual([]);
   });
 
-  it('throws where the provider dies between two events, of which it is told last', async () => {
+  it('SDK through the proxy: throws where the provider dies between two events, of which it is told last', async () => {
     const { asked, stream, tap } = await beginning();
     asked.die();
     await expect(stream.toEnd()).rejects.toThrow();
@@ -133,7 +133,7 @@ describe.each(SDKS)('$name', (sdk) => {
     );
   });
 
-  it('throws where the provider dies in the middle of an event, and nothing is put in there', async () => {
+  it('SDK through the proxy: throws where the provider dies in the middle of an event, and nothing is put in there', async () => {
     const { asked, stream, tap } = await beginning();
     const half = textOf(rest).slice(0, 40);
     asked.send([{ bytes: half }]);
@@ -142,14 +142,14 @@ describe.each(SDKS)('$name', (sdk) => {
     expect(tap.wire).toBe(textOf(begun) + half);
   });
 
-  it('throws where the provider dies and nothing is to be told', async () => {
+  it('SDK through the proxy: throws where the provider dies and nothing is to be told', async () => {
     const { asked, stream, tap } = await beginning({ truncation: 'destroy' });
     asked.die();
     await expect(stream.toEnd()).rejects.toThrow();
     expect(tap.wire).toBe(textOf(begun));
   });
 
-  it('reads a stream with heartbeats in all its silences', async () => {
+  it('SDK through the proxy: reads a stream with heartbeats in all its silences', async () => {
     const { upstream, proxy } = await proxiedProvider(sdk.provider, { heartbeat: { interval: 20 } });
     const tap = tappedFetch();
     const pings = (): number => tap.wire.split(': ping\n\n').length - 1;
@@ -179,7 +179,7 @@ describe('usage', () => {
     ['ollama', ollama, ollamaChat],
     ["ollama, at OpenAI's endpoint", ollama, ollamaCompatible],
     ['gemini, as a JSON array', gemini, geminiArray],
-  ])('is told of %s, whose bytes pass as they came', async (_name, create, answer) => {
+  ])('usage: is told of %s, whose bytes pass as they came', async (_name, create, answer) => {
     const { upstream, proxy, usages } = await proxiedProvider(create);
     const coming = post(proxy.url + answer.path);
     (await upstream.next()).give(answer);
@@ -191,7 +191,7 @@ describe('usage', () => {
     expect(usages.count).toBe(1);
   });
 
-  it('is told before the summary, once, also where the hook throws', async () => {
+  it('usage: is told before the summary, once, also where the hook throws', async () => {
     const calls: string[] = [];
     const { upstream, proxy } = await proxiedProvider(openai, {
       onUsage: () => {
@@ -207,7 +207,7 @@ describe('usage', () => {
     expect(calls).toEqual(['onUsage', 'onFinish']);
   });
 
-  it('that was not reported is absent', async () => {
+  it('usage that was not reported is absent', async () => {
     const { upstream, proxy, usages } = await proxiedProvider(openai);
     const coming = post(proxy.url + openaiChatUnasked.path);
     (await upstream.next()).give(openaiChatUnasked);
@@ -216,7 +216,7 @@ describe('usage', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', finishReason: 'length' });
   });
 
-  it('of an error of the provider is told, and empty', async () => {
+  it('usage of an error of the provider is told, and empty', async () => {
     const { upstream, proxy, usages } = await proxiedProvider(openai);
     const coming = post(proxy.url + openaiChat.path);
     const { res } = await upstream.next();
@@ -226,7 +226,7 @@ describe('usage', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', statusCode: 429 });
   });
 
-  it('is told, and empty, where the client leaves before anything has come', async () => {
+  it('usage: is told, and empty, where the client leaves before anything has come', async () => {
     const { upstream, proxy, usages } = await proxiedProvider(openai);
     const req = openRequest(proxy.url + openaiChat.path, { method: 'POST' });
     req.end();

@@ -54,17 +54,17 @@ describe('transformEvent', () => {
       on('b', () => ({ data: 'x\r\ny\rz\n' })),
       'data: a\n\ndata: x\ndata: y\ndata: z\ndata: \n\ndata: c\n\n',
     ],
-  ])('%s, sync as well as async', async (_name, transformEvent, expected) => {
+  ])('transformEvent: %s, sync as well as async', async (_name, transformEvent, expected) => {
     expect(await transformed(STREAM, transformEvent)).toBe(expected);
     expect(await transformed(STREAM, async (event) => transformEvent(event))).toBe(expected);
   });
 
-  it('that returns nothing keeps the event as it is', async () => {
+  it('transformEvent that returns nothing keeps the event as it is', async () => {
     expect(await transformed(STREAM, () => {})).toBe(STREAM);
     expect(await transformed(STREAM, async () => {})).toBe(STREAM);
   });
 
-  it('is called with one event after the other, also where the first takes longer', async () => {
+  it('transformEvent: is called with one event after the other, also where the first takes longer', async () => {
     const order: string[] = [];
     const first = signal();
     const { proxy, res, response } = await openStream({
@@ -88,7 +88,7 @@ describe('transformEvent', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('has each event at the client before the upstream sends the next', async () => {
+  it('transformEvent: has each event at the client before the upstream sends the next', async () => {
     const { proxy, res, response } = await openStream({ transformEvent: shout });
     const client = reader(response);
     for (const data of ['a', 'b', 'c']) {
@@ -99,7 +99,7 @@ describe('transformEvent', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', events: 3 });
   });
 
-  it('edits the lines of NDJSON', async () => {
+  it('transformEvent: edits the lines of NDJSON', async () => {
     const lines = '{"i":1}\r\n{"i":2}\n\n{"i":3}';
     const edit: Transform = (event) =>
       event.json<{ i: number }>()?.i === 2 ? [{ data: '{"two":\n2}' }, { data: '{"and":"a half"}' }] : event;
@@ -108,7 +108,7 @@ describe('transformEvent', () => {
     );
   });
 
-  it('is not called for what is no event stream, and leaves its head alone', async () => {
+  it('transformEvent: is not called for what is no event stream, and leaves its head alone', async () => {
     const transformEvent = jest.fn<Transform>();
     const body = 'data: 1\n\n';
     const proxy = await proxyApp({
@@ -125,7 +125,7 @@ describe('transformEvent', () => {
     expect(transformEvent).not.toHaveBeenCalled();
   });
 
-  it('works on the answer to a POST with a body', async () => {
+  it('transformEvent: works on the answer to a POST with a body', async () => {
     const { url } = await upstream(async (req, res) => {
       const body = await readAll(req);
       res.writeHead(200, { 'content-type': 'text/event-stream' }).end(`data: ${body}\n\n`);
@@ -135,7 +135,7 @@ describe('transformEvent', () => {
     expect(await readText(response)).toBe('data: THE PROMPT\n\n');
   });
 
-  it('has one `locals` per exchange, which concurrent streams do not share', async () => {
+  it('transformEvent: has one `locals` per exchange, which concurrent streams do not share', async () => {
     const { url, requests } = await manualUpstream();
     const seen = new Set<object>();
     const proxy = await proxyApp({
@@ -171,16 +171,19 @@ describe('transformEvent', () => {
 });
 
 describe('what was not edited keeps its bytes', () => {
-  it.each(FIXTURES)('$name, byte by byte, sync as well as async', async (fixture) => {
-    // Half an event is for nobody.
-    const expected = fixture.name === 'an unfinished last event' ? Buffer.from('data: whole\n\n') : fixture.bytes;
-    for (const transformEvent of [(event: StreamEvent) => event, async (event: StreamEvent) => ({ ...event })]) {
-      const { get } = await piecewise(fixture, { transformEvent });
-      expect((await get(everyOffset(fixture.bytes))).toString('latin1')).toBe(expected.toString('latin1'));
-    }
-  });
+  it.each(FIXTURES)(
+    'transformEvent: what was not edited keeps its bytes: $name, byte by byte, sync as well as async',
+    async (fixture) => {
+      // Half an event is for nobody.
+      const expected = fixture.name === 'an unfinished last event' ? Buffer.from('data: whole\n\n') : fixture.bytes;
+      for (const transformEvent of [(event: StreamEvent) => event, async (event: StreamEvent) => ({ ...event })]) {
+        const { get } = await piecewise(fixture, { transformEvent });
+        expect((await get(everyOffset(fixture.bytes))).toString('latin1')).toBe(expected.toString('latin1'));
+      }
+    },
+  );
 
-  it('beside what was edited: comments, retry lines, ids, line ends of any kind', async () => {
+  it('transformEvent: what was not edited keeps its bytes beside what was: comments, retry lines, ids, line ends of any kind', async () => {
     const before = [': hello\n\n', 'retry: 10\n\n', 'id:7\r\ndata:kept  \r\n\r\n', 'id\r\r', 'data: a\rdata: b\r\r'];
     const after = [':\n\n', '\n', 'unknown: field\ndata: edit \n\n', 'data: {"a" : 1}\r\n: inside\r\n\r\n'];
     const stream = [...before, 'event: e\r\nid: 8\r\ndata: edit\r\n\r\n', ...after].join('');
@@ -190,7 +193,7 @@ describe('what was not edited keeps its bytes', () => {
     expect(await transformed(stream, edit)).toBe([...before, 'event: e\nid: 8\ndata: edited\n\n', ...after].join(''));
   });
 
-  it('keeps comment, id and retry of an event that was edited', async () => {
+  it('transformEvent: keeps comment, id and retry of an event that was edited', async () => {
     expect(await transformed(': c\nevent: e\nid: 1\nretry: 5\ndata: a\n\n', shout)).toBe(
       ': c\nevent: e\nid: 1\nretry: 5\ndata: A\n\n',
     );
@@ -201,40 +204,43 @@ describe('a client that does not read', () => {
   it.each<[string, Transform]>([
     ['sync', shout],
     ['async', shoutLater],
-  ])('holds the upstream back, and gets every event later: %s', async (_name, transformEvent) => {
-    const count = 2_000;
-    const event = (i: number, letter = 'x'): string => `data: ${String(i).padEnd(16_000, letter)}\n\n`;
-    const { proxy, res, response } = await openStream({ transformEvent });
-    let sent = 0;
-    const pump = (): void => {
-      while (sent < count) {
-        const more = res.write(event(sent));
-        sent += 1;
-        if (!more) return void res.once('drain', pump);
-      }
-      res.end();
-    };
-    pump();
-    // Nothing announces that no more is taken: it is when nothing has moved for a while.
-    let before = -1;
-    let still = 0;
-    await until(() => {
-      still = sent === before ? still + 1 : 0;
-      before = sent;
-      return still === 20;
-    });
-    expect(res.writableNeedDrain).toBe(true);
-    expect(sent).toBeLessThan(count / 2);
+  ])(
+    'transformEvent, backpressure: a client that does not read holds the upstream back, and gets every event later: %s',
+    async (_name, transformEvent) => {
+      const count = 2_000;
+      const event = (i: number, letter = 'x'): string => `data: ${String(i).padEnd(16_000, letter)}\n\n`;
+      const { proxy, res, response } = await openStream({ transformEvent });
+      let sent = 0;
+      const pump = (): void => {
+        while (sent < count) {
+          const more = res.write(event(sent));
+          sent += 1;
+          if (!more) return void res.once('drain', pump);
+        }
+        res.end();
+      };
+      pump();
+      // Nothing announces that no more is taken: it is when nothing has moved for a while.
+      let before = -1;
+      let still = 0;
+      await until(() => {
+        still = sent === before ? still + 1 : 0;
+        before = sent;
+        return still === 20;
+      });
+      expect(res.writableNeedDrain).toBe(true);
+      expect(sent).toBeLessThan(count / 2);
 
-    const expected = Array.from({ length: count }, (_, i) => event(i, 'X')).join('');
-    // Not `toBe`: it would print 32 MB.
-    expect((await readText(response)) === expected).toBe(true);
-    expect(await proxy.summary()).toMatchObject({ outcome: 'completed', events: count });
-  });
+      const expected = Array.from({ length: count }, (_, i) => event(i, 'X')).join('');
+      // Not `toBe`: it would print 32 MB.
+      expect((await readText(response)) === expected).toBe(true);
+      expect(await proxy.summary()).toMatchObject({ outcome: 'completed', events: count });
+    },
+  );
 });
 
 describe('the head of a stream that is transformed', () => {
-  it('says nothing of the very bytes that the upstream sent', async () => {
+  it('transformEvent: the head says nothing of the very bytes that the upstream sent', async () => {
     const body = 'data: a\n\n';
     const proxy = await proxyApp({
       target: await answeringUpstream(body, {
@@ -269,7 +275,7 @@ describe('the head of a stream that is transformed', () => {
 describe('no-transform of the upstream', () => {
   const head = { 'cache-control': 'no-cache, No-Transform', etag: '"1"', 'content-length': 18 };
 
-  it('is respected: the bytes are the same, and that is logged once', async () => {
+  it('transformEvent: no-transform of the upstream is respected: the bytes are the same, and that is logged once', async () => {
     const { logger, errors } = logbook();
     const transformEvent = jest.fn<Transform>();
     const body = 'data: a\n\ndata: b\n\n';
@@ -282,7 +288,7 @@ describe('no-transform of the upstream', () => {
     expect(errors).toEqual([expect.stringContaining('no-transform')]);
   });
 
-  it("is ignored with `noTransform: 'ignore'`", async () => {
+  it("transformEvent: no-transform of the upstream is ignored with `noTransform: 'ignore'`", async () => {
     const { logger, errors } = logbook();
     const proxy = await proxyApp({
       target: await answeringUpstream('data: a\n\ndata: b\n\n', head),
@@ -300,29 +306,35 @@ describe('a compressed stream', () => {
     ['gzip', zlib.gzipSync],
     ['br', zlib.brotliCompressSync],
     ['deflate', zlib.deflateSync],
-  ] as const)('is decoded, though the client accepts %s', async (coding, compress) => {
-    const proxy = await proxyApp({
-      target: await answeringUpstream(compress('data: a\n\ndata: b\n\n'), { 'content-encoding': coding }),
-      transformEvent: shout,
-    });
-    const response = await request(proxy.url, { headers: { 'accept-encoding': coding } });
-    expect(response.headers['content-encoding']).toBeUndefined();
-    expect(await readText(response)).toBe('data: A\n\ndata: B\n\n');
-  });
+  ] as const)(
+    'transformEvent: a compressed stream is decoded, though the client accepts %s',
+    async (coding, compress) => {
+      const proxy = await proxyApp({
+        target: await answeringUpstream(compress('data: a\n\ndata: b\n\n'), { 'content-encoding': coding }),
+        transformEvent: shout,
+      });
+      const response = await request(proxy.url, { headers: { 'accept-encoding': coding } });
+      expect(response.headers['content-encoding']).toBeUndefined();
+      expect(await readText(response)).toBe('data: A\n\ndata: B\n\n');
+    },
+  );
 
-  it.each(['unheard-of', 'gzip, br'])('in a coding that cannot be undone is 502: %s', async (coding) => {
-    const transformEvent = jest.fn<Transform>();
-    const proxy = await proxyApp({
-      target: await answeringUpstream('bytes', { 'content-encoding': coding }),
-      transformEvent,
-    });
-    const response = await request(proxy.url, { headers: { 'accept-encoding': coding } });
-    expect(response.statusCode).toBe(502);
-    expect(response.headers).not.toHaveProperty('content-encoding');
-    expect(JSON.parse(await readText(response))).toMatchObject({ error: { code: 'EVENTS_UNREADABLE' } });
-    expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { code: 'EVENTS_UNREADABLE' } });
-    expect(transformEvent).not.toHaveBeenCalled();
-  });
+  it.each(['unheard-of', 'gzip, br'])(
+    'transformEvent: a compressed stream in a coding that cannot be undone is 502: %s',
+    async (coding) => {
+      const transformEvent = jest.fn<Transform>();
+      const proxy = await proxyApp({
+        target: await answeringUpstream('bytes', { 'content-encoding': coding }),
+        transformEvent,
+      });
+      const response = await request(proxy.url, { headers: { 'accept-encoding': coding } });
+      expect(response.statusCode).toBe(502);
+      expect(response.headers).not.toHaveProperty('content-encoding');
+      expect(JSON.parse(await readText(response))).toMatchObject({ error: { code: 'EVENTS_UNREADABLE' } });
+      expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { code: 'EVENTS_UNREADABLE' } });
+      expect(transformEvent).not.toHaveBeenCalled();
+    },
+  );
 });
 
 describe('a transform that fails', () => {
@@ -354,36 +366,39 @@ describe('a transform that fails', () => {
     ['returns a retry that is no number', () => ({ data: '', retry: '5' }), expect.any(TypeError)],
   ];
 
-  it.each(failures)('because it %s cuts the connection, behind what was whole', async (_name, fail, expected) => {
-    for (const write of [
-      // In one chunk, and in chunks of their own.
-      async (res: ServerResponse, _next: () => Promise<void>) =>
-        void res.write('data: good\n\ndata: bad\n\ndata: more\n\n'),
-      async (res: ServerResponse, next: () => Promise<void>) => {
-        res.write('data: good\n\n');
-        await next();
-        res.write('data: bad\n\ndata: more\n\n');
-      },
-    ]) {
-      const { url, requests } = await manualUpstream();
-      const proxy = await proxyApp({ target: url, transformEvent: failing(fail) });
-      const client = await rawClient(proxy.port);
-      client.socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
-      const { res, closed } = await requests.next();
-      res.writeHead(200, { 'content-type': 'text/event-stream' });
-      await write(res, async () => void (await client.until('data: good\n\n')));
-      const { text } = await client.end();
-      // One chunk, and no last one.
-      expect(text.slice(text.indexOf('\r\n\r\n') + 4)).toBe('c\r\ndata: good\n\n\r\n');
-      await closed;
-      const { outcome, error } = await proxy.summary();
-      expect(outcome).toBe('failed');
-      expect(error).toMatchObject({ code: 'HOOK_FAILED', cause: expected });
-      expect(proxy.proxy.active).toBe(0);
-    }
-  });
+  it.each(failures)(
+    'transformEvent: a failure because it %s cuts the connection, behind what was whole',
+    async (_name, fail, expected) => {
+      for (const write of [
+        // In one chunk, and in chunks of their own.
+        async (res: ServerResponse, _next: () => Promise<void>) =>
+          void res.write('data: good\n\ndata: bad\n\ndata: more\n\n'),
+        async (res: ServerResponse, next: () => Promise<void>) => {
+          res.write('data: good\n\n');
+          await next();
+          res.write('data: bad\n\ndata: more\n\n');
+        },
+      ]) {
+        const { url, requests } = await manualUpstream();
+        const proxy = await proxyApp({ target: url, transformEvent: failing(fail) });
+        const client = await rawClient(proxy.port);
+        client.socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+        const { res, closed } = await requests.next();
+        res.writeHead(200, { 'content-type': 'text/event-stream' });
+        await write(res, async () => void (await client.until('data: good\n\n')));
+        const { text } = await client.end();
+        // One chunk, and no last one.
+        expect(text.slice(text.indexOf('\r\n\r\n') + 4)).toBe('c\r\ndata: good\n\n\r\n');
+        await closed;
+        const { outcome, error } = await proxy.summary();
+        expect(outcome).toBe('failed');
+        expect(error).toMatchObject({ code: 'HOOK_FAILED', cause: expected });
+        expect(proxy.proxy.active).toBe(0);
+      }
+    },
+  );
 
-  it('because it throws at the last event of an answer that has ended does so, too', async () => {
+  it('transformEvent: a failure at the last event of an answer that has ended cuts the connection, too', async () => {
     const proxy = await proxyApp({
       target: await answeringUpstream('data: good\n\ndata: bad\n\n'),
       transformEvent: failing(() => Promise.reject(cause)),
@@ -392,7 +407,7 @@ describe('a transform that fails', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { code: 'HOOK_FAILED', cause } });
   });
 
-  it('because it never settles ends when the client leaves', async () => {
+  it('transformEvent: a promise that never settles is given up when the client leaves', async () => {
     const called = signal();
     const { proxy, res, response, upstreamClosed } = await openStream({
       transformEvent: failing(() => {
@@ -419,7 +434,7 @@ describe('a transform that fails', () => {
           throw cause;
         }),
     ],
-  ])('may do so when the client has left, and is not called any more: %s', async (_name, wait) => {
+  ])('transformEvent: may fail when the client has left, and is not called any more: %s', async (_name, wait) => {
     const calls: string[] = [];
     const called = signal();
     const settled = signal();
@@ -440,7 +455,7 @@ describe('a transform that fails', () => {
     expect(proxy.summaries).toHaveLength(1);
   });
 
-  it('because an event is beyond limits.eventSize is EVENT_TOO_LARGE', async () => {
+  it('transformEvent: a failure because an event is beyond limits.eventSize is EVENT_TOO_LARGE', async () => {
     for (const end of ['\n\n', '']) {
       const { proxy, res, response } = await openStream({ transformEvent: shout, limits: { eventSize: 100 } });
       const body = readUntilCut(response);
@@ -455,15 +470,18 @@ describe('an upstream that dies while its stream is transformed', () => {
   it.each<[string, Transform]>([
     ['sync', shout],
     ['async', shoutLater],
-  ])('has its whole events delivered, and nothing of half a one: %s', async (_name, transformEvent) => {
-    const { proxy, res, response } = await openStream({ transformEvent });
-    const body = readUntilCut(response);
-    res.write('data: a\n\ndata: b\n\ndata: hal', () => res.destroy());
-    expect(await body).toEqual({ body: Buffer.from('data: A\n\ndata: B\n\n'), cut: true });
-    expect(await proxy.summary()).toMatchObject({ outcome: 'upstream-truncated', events: 2 });
-  });
+  ])(
+    'transformEvent: an upstream that dies has its whole events delivered, and nothing of half a one: %s',
+    async (_name, transformEvent) => {
+      const { proxy, res, response } = await openStream({ transformEvent });
+      const body = readUntilCut(response);
+      res.write('data: a\n\ndata: b\n\ndata: hal', () => res.destroy());
+      expect(await body).toEqual({ body: Buffer.from('data: A\n\ndata: B\n\n'), cut: true });
+      expect(await proxy.summary()).toMatchObject({ outcome: 'upstream-truncated', events: 2 });
+    },
+  );
 
-  it('has no half line of NDJSON delivered', async () => {
+  it('transformEvent: an upstream that dies has no half line of NDJSON delivered', async () => {
     const { proxy, res, response } = await openStream(
       { transformEvent: (event) => event },
       { head: { 'content-type': 'application/x-ndjson' } },
@@ -474,7 +492,7 @@ describe('an upstream that dies while its stream is transformed', () => {
     expect((await proxy.summary()).outcome).toBe('upstream-truncated');
   });
 
-  it('is known by a hook that is still at work, which comes to its end', async () => {
+  it('transformEvent: an upstream that dies is known by a hook that is still at work, which comes to its end', async () => {
     const called = signal();
     const go = signal();
     const { proxy, res, response, upstreamClosed } = await openStream({
@@ -496,7 +514,7 @@ describe('an upstream that dies while its stream is transformed', () => {
 });
 
 describe('on every way to the client', () => {
-  it('behind compression(), event by event and uncompressed', async () => {
+  it('transformEvent: on every way to the client behind compression(), event by event and uncompressed', async () => {
     const { proxy, res, response } = await openStream(
       { transformEvent: shout },
       { client: { headers: { 'accept-encoding': 'gzip' } }, before: (app) => app.use(compression({ threshold: 0 })) },
@@ -511,7 +529,7 @@ describe('on every way to the client', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('over HTTP/2, event by event', async () => {
+  it('transformEvent: on every way to the client over HTTP/2, event by event', async () => {
     const { url, requests } = await manualUpstream();
     const { session, summary } = await http2Proxy({ target: url, transformEvent: shout });
     const stream = session.request({ ':path': '/' });
@@ -528,7 +546,7 @@ describe('on every way to the client', () => {
     expect((await summary).outcome).toBe('completed');
   });
 
-  it('over HTTP/2, as a reset where it fails', async () => {
+  it('transformEvent: on every way to the client over HTTP/2, as a reset where it fails', async () => {
     const { url, requests } = await manualUpstream();
     const { session, summary } = await http2Proxy({
       target: url,
@@ -547,7 +565,7 @@ describe('on every way to the client', () => {
     expect(await summary).toMatchObject({ outcome: 'failed', error: { code: 'HOOK_FAILED' } });
   });
 
-  it('to an HTTP/1.0 client', async () => {
+  it('transformEvent: on every way to the client to an HTTP/1.0 client', async () => {
     const proxy = await proxyApp({ target: await answeringUpstream('data: a\n\ndata: b\n\n'), transformEvent: shout });
     const client = await rawClient(proxy.port);
     client.socket.write('GET / HTTP/1.0\r\n\r\n');

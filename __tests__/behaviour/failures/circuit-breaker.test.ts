@@ -7,7 +7,7 @@ import { closeAndWatchEachTest } from '../../support/watch/process.js';
 closeAndWatchEachTest();
 
 describe('a target that is dead', () => {
-  it('is skipped after five failures in a row', async () => {
+  it('circuit breaker: a dead target is skipped after five failures in a row', async () => {
     const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
     for (let i = 0; i < 8; i += 1) expect(await readText(await request(proxy.url))).toBe('good');
@@ -15,7 +15,7 @@ describe('a target that is dead', () => {
     expect(proxy.summaries.at(-1)?.attempts).toMatchObject([{ target: second.url, statusCode: 200 }]);
   });
 
-  it('is not one that has answered in between', async () => {
+  it('circuit breaker: a dead target is not one that has answered in between', async () => {
     let answers = 0;
     const first = await target((res) => {
       answers += 1;
@@ -27,7 +27,7 @@ describe('a target that is dead', () => {
     expect(first.seen).toHaveLength(12);
   });
 
-  it('may be in the middle of the list', async () => {
+  it('circuit breaker: a dead target may be in the middle of the list', async () => {
     const [first, second, third] = [await badTarget(), await badTarget(), await goodTarget()];
     const proxy = await proxyApp({
       target: first.url,
@@ -39,14 +39,14 @@ describe('a target that is dead', () => {
     expect([first.seen.length, second.seen.length, third.seen.length]).toEqual([5, 5, 2]);
   });
 
-  it('is asked all the same where there is none that is not', async () => {
+  it('circuit breaker: a dead target is asked all the same where there is none that is not', async () => {
     const [first, second] = [await badTarget(), await badTarget()];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
     for (let i = 0; i < 7; i += 1) expect((await request(proxy.url)).statusCode).toBe(503);
     expect([first.seen.length, second.seen.length]).toEqual([7, 5]);
   });
 
-  it('is asked all the same where it is the only one', async () => {
+  it('circuit breaker: a dead target is asked all the same where it is the only one', async () => {
     const only = await badTarget();
     const proxy = await proxyApp({ target: only.url, retry: { maxRetries: 1, minTimeout: 1 } });
     for (let i = 0; i < 6; i += 1) expect((await request(proxy.url)).statusCode).toBe(503);

@@ -30,7 +30,7 @@ import { turns } from '../../support/watch/wait.js';
 closeAndWatchEachTest();
 
 describe('the next target', () => {
-  it('is asked when the first has failed, and its answer is the answer', async () => {
+  it('fallbacks: the next target is asked when the first has failed, and its answer is the answer', async () => {
     const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
     expect(await readText(await request(`${proxy.url}/path?a=b`))).toBe('good');
@@ -46,7 +46,7 @@ describe('the next target', () => {
     });
   });
 
-  it('is asked whatever the cause of the failure does when it is looked at', async () => {
+  it('fallbacks: the next target is asked whatever the cause of the failure does when it is looked at', async () => {
     const { url } = await goodTarget();
     let calls = 0;
     const cause = Object.defineProperty(new Error('mine'), 'code', {
@@ -66,7 +66,7 @@ describe('the next target', () => {
     expect(await readText(await request(proxy.url))).toBe('good');
   });
 
-  it('is asked when the retries of the one before are spent, and has as many of its own', async () => {
+  it('fallbacks: the next target is asked when the retries of the one before are spent, and has as many of its own', async () => {
     const [first, second, third] = [await badTarget(), await badTarget(500), await goodTarget()];
     const proxy = await proxyApp({
       target: first.url,
@@ -77,7 +77,7 @@ describe('the next target', () => {
     expect([first.seen.length, second.seen.length, third.seen.length]).toEqual([3, 3, 1]);
   });
 
-  it('gets a POST with its whole body, although POST is not retried', async () => {
+  it('fallbacks: the next target gets a POST with its whole body, although POST is not retried', async () => {
     const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url], retry: { minTimeout: 1 } });
     const body = 'x'.repeat(100_000);
@@ -93,7 +93,7 @@ describe('the next target', () => {
     ['is not connected in time', async () => (await rawUpstream(() => {})).url.replace('http:', 'https:')],
     ['does not speak TLS', async () => (await goodTarget()).url.replace('http:', 'https:')],
     ['does not answer in time', async () => (await manualUpstream()).url],
-  ])('is asked where the first %s', async (_, makeTarget) => {
+  ])('fallbacks: the next target is asked where the first %s', async (_, makeTarget) => {
     const second = await goodTarget();
     const proxy = await proxyApp({
       target: await makeTarget(),
@@ -108,7 +108,7 @@ describe('the next target', () => {
     });
   });
 
-  it('is asked where the user handles the response, and the first failure is no failure of the second', async () => {
+  it('fallbacks: the next target is asked where the user handles the response, and the first failure is no failure of the second', async () => {
     const { url } = await rawUpstream(() => {});
     const { url: second, requests } = await manualUpstream();
     const proxy = await proxyApp({
@@ -129,14 +129,14 @@ describe('the next target', () => {
     });
   });
 
-  it('is not asked about an answer that is none of its kind', async () => {
+  it('fallbacks: the next target is not asked about an answer that is none of its kind', async () => {
     const [first, second] = [await badTarget(400), await goodTarget()];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
     expect((await request(proxy.url)).statusCode).toBe(400);
     expect(second.seen).toEqual([]);
   });
 
-  it('is not asked when the client has left', async () => {
+  it('fallbacks: the next target is not asked when the client has left', async () => {
     const { url, requests } = await manualUpstream();
     const second = await goodTarget();
     const proxy = await proxyApp({ target: url, fallbacks: [second.url] });
@@ -148,7 +148,7 @@ describe('the next target', () => {
     expect(second.seen).toEqual([]);
   });
 
-  it('is not asked where the failure is on this side', async () => {
+  it('fallbacks: the next target is not asked where the failure is on this side', async () => {
     const second = await goodTarget();
     const proxy = await proxyApp({
       provider: openai({
@@ -165,7 +165,7 @@ describe('the next target', () => {
 });
 
 describe('a fallback', () => {
-  it('has credentials of its own: the first one’s, and the `headers` of the options, never reach it', async () => {
+  it('fallbacks: a fallback has credentials of its own: the first one’s, and the `headers` of the options, never reach it', async () => {
     const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({
       provider: openai({ target: first.url, apiKey: 'sk-first', organization: 'org-first' }),
@@ -184,7 +184,7 @@ describe('a fallback', () => {
     expect(JSON.stringify(headers)).not.toMatch(/first|callers|session/);
   });
 
-  it('without credentials gets none of the first one’s', async () => {
+  it('fallbacks: a fallback without credentials gets none of the first one’s', async () => {
     const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({
       provider: openai({ target: first.url, apiKey: 'sk-first' }),
@@ -194,7 +194,7 @@ describe('a fallback', () => {
     expect(second.seen[0]?.headers).not.toHaveProperty('authorization');
   });
 
-  it('that is a target alone is spoken to as the proxy’s own provider', async () => {
+  it('fallbacks: a fallback that is a target alone is spoken to as the proxy’s own provider', async () => {
     const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({
       provider: openai({ target: first.url, apiKey: 'sk-ours' }),
@@ -204,7 +204,7 @@ describe('a fallback', () => {
     expect(second.seen[0]?.headers.authorization).toBe('Bearer sk-ours');
   });
 
-  it('has its own target, `pathRewrite` and `headers`', async () => {
+  it('fallbacks: a fallback has its own target, `pathRewrite` and `headers`', async () => {
     const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({
       target: first.url,
@@ -222,7 +222,7 @@ describe('a fallback', () => {
     expect(second.seen[0]).toMatchObject({ url: '/api/v1/chat?x=1', headers: { 'x-internal': 'for the second' } });
   });
 
-  it('without a `pathRewrite` has that of the options', async () => {
+  it('fallbacks: a fallback without a `pathRewrite` has that of the options', async () => {
     const [first, second] = [await badTarget(), await goodTarget()];
     const proxy = await proxyApp({
       target: first.url,
@@ -233,7 +233,7 @@ describe('a fallback', () => {
     expect(second.seen[0]?.url).toBe('/v2/chat');
   });
 
-  it('has its requests edited, and its answers read, in its own dialect', async () => {
+  it('fallbacks: a fallback has its requests edited, and its answers read, in its own dialect', async () => {
     const usages: Usage[] = [];
     const [first, second] = [await badTarget(529), await answeringTarget(openaiChat)];
     const proxy = await proxyApp({
@@ -248,7 +248,7 @@ describe('a fallback', () => {
     expect(usages).toEqual([usageFrom(toldBy(openaiChat.parts))]);
   });
 
-  it('that edits nothing gets the bytes of the client, and nothing is taken out of its answer', async () => {
+  it('fallbacks: a fallback that edits nothing gets the bytes of the client, and nothing is taken out of its answer', async () => {
     const [first, second] = [await badTarget(), await answeringTarget(openaiChat)];
     const proxy = await proxyApp({
       provider: openai({ target: first.url, apiKey: 'a', includeUsage: true }),
@@ -263,7 +263,7 @@ describe('a fallback', () => {
   it.each([
     ['a stream', anthropicText],
     ['a whole answer', anthropicWhole],
-  ])('is read in its own dialect: %s', async (_, answer) => {
+  ])('fallbacks: a fallback is read in its own dialect: %s', async (_, answer) => {
     const usages: Usage[] = [];
     const [first, second] = [await badTarget(), await answeringTarget(answer)];
     const proxy = await proxyApp({
@@ -277,7 +277,7 @@ describe('a fallback', () => {
 });
 
 describe('when all have failed', () => {
-  it('the last answer is the answer', async () => {
+  it('fallbacks: when all have failed, the last answer is the answer', async () => {
     const [first, second] = [await badTarget(503), await badTarget(500)];
     const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
     const response = await request(proxy.url);
@@ -289,7 +289,7 @@ describe('when all have failed', () => {
     });
   });
 
-  it('the last error is the answer, in the shape of the last provider', async () => {
+  it('fallbacks: when all have failed, the last error is the answer, in the shape of the last provider', async () => {
     const first = await badTarget();
     const second = await refusingTarget();
     const proxy = await proxyApp({
@@ -312,7 +312,7 @@ describe('when all have failed', () => {
 });
 
 describe('`fallbacks` as a function', () => {
-  it('is told of the failure and of the attempts, and names the next target', async () => {
+  it('fallbacks as a function: is told of the failure and of the attempts, and names the next target', async () => {
     const [first, third] = [await badTarget(), await goodTarget()];
     const second = await refusingTarget();
     const calls: { failed: AttemptFailed; attempts: number }[] = [];
@@ -332,14 +332,14 @@ describe('`fallbacks` as a function', () => {
     expect(third.seen[0]?.headers['x-third']).toBe('yes');
   });
 
-  it('says by `undefined` that the failure is the answer', async () => {
+  it('fallbacks as a function: says by `undefined` that the failure is the answer', async () => {
     const first = await badTarget();
     const proxy = await proxyApp({ target: first.url, fallbacks: () => undefined });
     expect((await request(proxy.url)).statusCode).toBe(503);
     expect(first.seen).toHaveLength(1);
   });
 
-  it('is not asked for ever', async () => {
+  it('fallbacks as a function: is not asked for ever', async () => {
     const first = await badTarget();
     const proxy = await proxyApp({ target: first.url, fallbacks: () => first.url });
     expect((await request(proxy.url)).statusCode).toBe(503);
@@ -355,7 +355,7 @@ describe('`fallbacks` as a function', () => {
     ],
     ['returns what is no target', () => ({ headers: {} })],
   ] as [string, NonNullable<SseProxyOptions['fallbacks']>][])(
-    'that %s is logged, and the failure is the answer',
+    'fallbacks as a function that %s is logged, and the failure is the answer',
     async (_, fallbacks) => {
       const first = await badTarget();
       const { logger, errors } = logbook();
@@ -367,7 +367,7 @@ describe('`fallbacks` as a function', () => {
   );
 });
 
-it('a body that is too large to be kept keeps a request at its target', async () => {
+it('fallbacks: a body that is too large to be kept keeps a request at its target', async () => {
   const [first, second] = [await badTarget(), await answeringTarget(openaiChatUnasked)];
   const proxy = await proxyApp({ target: first.url, fallbacks: [second.url], retry: { maxBodySize: 10 } });
   const response = await post(proxy.url, 'x'.repeat(11));

@@ -117,7 +117,7 @@ const CASES = CELLS.flatMap(({ phase, fault, cell }) =>
 type Case = (typeof CASES)[number];
 
 describe('the matrix', () => {
-  it('has every fault in every phase, and says why where there can be none', () => {
+  it('fault matrix: has every fault in every phase, and says why where there can be none', () => {
     for (const { phase, fault, cell } of CELLS)
       expect([phase, fault, cell]).toEqual([phase, fault, expect.any(Object)]);
     expect(CELLS).toHaveLength(72);
@@ -201,76 +201,79 @@ function ask(url: string, { phase, fault }: Case) {
 }
 
 describe.each(PHASES)('%s:', (phase) => {
-  it.each(CASES.filter((test) => test.phase === phase))('$fault, $mode: $status $code', async (test) => {
-    const { fault, mode, status, code } = test;
-    const upstream = await faultyUpstream(fault, phase);
-    const { proxy, events, usages } = await proxyTo(upstream, test);
-    const { req, agent, finish } = ask(proxy.url, test);
+  it.each(CASES.filter((test) => test.phase === phase))(
+    'upstream fault: $fault, $mode: $status $code',
+    async (test) => {
+      const { fault, mode, status, code } = test;
+      const upstream = await faultyUpstream(fault, phase);
+      const { proxy, events, usages } = await proxyTo(upstream, test);
+      const { req, agent, finish } = ask(proxy.url, test);
 
-    // --- up to the fault
-    const responded = responseTo(req);
-    const sent = await upstream.reached;
-    expect(sent === undefined).toBe(status !== 200);
-    if (sent === undefined) upstream.strike();
-    const response = await responded;
-    const received: Buffer[] = [];
-    const expected = expectedBody(sent ?? Buffer.alloc(0), mode);
-    const has = (size: number): boolean => Buffer.concat(received).length >= size;
-    response.on('data', (data: Buffer) => received.push(data));
-    const over = closed(response);
-    if (sent !== undefined) {
-      while (!has(expected.length)) await once(response, 'data');
-      upstream.strike();
-    }
+      // --- up to the fault
+      const responded = responseTo(req);
+      const sent = await upstream.reached;
+      expect(sent === undefined).toBe(status !== 200);
+      if (sent === undefined) upstream.strike();
+      const response = await responded;
+      const received: Buffer[] = [];
+      const expected = expectedBody(sent ?? Buffer.alloc(0), mode);
+      const has = (size: number): boolean => Buffer.concat(received).length >= size;
+      response.on('data', (data: Buffer) => received.push(data));
+      const over = closed(response);
+      if (sent !== undefined) {
+        while (!has(expected.length)) await once(response, 'data');
+        upstream.strike();
+      }
 
-    // --- what the client sees
-    await over;
-    expect(response.statusCode).toBe(status);
-    const body = Buffer.concat(received);
-    if (status === 200) {
-      expect(response.complete).toBe(false);
-      expect(body.subarray(0, expected.length)).toEqual(expected);
-      expect(errorCodeIn(body.subarray(expected.length))).toBe(isTold(test) ? code : undefined);
-    } else {
-      expect(response.complete).toBe(true);
-      expect(response.headers['content-type']).toMatch(/^application\/json\b/);
-      expect(response.headers['x-should-retry']).toBe(code === 'UPSTREAM_TIMEOUT' ? 'false' : undefined);
-      expect(JSON.parse(body.toString())).toMatchObject({ error: { code } });
-      await finish();
-      const next = openRequest(`${proxy.url}/own`, { agent });
-      next.end();
-      expect(await readText(await responseTo(next))).toBe('own');
-      expect(next.reusedSocket).toBe(true);
-    }
+      // --- what the client sees
+      await over;
+      expect(response.statusCode).toBe(status);
+      const body = Buffer.concat(received);
+      if (status === 200) {
+        expect(response.complete).toBe(false);
+        expect(body.subarray(0, expected.length)).toEqual(expected);
+        expect(errorCodeIn(body.subarray(expected.length))).toBe(isTold(test) ? code : undefined);
+      } else {
+        expect(response.complete).toBe(true);
+        expect(response.headers['content-type']).toMatch(/^application\/json\b/);
+        expect(response.headers['x-should-retry']).toBe(code === 'UPSTREAM_TIMEOUT' ? 'false' : undefined);
+        expect(JSON.parse(body.toString())).toMatchObject({ error: { code } });
+        await finish();
+        const next = openRequest(`${proxy.url}/own`, { agent });
+        next.end();
+        expect(await readText(await responseTo(next))).toBe('own');
+        expect(next.reusedSocket).toBe(true);
+      }
 
-    // --- what the account says
-    const summary = await proxy.summary();
-    expect(summary).toMatchObject({
-      outcome: OUTCOMES[code],
-      statusCode: status,
-      attempts: [{ target: upstream.url, error: code }],
-      target: upstream.url,
-      bytes: status === 200 ? body.length : 0,
-      error: { name: 'SseProxyError', code },
-    });
-    if (mode === 'observed') {
-      const whole = wholeEvents(sent ?? Buffer.alloc(0));
-      expect(events).toEqual(whole);
-      const reported = { prompt_tokens: 3, completion_tokens: 2 };
-      const tokens = whole.length > 2 ? { inputTokens: 3, outputTokens: 2, totalTokens: 5, reported } : {};
+      // --- what the account says
+      const summary = await proxy.summary();
+      expect(summary).toMatchObject({
+        outcome: OUTCOMES[code],
+        statusCode: status,
+        attempts: [{ target: upstream.url, error: code }],
+        target: upstream.url,
+        bytes: status === 200 ? body.length : 0,
+        error: { name: 'SseProxyError', code },
+      });
+      if (mode === 'observed') {
+        const whole = wholeEvents(sent ?? Buffer.alloc(0));
+        expect(events).toEqual(whole);
+        const reported = { prompt_tokens: 3, completion_tokens: 2 };
+        const tokens = whole.length > 2 ? { inputTokens: 3, outputTokens: 2, totalTokens: 5, reported } : {};
+        await turns();
+        // The figures are complete where the answer came to the end of its dialect, `[DONE]`.
+        expect(usages).toEqual('unseen' in test ? [] : [{ ...tokens, complete: whole.length === EVENTS.length }]);
+      }
+
+      // --- what is left behind
+      expect(proxy.proxy.active).toBe(0);
+      await until(() => upstream.open() === 0);
+      agent.destroy();
+      await until(async () => (await connections(proxy.server)) === 0);
       await turns();
-      // The figures are complete where the answer came to the end of its dialect, `[DONE]`.
-      expect(usages).toEqual('unseen' in test ? [] : [{ ...tokens, complete: whole.length === EVENTS.length }]);
-    }
-
-    // --- what is left behind
-    expect(proxy.proxy.active).toBe(0);
-    await until(() => upstream.open() === 0);
-    agent.destroy();
-    await until(async () => (await connections(proxy.server)) === 0);
-    await turns();
-    expect(proxy.summaries).toHaveLength(1);
-  });
+      expect(proxy.summaries).toHaveLength(1);
+    },
+  );
 });
 
 /** Whether an error event goes before the cut: with a provider, between events, where nothing is counted or over. */

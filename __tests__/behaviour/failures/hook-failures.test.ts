@@ -65,7 +65,7 @@ describe('a hook that fails before the upstream has answered', () => {
     (name) => MANNERS.map((manner): [string, Manner] => [name, manner]),
   );
 
-  it.each(cases)('is a 500: %s %s', async (name, manner) => {
+  it.each(cases)("a hook that fails before the upstream's head: is a 500: %s %s", async (name, manner) => {
     const { url } = await manualUpstream();
     const proxy = await proxyApp({ target: url, ...withHook(name, FAILING[manner]) });
 
@@ -73,30 +73,33 @@ describe('a hook that fails before the upstream has answered', () => {
     await expectOneSummary(proxy, { ...FAILED, statusCode: 500, bytes: 0 });
   });
 
-  it.each(cases)('is a 500 in the middle of an upload, and the connection goes on: %s %s', async (name, manner) => {
-    const { url } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, ...withHook(name, FAILING[manner]) }, (app) =>
-      app.get('/own', (_req, res) => res.send('own')),
-    );
-    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-    onCleanUp(() => agent.destroy());
+  it.each(cases)(
+    "a hook that fails before the upstream's head: is a 500 in the middle of an upload, and the connection goes on: %s %s",
+    async (name, manner) => {
+      const { url } = await manualUpstream();
+      const proxy = await proxyApp({ target: url, ...withHook(name, FAILING[manner]) }, (app) =>
+        app.get('/own', (_req, res) => res.send('own')),
+      );
+      const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+      onCleanUp(() => agent.destroy());
 
-    const req = openRequest(proxy.url, { method: 'POST', agent });
-    const chunk = Buffer.alloc(64 * 1024);
-    req.write(chunk);
-    await expectHookFailed(await responseTo(req), 500);
-    for (let i = 1; i < 20; i += 1) req.write(chunk);
-    req.end();
-    await once(req, 'finish');
-    await expectOneSummary(proxy, FAILED);
+      const req = openRequest(proxy.url, { method: 'POST', agent });
+      const chunk = Buffer.alloc(64 * 1024);
+      req.write(chunk);
+      await expectHookFailed(await responseTo(req), 500);
+      for (let i = 1; i < 20; i += 1) req.write(chunk);
+      req.end();
+      await once(req, 'finish');
+      await expectOneSummary(proxy, FAILED);
 
-    const second = openRequest(`${proxy.url}/own`, { agent });
-    second.end();
-    expect(await readText(await responseTo(second))).toBe('own');
-    expect(second.reusedSocket).toBe(true);
-  });
+      const second = openRequest(`${proxy.url}/own`, { agent });
+      second.end();
+      expect(await readText(await responseTo(second))).toBe('own');
+      expect(second.reusedSocket).toBe(true);
+    },
+  );
 
-  it('ends the upstream request', async () => {
+  it("a hook that fails before the upstream's head: ends the upstream request", async () => {
     const { url, requests } = await manualUpstream();
     const reached = signal();
     const proxy = await proxyApp({
@@ -116,7 +119,7 @@ describe('a hook that fails before the upstream has answered', () => {
     await expectHookFailed(await response, 500);
   });
 
-  it('is a 404 of the app, as in http-proxy-middleware, where it is `pathFilter` that throws', async () => {
+  it("a hook that fails before the upstream's head: `pathFilter` that throws is a 404 of the app, as in http-proxy-middleware", async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, pathFilter: FAILING.throws });
 
@@ -126,7 +129,7 @@ describe('a hook that fails before the upstream has answered', () => {
   });
 
   it.each(['rejects', 'rejects later'] as const)(
-    'does not end the process where it is `pathFilter` that %s',
+    "a hook that fails before the upstream's head: does not end the process where it is `pathFilter` that %s",
     async (manner) => {
       const { url } = await upstream((_req, res) => res.end('fine'));
       const proxy = await proxyApp({ target: url, ...withHook('pathFilter', FAILING[manner]) });
@@ -140,85 +143,97 @@ describe('a hook that fails before the upstream has answered', () => {
 describe('a hook that fails when the upstream has answered', () => {
   const cases = ['on.proxyRes', 'plugin.proxyRes', 'isEventStream', 'rewriteHeaders'];
 
-  it.each(cases)('before the head is sent, is a 5xx: %s throws', async (name) => {
-    const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, ...withHook(name, FAILING.throws) });
+  it.each(cases)(
+    "a hook that fails on the upstream's head: before the head is sent, is a 5xx: %s throws",
+    async (name) => {
+      const { url, requests } = await manualUpstream();
+      const proxy = await proxyApp({ target: url, ...withHook(name, FAILING.throws) });
 
-    const response = request(proxy.url);
-    const received = await requests.next();
-    eventStream(received.res).write('data: 1\n\n');
-    await received.closed;
-    await expectHookFailed(await response, name.includes('.') ? 500 : 502);
-    await expectOneSummary(proxy, { ...FAILED, bytes: 0, attempts: { length: 1 } });
-  });
+      const response = request(proxy.url);
+      const received = await requests.next();
+      eventStream(received.res).write('data: 1\n\n');
+      await received.closed;
+      await expectHookFailed(await response, name.includes('.') ? 500 : 502);
+      await expectOneSummary(proxy, { ...FAILED, bytes: 0, attempts: { length: 1 } });
+    },
+  );
 
-  it.each(cases)('before the head is sent, is a 5xx in the middle of an upload: %s throws', async (name) => {
-    const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, ...withHook(name, FAILING.throws) }, (app) =>
-      app.get('/own', (_req, res) => res.send('own')),
-    );
-    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-    onCleanUp(() => agent.destroy());
+  it.each(cases)(
+    "a hook that fails on the upstream's head: before the head is sent, is a 5xx in the middle of an upload: %s throws",
+    async (name) => {
+      const { url, requests } = await manualUpstream();
+      const proxy = await proxyApp({ target: url, ...withHook(name, FAILING.throws) }, (app) =>
+        app.get('/own', (_req, res) => res.send('own')),
+      );
+      const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+      onCleanUp(() => agent.destroy());
 
-    const req = openRequest(proxy.url, { method: 'POST', agent });
-    const chunk = Buffer.alloc(64 * 1024);
-    req.write(chunk);
-    const received = await requests.next();
-    eventStream(received.res);
-    await expectHookFailed(await responseTo(req), name.includes('.') ? 500 : 502);
-    for (let i = 1; i < 20; i += 1) req.write(chunk);
-    req.end();
-    await once(req, 'finish');
+      const req = openRequest(proxy.url, { method: 'POST', agent });
+      const chunk = Buffer.alloc(64 * 1024);
+      req.write(chunk);
+      const received = await requests.next();
+      eventStream(received.res);
+      await expectHookFailed(await responseTo(req), name.includes('.') ? 500 : 502);
+      for (let i = 1; i < 20; i += 1) req.write(chunk);
+      req.end();
+      await once(req, 'finish');
 
-    const second = openRequest(`${proxy.url}/own`, { agent });
-    second.end();
-    expect(await readText(await responseTo(second))).toBe('own');
-    expect(second.reusedSocket).toBe(true);
-  });
+      const second = openRequest(`${proxy.url}/own`, { agent });
+      second.end();
+      expect(await readText(await responseTo(second))).toBe('own');
+      expect(second.reusedSocket).toBe(true);
+    },
+  );
 
   it.each(
     ['on.proxyRes', 'plugin.proxyRes'].flatMap((name) =>
       (['rejects', 'rejects later'] as const).map((manner) => [name, manner] as const),
     ),
-  )('after the head was sent, cuts the response: %s %s', async (name, manner) => {
-    const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, ...withHook(name, FAILING[manner]) });
+  )(
+    "a hook that fails on the upstream's head: after the head was sent, cuts the response: %s %s",
+    async (name, manner) => {
+      const { url, requests } = await manualUpstream();
+      const proxy = await proxyApp({ target: url, ...withHook(name, FAILING[manner]) });
 
-    const req = openRequest(proxy.url);
-    req.end();
-    const received = await requests.next();
-    eventStream(received.res);
-    const response = await responseTo(req);
-    if (response.statusCode === 200) expect((await readUntilCut(response)).cut).toBe(true);
-    else await expectHookFailed(response, 500);
-    await received.closed;
-    await expectOneSummary(proxy, FAILED);
-  });
+      const req = openRequest(proxy.url);
+      req.end();
+      const received = await requests.next();
+      eventStream(received.res);
+      const response = await responseTo(req);
+      if (response.statusCode === 200) expect((await readUntilCut(response)).cut).toBe(true);
+      else await expectHookFailed(response, 500);
+      await received.closed;
+      await expectOneSummary(proxy, FAILED);
+    },
+  );
 
-  it.each(['on.start', 'on.proxyReq', 'on.proxyRes'])('mid-stream cuts the response: %s rejects', async (name) => {
-    const { url, requests } = await manualUpstream();
-    const midStream = signal();
-    const hook = async (): Promise<never> => {
-      await midStream.promise;
-      throw FAILURE;
-    };
-    const proxy = await proxyApp({ target: url, ...withHook(name, hook) });
+  it.each(['on.start', 'on.proxyReq', 'on.proxyRes'])(
+    "a hook that fails on the upstream's head: mid-stream cuts the response: %s rejects",
+    async (name) => {
+      const { url, requests } = await manualUpstream();
+      const midStream = signal();
+      const hook = async (): Promise<never> => {
+        await midStream.promise;
+        throw FAILURE;
+      };
+      const proxy = await proxyApp({ target: url, ...withHook(name, hook) });
 
-    const req = openRequest(proxy.url);
-    req.end();
-    const received = await requests.next();
-    eventStream(received.res).write('data: 1\n\n');
-    const response = await responseTo(req);
-    response.once('data', () => midStream.resolve());
-    const { body, cut } = await readUntilCut(response);
-    expect(body.toString()).toBe('data: 1\n\n');
-    expect(cut).toBe(true);
-    await received.closed;
-    await expectOneSummary(proxy, { ...FAILED, statusCode: 200, bytes: 9 });
-  });
+      const req = openRequest(proxy.url);
+      req.end();
+      const received = await requests.next();
+      eventStream(received.res).write('data: 1\n\n');
+      const response = await responseTo(req);
+      response.once('data', () => midStream.resolve());
+      const { body, cut } = await readUntilCut(response);
+      expect(body.toString()).toBe('data: 1\n\n');
+      expect(cut).toBe(true);
+      await received.closed;
+      await expectOneSummary(proxy, { ...FAILED, statusCode: 200, bytes: 9 });
+    },
+  );
 
   it.each(['on.end', 'plugin.end'])(
-    'when its response has ended, does not let it look whole: %s throws',
+    "a hook that fails on the upstream's head: when its response has ended, does not let it look whole: %s throws",
     async (name) => {
       const { url } = await upstream((_req, res) => eventStream(res).end('data: 1\n\n'));
       const proxy = await proxyApp({ target: url, ...withHook(name, FAILING.throws) });
@@ -231,7 +246,7 @@ describe('a hook that fails when the upstream has answered', () => {
   );
 
   it.each(['on.start', 'on.proxyReq', 'on.proxyRes', 'on.end'])(
-    'after the end is only logged: %s rejects',
+    'a hook that fails after the end: is only logged: %s rejects',
     async (name) => {
       const { url } = await upstream((_req, res) => res.end('fine'));
       const ended = signal();
@@ -251,7 +266,7 @@ describe('a hook that fails when the upstream has answered', () => {
   );
 
   it.each(['rewriteHeaders', 'isEventStream'])(
-    'does not end the process where it is not meant to be async: %s',
+    "a hook that fails on the upstream's head: does not end the process where it is not meant to be async: %s",
     async (name) => {
       const { url } = await upstream((_req, res) => eventStream(res).end('data: 1\n\n'));
       for (const manner of ['rejects', 'rejects later'] as const) {
@@ -263,7 +278,7 @@ describe('a hook that fails when the upstream has answered', () => {
     },
   );
 
-  it('answers by itself where `rewriteHeaders` throws for the error response, too', async () => {
+  it("a hook that fails on the upstream's head: answers by itself where `rewriteHeaders` throws for the error response, too", async () => {
     const proxy = await proxyApp({
       target: `http://127.0.0.1:${await closedPort()}`,
       rewriteHeaders: FAILING.throws,
@@ -277,7 +292,7 @@ describe('a hook that fails when the upstream has answered', () => {
 });
 
 describe('a listener for the end that fails', () => {
-  it.each(MANNERS)('is only logged: onFinish %s', async (manner) => {
+  it.each(MANNERS)('a listener for the end that fails: is only logged: onFinish %s', async (manner) => {
     const { url } = await upstream((_req, res) => res.end('fine'));
     const log = logger();
     const proxy = await proxyApp({ target: url, logger: log.logger, ...withHook('onFinish', FAILING[manner]) });
@@ -287,7 +302,7 @@ describe('a listener for the end that fails', () => {
     expect(log.errors.flat()).toContain(FAILURE);
   });
 
-  it.each(MANNERS)('is harmless without a logger: onFinish %s', async (manner) => {
+  it.each(MANNERS)('a listener for the end that fails: is harmless without a logger: onFinish %s', async (manner) => {
     const { url } = await upstream((_req, res) => res.end('fine'));
     const proxy = await proxyApp({ target: url, ...withHook('onFinish', FAILING[manner]) });
 
@@ -295,22 +310,25 @@ describe('a listener for the end that fails', () => {
     await expectOneSummary(proxy, { outcome: 'completed' });
   });
 
-  it.each(MANNERS)('is only logged, and the proxy answers: on.error %s', async (manner) => {
-    const log = logger();
-    const proxy = await proxyApp({
-      target: `http://127.0.0.1:${await closedPort()}`,
-      logger: log.logger,
-      ...withHook('on.error', FAILING[manner]),
-    });
+  it.each(MANNERS)(
+    'a listener for the end that fails: is only logged, and the proxy answers: on.error %s',
+    async (manner) => {
+      const log = logger();
+      const proxy = await proxyApp({
+        target: `http://127.0.0.1:${await closedPort()}`,
+        logger: log.logger,
+        ...withHook('on.error', FAILING[manner]),
+      });
 
-    const response = await request(proxy.url);
-    expect(response.statusCode).toBe(502);
-    expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
-    await expectOneSummary(proxy, { outcome: 'upstream-error' });
-    expect(log.errors.flat()).toContain(FAILURE);
-  });
+      const response = await request(proxy.url);
+      expect(response.statusCode).toBe(502);
+      expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
+      await expectOneSummary(proxy, { outcome: 'upstream-error' });
+      expect(log.errors.flat()).toContain(FAILURE);
+    },
+  );
 
-  it.each(MANNERS)('is only logged after the head: on.error %s', async (manner) => {
+  it.each(MANNERS)('a listener for the end that fails: is only logged after the head: on.error %s', async (manner) => {
     const { url, requests } = await manualUpstream();
     const log = logger();
     const proxy = await proxyApp({ target: url, logger: log.logger, ...withHook('on.error', FAILING[manner]) });
@@ -326,21 +344,24 @@ describe('a listener for the end that fails', () => {
     expect(log.errors.flat()).toContain(FAILURE);
   });
 
-  it.each(MANNERS)('is only logged when the client has left: on.econnreset %s', async (manner) => {
-    const { url, requests } = await manualUpstream();
-    const log = logger();
-    const proxy = await proxyApp({ target: url, logger: log.logger, ...withHook('on.econnreset', FAILING[manner]) });
+  it.each(MANNERS)(
+    'a listener for the end that fails: is only logged when the client has left: on.econnreset %s',
+    async (manner) => {
+      const { url, requests } = await manualUpstream();
+      const log = logger();
+      const proxy = await proxyApp({ target: url, logger: log.logger, ...withHook('on.econnreset', FAILING[manner]) });
 
-    const req = openRequest(proxy.url);
-    req.end();
-    const received = await requests.next();
-    req.destroy();
-    await received.closed;
-    await expectOneSummary(proxy, { outcome: 'client-closed' });
-    expect(log.errors.flat()).toContain(FAILURE);
-  });
+      const req = openRequest(proxy.url);
+      req.end();
+      const received = await requests.next();
+      req.destroy();
+      await received.closed;
+      await expectOneSummary(proxy, { outcome: 'client-closed' });
+      expect(log.errors.flat()).toContain(FAILURE);
+    },
+  );
 
-  it('does not keep the next listener from being called', async () => {
+  it('a listener for the end that fails: does not keep the next listener from being called', async () => {
     const called: string[] = [];
     const proxy = await proxyApp({
       target: `http://127.0.0.1:${await closedPort()}`,
@@ -420,26 +441,32 @@ describe('a hook that answers the request itself', () => {
     ],
   ];
 
-  it.each(early)('is respected, and no upstream request is made: %s', async (_, options) => {
-    const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp(options(url));
+  it.each(early)(
+    'a hook that answers by itself: is respected, and no upstream request is made: %s',
+    async (_, options) => {
+      const { url, requests } = await manualUpstream();
+      const proxy = await proxyApp(options(url));
 
-    await expectAnswer(await request(proxy.url), proxy);
-    expect(requests.count).toBe(0);
-    expect(proxy.summaries[0]).toMatchObject({ attempts: { length: 0 } });
-  });
+      await expectAnswer(await request(proxy.url), proxy);
+      expect(requests.count).toBe(0);
+      expect(proxy.summaries[0]).toMatchObject({ attempts: { length: 0 } });
+    },
+  );
 
-  it.each(['start', 'proxyReq'] as const)('is respected, and the upstream request is aborted: on.%s', async (event) => {
-    const { url } = await manualUpstream();
-    const proxy = await proxyApp({
-      target: url,
-      on: { [event]: (...args: unknown[]) => args.some((arg) => arg instanceof ServerResponse && void answer(arg)) },
-    });
+  it.each(['start', 'proxyReq'] as const)(
+    'a hook that answers by itself: is respected, and the upstream request is aborted: on.%s',
+    async (event) => {
+      const { url } = await manualUpstream();
+      const proxy = await proxyApp({
+        target: url,
+        on: { [event]: (...args: unknown[]) => args.some((arg) => arg instanceof ServerResponse && void answer(arg)) },
+      });
 
-    await expectAnswer(await request(proxy.url), proxy);
-  });
+      await expectAnswer(await request(proxy.url), proxy);
+    },
+  );
 
-  it('is respected while an upload is under way, and the upstream request is aborted: on.proxyReq', async () => {
+  it('a hook that answers by itself: is respected while an upload is under way, and the upstream request is aborted: on.proxyReq', async () => {
     const { url } = await manualUpstream();
     const proxy = await proxyApp({ target: url, on: { proxyReq: (_proxyReq, _req, res) => answer(res) } });
 
@@ -448,7 +475,7 @@ describe('a hook that answers the request itself', () => {
     await expectAnswer(await responseTo(req), proxy);
   });
 
-  it('is respected, and the upstream response is aborted: on.proxyRes', async () => {
+  it('a hook that answers by itself: is respected, and the upstream response is aborted: on.proxyRes', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, on: { proxyRes: (_proxyRes, _req, res) => answer(res) } });
 
@@ -459,7 +486,7 @@ describe('a hook that answers the request itself', () => {
     await received.closed;
   });
 
-  it('with a head of its own gets the upstream body behind it: on.proxyRes', async () => {
+  it('a hook that answers by itself with a head of its own gets the upstream body behind it: on.proxyRes', async () => {
     const { url } = await upstream((_req, res) => eventStream(res).end('data: 1\n\n'));
     const proxy = await proxyApp({
       target: url,
@@ -478,7 +505,7 @@ describe('a hook that answers the request itself', () => {
     await expectOneSummary(proxy, { outcome: 'completed', statusCode: 201, bytes: 9 });
   });
 
-  it('with a part of the body gets the upstream body behind it: on.proxyReq', async () => {
+  it('a hook that answers by itself with a part of the body gets the upstream body behind it: on.proxyReq', async () => {
     const { url } = await upstream((_req, res) => res.end('theirs'));
     const proxy = await proxyApp({
       target: url,
@@ -494,7 +521,7 @@ describe('a hook that answers the request itself', () => {
     await expectOneSummary(proxy, { outcome: 'completed' });
   });
 
-  it('where its upstream then fails, is cut: on.proxyReq with a head of its own', async () => {
+  it('a hook that answers by itself: where its upstream then fails, is cut: on.proxyReq with a head of its own', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({
       target: url,
@@ -517,7 +544,7 @@ describe('a hook that answers the request itself', () => {
   it.each([
     ['at once', async () => {}],
     ['later', () => turns()],
-  ])('is respected: on.error %s', async (_, wait) => {
+  ])('a hook that answers by itself: is respected: on.error %s', async (_, wait) => {
     const proxy = await proxyApp({
       target: `http://127.0.0.1:${await closedPort()}`,
       on: {
@@ -539,7 +566,7 @@ describe('a hook that answers the request itself', () => {
     });
   });
 
-  it('is not waited for where it only logs: on.error', async () => {
+  it('a hook that answers by itself: is not waited for where it only logs: on.error', async () => {
     const logged: unknown[] = [];
     const proxy = await proxyApp({
       target: `http://127.0.0.1:${await closedPort()}`,
@@ -552,7 +579,7 @@ describe('a hook that answers the request itself', () => {
     expect(logged).toEqual([expect.objectContaining({ code: 'ECONNREFUSED' })]);
   });
 
-  it('is given what it may need: on.error', async () => {
+  it('a hook that answers by itself: is given what it may need: on.error', async () => {
     const calls = new Queue<unknown[]>();
     const port = await closedPort();
     const proxy = await proxyApp({
@@ -577,7 +604,7 @@ describe('rewriteHeaders', () => {
     ['no content', '/204', 204],
     ['a redirect', '/302', 302],
     ['a cached answer', '/304', 304],
-  ])('runs exactly once for %s', async (_, path, statusCode) => {
+  ])('rewriteHeaders: runs exactly once for %s', async (_, path, statusCode) => {
     const { url } = await upstream((req, res) => {
       if (req.url === '/stream') eventStream(res).end('data: 1\n\ndata: 2\n\n');
       else if (req.url === '/json') res.setHeader('content-type', 'application/json').end('{}');
@@ -591,7 +618,7 @@ describe('rewriteHeaders', () => {
     expect(heads).toMatchObject([{ statusCode }]);
   });
 
-  it('runs exactly once for HEAD', async () => {
+  it('rewriteHeaders: runs exactly once for HEAD', async () => {
     const { url } = await upstream((_req, res) => res.writeHead(200, { 'content-length': 10 }).end());
     let calls = 0;
     const proxy = await proxyApp({
@@ -606,7 +633,7 @@ describe('rewriteHeaders', () => {
     expect(calls).toBe(1);
   });
 
-  it("runs exactly once for an error response of the proxy's own, and can change it", async () => {
+  it("rewriteHeaders: runs exactly once for an error response of the proxy's own, and can change it", async () => {
     const heads: ResponseHead[] = [];
     const proxy = await proxyApp(
       {
@@ -632,7 +659,7 @@ describe('rewriteHeaders', () => {
     await expectOneSummary(proxy, { outcome: 'upstream-error', statusCode: 503 });
   });
 
-  it('runs last: it sees what the proxy and the app have set', async () => {
+  it('rewriteHeaders: runs last: it sees what the proxy and the app have set', async () => {
     const { url } = await upstream((_req, res) => eventStream(res).end());
     const heads: ResponseHead[] = [];
     const proxy = await proxyApp(
@@ -660,7 +687,7 @@ describe('rewriteHeaders', () => {
     ]);
   });
 
-  it('can change the status, the reason and any field', async () => {
+  it('rewriteHeaders: can change the status, the reason and any header', async () => {
     const { url } = await upstream((_req, res) =>
       res
         .writeHead(200, { 'x-changed': 'upstream', 'x-removed': 'upstream', 'content-type': 'text/plain' })
@@ -688,7 +715,7 @@ describe('rewriteHeaders', () => {
     await expectOneSummary(proxy, { outcome: 'completed', statusCode: 299 });
   });
 
-  it('can replace all fields', async () => {
+  it('rewriteHeaders: can replace all headers', async () => {
     const { url } = await upstream((_req, res) => res.writeHead(200, { 'x-upstream': '1' }).end('body'));
     const proxy = await proxyApp({
       target: url,
@@ -704,20 +731,23 @@ describe('rewriteHeaders', () => {
     expect(await readText(response)).toBe('body');
   });
 
-  it.each([99, 101, 199, 1000, 200.5, Number.NaN, '200 OK'])('that sets status %p is a 502', async (statusCode) => {
-    const { url } = await upstream((_req, res) => eventStream(res).write('data: 1\n\n'));
-    const proxy = await proxyApp({
-      target: url,
-      rewriteHeaders: (head) => {
-        Object.assign(head, { statusCode });
-      },
-    });
+  it.each([99, 101, 199, 1000, 200.5, Number.NaN, '200 OK'])(
+    'rewriteHeaders that sets status %p is a 502',
+    async (statusCode) => {
+      const { url } = await upstream((_req, res) => eventStream(res).write('data: 1\n\n'));
+      const proxy = await proxyApp({
+        target: url,
+        rewriteHeaders: (head) => {
+          Object.assign(head, { statusCode });
+        },
+      });
 
-    await expectHookFailed(await request(proxy.url), 502);
-    await expectOneSummary(proxy, { outcome: 'failed', statusCode: 502, error: { code: 'HOOK_FAILED' } });
-  });
+      await expectHookFailed(await request(proxy.url), 502);
+      await expectOneSummary(proxy, { outcome: 'failed', statusCode: 502, error: { code: 'HOOK_FAILED' } });
+    },
+  );
 
-  it('that sets characters which HTTP forbids loses that field only', async () => {
+  it('rewriteHeaders that sets characters which HTTP forbids loses that header only', async () => {
     const { url } = await upstream((_req, res) => res.writeHead(200, { 'x-upstream': 'fine' }).end('body'));
     const proxy = await proxyApp({
       target: url,
@@ -745,7 +775,7 @@ describe('rewriteHeaders', () => {
     expect(await readText(response)).toBe('body');
   });
 
-  it('that invalidates a field of the app loses it, rather than sending the old value', async () => {
+  it('rewriteHeaders that invalidates a header of the app loses it, rather than sending the old value', async () => {
     const { url } = await upstream((_req, res) => res.end('body'));
     const proxy = await proxyApp({
       target: url,
@@ -757,7 +787,7 @@ describe('rewriteHeaders', () => {
     expect((await request(proxy.url)).headers).not.toHaveProperty('x-powered-by');
   });
 
-  it('is told of the exchange', async () => {
+  it('rewriteHeaders: is told of the exchange', async () => {
     const { url } = await upstream((_req, res) => res.end());
     const seen: Exchange[] = [];
     const proxy = await proxyApp({
@@ -775,7 +805,7 @@ describe('rewriteHeaders', () => {
 });
 
 describe('onFinish', () => {
-  it('is told of the exchange, and what came of it', async () => {
+  it('onFinish: is told of the exchange, and what came of it', async () => {
     const { url } = await upstream((_req, res) => res.writeHead(418).end('teapot'));
     const calls = new Queue<[unknown, Exchange]>();
     const proxy = await proxyApp({ target: url, onFinish: (...args) => calls.push(args) });
@@ -795,7 +825,7 @@ describe('onFinish', () => {
     expect(calls.count).toBe(1);
   });
 
-  it('is not called for a request that `pathFilter` leaves to the app', async () => {
+  it('onFinish: is not called for a request that `pathFilter` leaves to the app', async () => {
     const { url } = await upstream((_req, res) => res.end());
     const proxy = await proxyApp({ target: url, pathFilter: '/api' });
 

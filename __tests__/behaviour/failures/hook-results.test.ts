@@ -80,7 +80,7 @@ describe('a hook whose result is used before the request is sent', () => {
   );
 
   it.each(cases)(
-    '%s must be synchronous: one that %s is a 500, and nothing is sent',
+    'hook results before the request: %s must be synchronous: one that %s is a 500, and nothing is sent',
     async (name, _, options, hook) => {
       const { url, requests } = await manualUpstream();
       const proxy = await proxyApp(options(hook, url));
@@ -102,21 +102,27 @@ describe('a hook whose result is used before the request is sent', () => {
     ['a number for a body', { body: 42 }, '`body` of editRequest must be a string, got number'],
     ['a list for a body', { body: { length: 1e9 } }, '`body` of editRequest must be a string, got object'],
     ['no function for isExtra', { body: '{}', isExtra: 1 }, '`isExtra` of editRequest must be a function, got number'],
-  ])('editRequest that gives %s is a 500, and nothing is sent', async (_, edit, message) => {
-    const { url, requests } = await manualUpstream();
-    const provider = providerAt(url, { editRequest: () => edit, errorBody: () => undefined });
-    const proxy = await proxyApp({ provider });
-    expect((await request(proxy.url, JSON_REQUEST)).statusCode).toBe(500);
-    const { error } = await expectOneSummaryAndRest(proxy, { error: { code: 'HOOK_FAILED', hook: 'editRequest' } });
-    expect(error?.cause).toEqual(new TypeError(message));
-    expect(requests.count).toBe(0);
-  });
+  ])(
+    'hook results before the request: editRequest that gives %s is a 500, and nothing is sent',
+    async (_, edit, message) => {
+      const { url, requests } = await manualUpstream();
+      const provider = providerAt(url, { editRequest: () => edit, errorBody: () => undefined });
+      const proxy = await proxyApp({ provider });
+      expect((await request(proxy.url, JSON_REQUEST)).statusCode).toBe(500);
+      const { error } = await expectOneSummaryAndRest(proxy, { error: { code: 'HOOK_FAILED', hook: 'editRequest' } });
+      expect(error?.cause).toEqual(new TypeError(message));
+      expect(requests.count).toBe(0);
+    },
+  );
 
-  it.each([undefined, null])('editRequest that gives %s leaves the body as it is', async (edit) => {
-    const { url } = await upstream(async (req, res) => res.end(await readText(req)));
-    const proxy = await proxyApp({ provider: providerAt(url, { editRequest: () => edit }) });
-    expect(await readText(await request(proxy.url, JSON_REQUEST))).toBe('{"a":1}');
-  });
+  it.each([undefined, null])(
+    'hook results before the request: editRequest that gives %s leaves the body as it is',
+    async (edit) => {
+      const { url } = await upstream(async (req, res) => res.end(await readText(req)));
+      const proxy = await proxyApp({ provider: providerAt(url, { editRequest: () => edit }) });
+      expect(await readText(await request(proxy.url, JSON_REQUEST))).toBe('{"a":1}');
+    },
+  );
 
   it.each<[string, unknown, string, RegExp]>([
     ['nothing', undefined, 'CREDENTIALS_MISSING', /^$/],
@@ -129,28 +135,31 @@ describe('a hook whose result is used before the request is sent', () => {
     ['a promise for a value', { authorization: Promise.resolve('secret-1') }, 'HOOK_FAILED', /got promise$/],
     ['a line break', { authorization: 'secret-1\n' }, 'HOOK_FAILED', /Invalid character/],
     ['a name that is none', { 'a b': 'secret-1' }, 'HOOK_FAILED', /valid HTTP token/],
-  ])('credentials that give %s are a 500; nothing is sent, no caller’s either', async (_, given, code, message) => {
-    const { url, requests } = await manualUpstream();
-    const provider = openai({ apiKey: SERVERS_KEY, target: url });
-    const proxy = await proxyApp({ provider: { ...provider, credentials: () => given as Record<string, string> } });
-    const response = await request(proxy.url, { headers: { authorization: 'Bearer callers' } });
-    expect(response.statusCode).toBe(500);
-    expect(await codeIn(response)).toBe(code);
-    const { error } = await expectOneSummaryAndRest(proxy, { outcome: 'failed', error: { code } });
-    const { message: said = '' } = (error?.cause ?? {}) as Partial<Error>;
-    expect(said).toMatch(message);
-    expect(said).not.toContain('secret-1');
-    expect(requests.count).toBe(0);
-  });
+  ])(
+    'hook results before the request: credentials that give %s are a 500; nothing is sent, no caller’s either',
+    async (_, given, code, message) => {
+      const { url, requests } = await manualUpstream();
+      const provider = openai({ apiKey: SERVERS_KEY, target: url });
+      const proxy = await proxyApp({ provider: { ...provider, credentials: () => given as Record<string, string> } });
+      const response = await request(proxy.url, { headers: { authorization: 'Bearer callers' } });
+      expect(response.statusCode).toBe(500);
+      expect(await codeIn(response)).toBe(code);
+      const { error } = await expectOneSummaryAndRest(proxy, { outcome: 'failed', error: { code } });
+      const { message: said = '' } = (error?.cause ?? {}) as Partial<Error>;
+      expect(said).toMatch(message);
+      expect(said).not.toContain('secret-1');
+      expect(requests.count).toBe(0);
+    },
+  );
 
-  it('a provider with header fields that cannot be sent is a 500, and ends nothing else', async () => {
+  it('hook results before the request: a provider with headers that cannot be sent is a 500, and ends nothing else', async () => {
     const { url } = await manualUpstream();
     const proxy = await proxyApp({ provider: providerAt(url, { headers: { 'x-a': 'a\nb' }, errorBody: () => null }) });
     expect((await request(proxy.url)).statusCode).toBe(500);
     await expectOneSummaryAndRest(proxy, { outcome: 'failed', error: { code: 'PROXY_FAILED' } });
   });
 
-  it('a provider whose members throw where they are read is a 500', async () => {
+  it('hook results before the request: a provider whose members throw where they are read is a 500', async () => {
     const { url } = await manualUpstream();
     const provider = Object.defineProperty(providerAt(url, {}), 'credentials', { get: throws });
     const proxy = await proxyApp({ provider });
@@ -159,7 +168,7 @@ describe('a hook whose result is used before the request is sent', () => {
   });
 
   it.each(ASYNC)(
-    'pathFilter must be synchronous: one that %s leaves the request to the app, and is logged',
+    'hook results before the request: pathFilter must be synchronous: one that %s leaves the request to the app, and is logged',
     async (_, hook) => {
       const { url, requests } = await manualUpstream();
       const { logger, errors } = logbook();
@@ -178,7 +187,7 @@ describe('a hook whose result is used before the request is sent', () => {
     ['pathRewrite', (hook, target) => ({ target, pathRewrite: hook })],
     ['credentials', (hook, url) => ({ provider: { ...providerAt(url, {}), credentials: hook } })],
     ['credentials', (hook, target) => ({ provider: openai({ target, apiKey: hook }) })],
-  ])('%s that never settles falls under timeouts.headers', async (name, options) => {
+  ])('hook results before the request: %s that never settles falls under timeouts.headers', async (name, options) => {
     const { url, requests } = await manualUpstream();
     const called = signal();
     const proxy = await proxyApp({
@@ -199,7 +208,7 @@ describe('a hook whose result is used before the request is sent', () => {
     expect(requests.count).toBe(0);
   });
 
-  it('credentials that never settle are given up for a fallback, which is not blamed with them', async () => {
+  it('hook results before the request: credentials that never settle are given up for a fallback, which is not blamed with them', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({
       provider: providerAt(url, { credentials: never }),
@@ -213,7 +222,7 @@ describe('a hook whose result is used before the request is sent', () => {
     expect(error).not.toHaveProperty('hook');
   });
 
-  it('one that settles has its deadline for itself: what is waited for next is not under it', async () => {
+  it('hook results before the request: a hook that settles has its deadline for itself: what is waited for next is not under it', async () => {
     stopTheClock();
     const asked = signal();
     const { url, requests } = await manualUpstream();
@@ -260,32 +269,38 @@ describe('a hook whose result is used when the upstream has answered', () => {
     ASYNC.map(([manner, hook]) => [name, manner, options, hook] as const),
   );
 
-  it.each(cases)('%s must be synchronous: one that %s is a 502', async (name, _, options, hook) => {
-    const proxy = await proxyApp(options(hook, await answeringUpstream('data: 1\n\n')));
-    const response = await request(proxy.url);
-    expect(response.statusCode).toBe(502);
-    expect(response.rawHeaders.join()).not.toContain('Promise');
-    await readAll(response);
-    const { error } = await expectOneSummaryAndRest(proxy, {
-      outcome: 'failed',
-      error: { code: 'HOOK_FAILED', hook: name },
-    });
-    expect(error?.cause).toEqual(new TypeError(`\`${name}\` must be synchronous, but has returned a promise`));
-  });
+  it.each(cases)(
+    'hook results on the response: %s must be synchronous: one that %s is a 502',
+    async (name, _, options, hook) => {
+      const proxy = await proxyApp(options(hook, await answeringUpstream('data: 1\n\n')));
+      const response = await request(proxy.url);
+      expect(response.statusCode).toBe(502);
+      expect(response.rawHeaders.join()).not.toContain('Promise');
+      await readAll(response);
+      const { error } = await expectOneSummaryAndRest(proxy, {
+        outcome: 'failed',
+        error: { code: 'HOOK_FAILED', hook: name },
+      });
+      expect(error?.cause).toEqual(new TypeError(`\`${name}\` must be synchronous, but has returned a promise`));
+    },
+  );
 
-  it.each(ASYNC)('streamsArray must be synchronous: one that %s is a 502', async (_, streamsArray) => {
-    const url = await answeringUpstream('[]', { 'content-type': 'application/json' });
-    const proxy = await proxyApp({ provider: providerAt(url, { streamsArray }) });
-    expect((await request(proxy.url)).statusCode).toBe(502);
-    await expectOneSummaryAndRest(proxy, { error: { code: 'HOOK_FAILED', hook: 'streamsArray' } });
-  });
+  it.each(ASYNC)(
+    'hook results on the response: streamsArray must be synchronous: one that %s is a 502',
+    async (_, streamsArray) => {
+      const url = await answeringUpstream('[]', { 'content-type': 'application/json' });
+      const proxy = await proxyApp({ provider: providerAt(url, { streamsArray }) });
+      expect((await request(proxy.url)).statusCode).toBe(502);
+      await expectOneSummaryAndRest(proxy, { error: { code: 'HOOK_FAILED', hook: 'streamsArray' } });
+    },
+  );
 
   it.each<[string, unknown]>([
     ['a promise', Promise.resolve('x')],
     ['an object', {}],
     ['a function', () => 'x'],
     ['a list with null', ['a', null]],
-  ])('rewriteHeaders that sets a field to %s is a 502', async (_, value) => {
+  ])('hook results on the response: rewriteHeaders that sets a header to %s is a 502', async (_, value) => {
     const proxy = await proxyApp({
       target: await answeringUpstream('data: 1\n\n'),
       rewriteHeaders: ({ headers }) => {
@@ -303,7 +318,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
     ['a status of 42', (head) => Object.assign(head, { statusCode: 42 })],
     ['no fields', (head) => Object.assign(head, { headers: null })],
     ['a reason that throws', (head) => Object.defineProperty(head, 'statusMessage', { get: throws })],
-  ])('rewriteHeaders that leaves %s is a 502', async (_, rewrite) => {
+  ])('hook results on the response: rewriteHeaders that leaves %s is a 502', async (_, rewrite) => {
     const rewriteHeaders = rewrite as unknown as SseProxyOptions['rewriteHeaders'];
     const proxy = await proxyApp({
       target: await answeringUpstream('data: 1\n\n'),
@@ -326,7 +341,7 @@ describe('a hook whose result is used when the upstream has answered', () => {
     ['true', true],
     ['an object', {}],
     ['a bigint', 500n],
-  ])('errorStatus that gives %s is logged, and taken for 502', async (_, status) => {
+  ])('hook results on the response: errorStatus that gives %s is logged, and taken for 502', async (_, status) => {
     const { logger, errors } = logbook();
     const provider = providerAt(await answeringUpstream('data: {"oops":1}\n\n'), { errorStatus: () => status });
     const proxy = await proxyApp({ provider, commit: 'first-event', logger });
@@ -339,14 +354,17 @@ describe('a hook whose result is used when the upstream has answered', () => {
     expect(errors).toEqual([expect.stringContaining('errorStatus must give a status of 400 to 599, got')]);
   });
 
-  it.each([undefined, null, false])('errorStatus that gives %s says that it is no error', async (status) => {
-    const { logger, errors } = logbook();
-    const provider = providerAt(await answeringUpstream('data: 1\n\n'), { errorStatus: () => status });
-    const proxy = await proxyApp({ provider, commit: 'first-event', logger });
-    expect(await readText(await request(proxy.url))).toBe('data: 1\n\n');
-    await expectOneSummaryAndRest(proxy, { outcome: 'completed' });
-    expect(errors).toEqual([]);
-  });
+  it.each([undefined, null, false])(
+    'hook results on the response: errorStatus that gives %s says that it is no error',
+    async (status) => {
+      const { logger, errors } = logbook();
+      const provider = providerAt(await answeringUpstream('data: 1\n\n'), { errorStatus: () => status });
+      const proxy = await proxyApp({ provider, commit: 'first-event', logger });
+      expect(await readText(await request(proxy.url))).toBe('data: 1\n\n');
+      await expectOneSummaryAndRest(proxy, { outcome: 'completed' });
+      expect(errors).toEqual([]);
+    },
+  );
 
   it.each<[unknown, number]>([
     [1, 200],
@@ -356,15 +374,18 @@ describe('a hook whose result is used when the upstream has answered', () => {
     ['', 502],
     [null, 502],
     [undefined, 502],
-  ])('commit that gives %p is taken by its truth, and nothing is left to the provider: %i', async (verdict, status) => {
-    const provider = providerAt(await answeringUpstream('data: 1\n\n'), { errorStatus: () => 502 });
-    const proxy = await proxyApp({ provider, commit: () => verdict as boolean });
-    expect((await request(proxy.url)).statusCode).toBe(status);
-    await proxy.summary();
-  });
+  ])(
+    'hook results on the response: commit that gives %p is taken by its truth, and nothing is left to the provider: %i',
+    async (verdict, status) => {
+      const provider = providerAt(await answeringUpstream('data: 1\n\n'), { errorStatus: () => 502 });
+      const proxy = await proxyApp({ provider, commit: () => verdict as boolean });
+      expect((await request(proxy.url)).statusCode).toBe(status);
+      await proxy.summary();
+    },
+  );
 
   it.each([undefined, async () => undefined])(
-    'commit that gives nothing leaves it to the provider',
+    'hook results on the response: commit that gives nothing leaves it to the provider',
     async (verdict) => {
       const commit = (verdict ?? (() => undefined)) as unknown as () => boolean;
       const proxy = await proxyApp({ target: await answeringUpstream('data: 1\n\n'), commit });
@@ -373,14 +394,17 @@ describe('a hook whose result is used when the upstream has answered', () => {
     },
   );
 
-  it.each(ASYNC)('fallbacks must be synchronous: one that %s is logged, and there is none', async (_, hook) => {
-    const { logger, errors } = logbook();
-    const target = `http://127.0.0.1:${await closedPort()}`;
-    const proxy = await proxyApp({ target, logger, fallbacks: hook as unknown as () => undefined });
-    expect((await request(proxy.url)).statusCode).toBe(502);
-    await expectOneSummaryAndRest(proxy, { outcome: 'upstream-error' });
-    expect(errors).toEqual([expect.stringContaining('fallbacks failed: TypeError: `fallbacks` must be synchronous')]);
-  });
+  it.each(ASYNC)(
+    'hook results on the response: fallbacks must be synchronous: one that %s is logged, and there is none',
+    async (_, hook) => {
+      const { logger, errors } = logbook();
+      const target = `http://127.0.0.1:${await closedPort()}`;
+      const proxy = await proxyApp({ target, logger, fallbacks: hook as unknown as () => undefined });
+      expect((await request(proxy.url)).statusCode).toBe(502);
+      await expectOneSummaryAndRest(proxy, { outcome: 'upstream-error' });
+      expect(errors).toEqual([expect.stringContaining('fallbacks failed: TypeError: `fallbacks` must be synchronous')]);
+    },
+  );
 });
 
 describe("what a provider has for an error of the proxy's own", () => {
@@ -396,7 +420,7 @@ describe("what a provider has for an error of the proxy's own", () => {
     ['gives a BigInt', () => ({ a: 1n })],
     ['gives a cycle', () => cycle],
     ['gives what throws when it is written', () => ({ toJSON: throws })],
-  ])('is ours, and that is logged, where errorBody %s', async (_, errorBody) => {
+  ])('hook results: the body of an error is ours, and that is logged, where errorBody %s', async (_, errorBody) => {
     const { logger, errors } = logbook();
     const provider = providerAt(`http://127.0.0.1:${await closedPort()}`, { errorBody });
     const proxy = await proxyApp({ provider, logger });
@@ -416,7 +440,7 @@ describe("what a provider has for an error of the proxy's own", () => {
     ['gives nothing to send', () => ({})],
     ['gives data that is none', () => ({ data: { a: 1 } })],
     ['gives what throws when it is read', () => Object.defineProperty({}, 'data', { get: throws, enumerable: true })],
-  ])('is left out, and that is logged, where errorEvent %s', async (_, errorEvent) => {
+  ])('hook results: the error event is left out, and that is logged, where errorEvent %s', async (_, errorEvent) => {
     const { logger, errors } = logbook();
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ provider: providerAt(url, { errorEvent }), logger });
@@ -432,7 +456,7 @@ describe("what a provider has for an error of the proxy's own", () => {
     expect(errors).toEqual([expect.stringMatching(/^\[express-sse-proxy\] errorEvent failed: /)]);
   });
 
-  it('is an answer whatever status an error of the user’s has', async () => {
+  it("hook results: an error is answered whatever status the user's error has", async () => {
     for (const statusCode of [42, 200, Number.NaN]) {
       const proxy = await proxyApp({
         target: await answeringUpstream('data: 1\n\n'),
@@ -448,7 +472,7 @@ describe("what a provider has for an error of the proxy's own", () => {
 
 describe('a hook that takes part in a stream', () => {
   it.each<[string, () => unknown]>([...ASYNC, ['throws', throws]])(
-    'ends it, honestly, where it is isExtra, and %s',
+    'hook results in a stream: ends it, honestly, where it is isExtra, and %s',
     async (_, isExtra) => {
       const url = await answeringUpstream('data: 1\n\n');
       const provider = providerAt(url, { editRequest: (body: string) => ({ body, isExtra }) });
@@ -459,7 +483,7 @@ describe('a hook that takes part in a stream', () => {
   );
 
   it.each([rejects, rejectsLater, resolves])(
-    'ends it, honestly, where transformEvent gives a list of promises',
+    'hook results in a stream: ends it, honestly, where transformEvent gives a list of promises',
     async (item) => {
       const transformEvent = () => [item(), item(), { data: '1' }] as unknown as { data: string }[];
       const proxy = await proxyApp({ target: await answeringUpstream('data: 1\n\n'), transformEvent });
@@ -471,7 +495,7 @@ describe('a hook that takes part in a stream', () => {
     },
   );
 
-  it('falls under timeouts.idle where it is transformEvent, and never settles', async () => {
+  it('hook results in a stream: falls under timeouts.idle where it is transformEvent, and never settles', async () => {
     stopTheClock();
     const asked = signal();
     const transformEvent = (): Promise<never> => {
@@ -493,18 +517,21 @@ describe('a hook that takes part in a stream', () => {
     ['nothing', undefined],
     ['null', null],
     ['a number', 42],
-  ])('does not keep an exchange from its end where read leaves %s for the usage', async (_, usage) => {
-    const provider = providerAt(await answeringUpstream('data: 1\n\n'), {
-      read: (_event: unknown, reading: { usage: unknown }) => {
-        reading.usage = usage;
-      },
-    });
-    const proxy = await proxyApp({ provider, onUsage() {} });
-    expect(await readText(await request(proxy.url))).toBe('data: 1\n\n');
-    await expectOneSummaryAndRest(proxy, { outcome: 'completed', usage: { complete: false } });
-  });
+  ])(
+    'hook results in a stream: does not keep an exchange from its end where read leaves %s for the usage',
+    async (_, usage) => {
+      const provider = providerAt(await answeringUpstream('data: 1\n\n'), {
+        read: (_event: unknown, reading: { usage: unknown }) => {
+          reading.usage = usage;
+        },
+      });
+      const proxy = await proxyApp({ provider, onUsage() {} });
+      expect(await readText(await request(proxy.url))).toBe('data: 1\n\n');
+      await expectOneSummaryAndRest(proxy, { outcome: 'completed', usage: { complete: false } });
+    },
+  );
 
-  it('does not end the process where read is async and fails, also when the end of a broken stream is looked for', async () => {
+  it('hook results in a stream: does not end the process where read is async and fails, also when the end of a broken stream is looked for', async () => {
     const { logger, errors } = logbook();
     const { url, requests } = await manualUpstream();
     // Nobody wants to know what it says: only its last chunk is read, when it has broken off.
@@ -520,7 +547,7 @@ describe('a hook that takes part in a stream', () => {
     expect(errors).toEqual([expect.stringContaining('read failed: Error: the hook failed')]);
   });
 
-  it.each(ASYNC)('aborts where it is onClientClose, and %s', async (_, onClientClose) => {
+  it.each(ASYNC)('hook results in a stream: aborts where it is onClientClose, and %s', async (_, onClientClose) => {
     const { logger, errors } = logbook();
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, logger, onClientClose: onClientClose as unknown as () => 'abort' });
@@ -539,7 +566,7 @@ describe('a hook that takes part in a stream', () => {
 
 describe('a logger that fails', () => {
   it.each<[string, () => unknown]>([...ASYNC, ['throws', throws]])(
-    'is harmless where each of its methods %s',
+    'a logger that fails: is harmless where each of its methods %s',
     async (_, level) => {
       const logger = { info: level, warn: level, error: level } as NonNullable<Options['logger']>;
       const fine = await proxyApp({ target: await answeringUpstream('data: 1\n\n'), logger, onFinish: throws });
@@ -554,7 +581,7 @@ describe('a logger that fails', () => {
     },
   );
 
-  it('is called as a method of its own', async () => {
+  it('a logger that fails: is called as a method of its own', async () => {
     const said: unknown[] = [];
     class Logger {
       readonly #said = said;

@@ -129,26 +129,29 @@ async function app(options: SseProxyOptions, before?: (app: Express) => void): P
 }
 
 describe('an error listener that answers later', () => {
-  it.each(LATER)('is respected: %s', async (_, listener, expectAnswer) => {
+  it.each(LATER)('on.error listener that answers later: is respected: %s', async (_, listener, expectAnswer) => {
     const proxy = await app({ target: await nowhere(), on: on(listener) });
     const response = await request(proxy.url);
     expectAnswer({ status: response.statusCode ?? 0, body: await readText(response) });
     await expectOneFailure(proxy, { statusCode: response.statusCode });
   });
 
-  it.each(LATER)('is respected behind compression: %s', async (_, listener, expectAnswer) => {
-    const proxy = await app({ target: await nowhere(), on: on(listener) }, (express) =>
-      express.use(compression({ threshold: 0 })),
-    );
-    const response = await request(proxy.url);
-    expectAnswer({ status: response.statusCode ?? 0, body: await readText(response) });
-    await expectOneFailure(proxy, { statusCode: response.statusCode });
-  });
+  it.each(LATER)(
+    'on.error listener that answers later: is respected behind compression: %s',
+    async (_, listener, expectAnswer) => {
+      const proxy = await app({ target: await nowhere(), on: on(listener) }, (express) =>
+        express.use(compression({ threshold: 0 })),
+      );
+      const response = await request(proxy.url);
+      expectAnswer({ status: response.statusCode ?? 0, body: await readText(response) });
+      await expectOneFailure(proxy, { statusCode: response.statusCode });
+    },
+  );
 
   it.each<[string, (target: string) => RequestListener]>([
     ['createProxyMiddleware', (target) => createProxyMiddleware({ target }) as RequestListener],
     ['createSseProxy', (target) => createSseProxy({ target })],
-  ])('is respected where it is a second proxy: %s', async (_, create) => {
+  ])('on.error listener that answers later: is respected where it is a second proxy: %s', async (_, create) => {
     const fallback = create(await upstreamAnswering('data: 1\n\n'));
     const proxy = await proxyApp({ target: await nowhere(), on: on((req, res) => fallback(req, res)) });
     const response = await request(proxy.url);
@@ -156,7 +159,7 @@ describe('an error listener that answers later', () => {
     await expectOneFailure(proxy, { statusCode: 200 });
   });
 
-  it('is respected where it is a second proxy whose upstream takes longer than our wait: its head was sent', async () => {
+  it('on.error listener that answers later: is respected where it is a second proxy whose upstream takes longer than our wait: its head was sent', async () => {
     stopTheClock();
     const { url, requests } = await manualUpstream();
     const fallback = createSseProxy({ target: url });
@@ -192,7 +195,7 @@ describe('an error listener that answers later', () => {
         plugins: [(server) => server.on('error', listener)],
       }),
     ],
-  ])('is respected where it is %s', async (_, options) => {
+  ])('on.error listener that answers later: is respected where it is %s', async (_, options) => {
     const proxy = await proxyApp({
       target: await nowhere(),
       ...options((_error, _req, res) => {
@@ -203,7 +206,7 @@ describe('an error listener that answers later', () => {
     await expectOneFailure(proxy, { statusCode: 503 });
   });
 
-  it('is respected without Express', async () => {
+  it('on.error listener that answers later: is respected without Express', async () => {
     const summaries = new Queue<StreamSummary>();
     const listener = createSseProxy({
       target: await nowhere(),
@@ -218,7 +221,7 @@ describe('an error listener that answers later', () => {
     expect(await summaries.next()).toMatchObject({ outcome: 'upstream-error', statusCode: 503 });
   });
 
-  it('may still do so when its promise has settled, and may answer before it does', async () => {
+  it('on.error listener that answers later: may still do so when its promise has settled, and may answer before it does', async () => {
     const settled = signal();
     for (const wait of [async () => {}, () => settled.promise]) {
       const proxy = await proxyApp({
@@ -238,35 +241,38 @@ describe('an error listener that answers later', () => {
   it.each<[string, SseProxyOptions]>([
     ['on.error', {}],
     ["error middleware (onError: 'next')", { onError: 'next' }],
-  ])('may have a second proxy send all of an upload that comes in the meantime: %s', async (_, options) => {
-    const { url } = await upstream((req, res) => void req.pipe(res));
-    const routed = signal<string>();
-    const fallback = createSseProxy({ router: () => routed.promise });
-    const called = signal();
-    const fallBack = (req: unknown, res: unknown): void => {
-      called.resolve();
-      void fallback(req as Request, res as Response, () => {});
-    };
-    const proxy = await proxyApp({
-      target: await nowhere(),
-      ...options,
-      ...(options.onError === undefined && { on: on(fallBack) }),
-    });
-    const onError: ErrorRequestHandler = (_error, req, res, _next) => fallBack(req, res);
-    proxy.app.use(onError);
-    const client = openRequest(proxy.url, { method: 'POST', headers: { 'transfer-encoding': 'chunked' } });
-    client.flushHeaders();
-    await called.promise;
-    await turns(20);
-    client.write('one,');
-    await turns(20);
-    routed.resolve(url);
-    client.end('two');
-    expect(await readText(await responseTo(client))).toBe('one,two');
-    await expectOneFailure(proxy, { statusCode: 200 });
-  });
+  ])(
+    'on.error listener that answers later: may have a second proxy send all of an upload that comes in the meantime: %s',
+    async (_, options) => {
+      const { url } = await upstream((req, res) => void req.pipe(res));
+      const routed = signal<string>();
+      const fallback = createSseProxy({ router: () => routed.promise });
+      const called = signal();
+      const fallBack = (req: unknown, res: unknown): void => {
+        called.resolve();
+        void fallback(req as Request, res as Response, () => {});
+      };
+      const proxy = await proxyApp({
+        target: await nowhere(),
+        ...options,
+        ...(options.onError === undefined && { on: on(fallBack) }),
+      });
+      const onError: ErrorRequestHandler = (_error, req, res, _next) => fallBack(req, res);
+      proxy.app.use(onError);
+      const client = openRequest(proxy.url, { method: 'POST', headers: { 'transfer-encoding': 'chunked' } });
+      client.flushHeaders();
+      await called.promise;
+      await turns(20);
+      client.write('one,');
+      await turns(20);
+      routed.resolve(url);
+      client.end('two');
+      expect(await readText(await responseTo(client))).toBe('one,two');
+      await expectOneFailure(proxy, { statusCode: 200 });
+    },
+  );
 
-  it('leaves the exchange as it is where the client leaves in the meantime', async () => {
+  it('on.error listener that answers later: leaves the exchange as it is where the client leaves in the meantime', async () => {
     stopTheClock();
     const called = signal<Response>();
     const proxy = await proxyApp({ target: await nowhere(), on: on((_req, res) => called.resolve(res)) });
@@ -303,13 +309,16 @@ describe('an error listener that fails in the middle of its answer', () => {
         },
       },
     ],
-  ])('leaves no client waiting for the rest, nor with what looks whole: it %s', async (_, on) => {
-    const proxy = await proxyApp({ target: await nowhere(), on });
-    const response = await request(proxy.url);
-    expect(response.statusCode).toBe(503);
-    expect(await readUntilCut(response)).toEqual({ body: Buffer.from('half'), cut: true });
-    await expectOneFailure(proxy, { statusCode: 503 });
-  });
+  ])(
+    'on.error listener that fails in its answer: leaves no client waiting for the rest, nor with what looks whole: it %s',
+    async (_, on) => {
+      const proxy = await proxyApp({ target: await nowhere(), on });
+      const response = await request(proxy.url);
+      expect(response.statusCode).toBe(503);
+      expect(await readUntilCut(response)).toEqual({ body: Buffer.from('half'), cut: true });
+      await expectOneFailure(proxy, { statusCode: 503 });
+    },
+  );
 });
 
 describe('an error listener that does not answer', () => {
@@ -318,7 +327,7 @@ describe('an error listener that does not answer', () => {
     return { on: on((_req, res) => resolve(res)), called: promise };
   };
 
-  it('is waited for so long, and then the answer is ours', async () => {
+  it('on.error listener that does not answer: is waited for so long, and then the answer is ours', async () => {
     stopTheClock();
     const { on, called } = silent();
     const proxy = await proxyApp({ target: await nowhere(), on });
@@ -358,7 +367,7 @@ describe('an error listener that does not answer', () => {
       },
     ],
     ['it is of http-proxy-middleware’s own plugins', {}, [loggerPlugin as Plugin, debugProxyErrorsPlugin as Plugin]],
-  ])('is not waited for where %s', async (_, on, plugins = []) => {
+  ])('on.error listener that does not answer: is not waited for where %s', async (_, on, plugins = []) => {
     stopTheClock();
     const { logger } = logbook();
     const proxy = await proxyApp({ target: await nowhere(), on, plugins, logger } as SseProxyOptions);
@@ -366,7 +375,7 @@ describe('an error listener that does not answer', () => {
     await expectOneFailure(proxy, { statusCode: 502 });
   });
 
-  it('and has one parameter is not waited for longer than that where its promise never settles', async () => {
+  it('on.error listener that does not answer, with one parameter, is waited for no longer where its promise never settles', async () => {
     stopTheClock();
     const called = signal();
     const error = (_error: Error): Promise<never> => {
@@ -381,7 +390,7 @@ describe('an error listener that does not answer', () => {
     expect((await response).statusCode).toBe(502);
   });
 
-  it('does not hold up drain()', async () => {
+  it('on.error listener that does not answer: does not hold up drain()', async () => {
     stopTheClock();
     const { on, called } = silent();
     const proxy = await proxyApp({ target: await nowhere(), on });
@@ -395,7 +404,7 @@ describe('an error listener that does not answer', () => {
     await expectOneFailure(proxy, { statusCode: 502 });
   });
 
-  it('to its end does not hold up drain()', async () => {
+  it('on.error listener that does not answer to its end does not hold up drain()', async () => {
     stopTheClock();
     const proxy = await proxyApp({ target: await nowhere(), on: on((_req, res) => res.status(503).write('half')) });
     const response = await request(proxy.url);
@@ -407,7 +416,7 @@ describe('an error listener that does not answer', () => {
     await expectOneFailure(proxy, { statusCode: 503 });
   });
 
-  it("is followed by Express's error middleware with `onError: 'next'`", async () => {
+  it("on.error listener that does not answer: is followed by Express's error middleware with `onError: 'next'`", async () => {
     stopTheClock();
     const { on, called } = silent();
     const proxy = await app({ target: await nowhere(), on, onError: 'next' });
@@ -424,7 +433,7 @@ describe('an error listener that does not answer', () => {
     await expectOneFailure(proxy, { statusCode: 500 });
   });
 
-  it("with `onError: 'next'` is heard first", async () => {
+  it("on.error listener that does not answer with `onError: 'next'` is heard first", async () => {
     const proxy = await app({
       target: await nowhere(),
       onError: 'next',
@@ -466,40 +475,43 @@ const LATE: [string, Listener][] = [
 ];
 
 describe('what a listener writes after our answer', () => {
-  it.each(LATE)('goes nowhere, and ends nothing: %s', async (_, write) => {
-    stopTheClock();
-    const responses = new Queue<Response>();
-    const { url } = await upstream((_req, res) => void res.writeHead(200).end('fine'));
-    const proxy = await app({
-      router: (req) => (req.url === '/fine' ? url : 'http://127.0.0.1:1'),
-      target: url,
-      on: on((_req, res) => responses.push(res)),
-    });
-    const agent = keepAliveAgent(1);
-    const response = request(proxy.url, { agent });
-    const res = await responses.next();
-    jest.advanceTimersByTime(ANSWER_TIME);
-    // At once, when the response is still on its way, and when it has been sent.
-    write(res.req, res);
-    const answer = await response;
-    expect(answer.statusCode).toBe(502);
-    expect(answer.rawHeaders.join()).not.toMatch(/late/i);
-    expect(JSON.parse(await readText(answer)).error.code).toBe('UPSTREAM_UNREACHABLE');
-    await expectSummaryOnly(proxy, 502);
-    write(res.req, res);
-    await turns(10);
-    const next = request(`${proxy.url}/fine`, { agent });
-    write(res.req, res);
-    expect(await readText(await next)).toBe('fine');
-    expect((await proxy.summary()).outcome).toBe('completed');
-  });
+  it.each(LATE)(
+    'on.error listener, late: what it writes after our answer goes nowhere, and ends nothing: %s',
+    async (_, write) => {
+      stopTheClock();
+      const responses = new Queue<Response>();
+      const { url } = await upstream((_req, res) => void res.writeHead(200).end('fine'));
+      const proxy = await app({
+        router: (req) => (req.url === '/fine' ? url : 'http://127.0.0.1:1'),
+        target: url,
+        on: on((_req, res) => responses.push(res)),
+      });
+      const agent = keepAliveAgent(1);
+      const response = request(proxy.url, { agent });
+      const res = await responses.next();
+      jest.advanceTimersByTime(ANSWER_TIME);
+      // At once, when the response is still on its way, and when it has been sent.
+      write(res.req, res);
+      const answer = await response;
+      expect(answer.statusCode).toBe(502);
+      expect(answer.rawHeaders.join()).not.toMatch(/late/i);
+      expect(JSON.parse(await readText(answer)).error.code).toBe('UPSTREAM_UNREACHABLE');
+      await expectSummaryOnly(proxy, 502);
+      write(res.req, res);
+      await turns(10);
+      const next = request(`${proxy.url}/fine`, { agent });
+      write(res.req, res);
+      expect(await readText(await next)).toBe('fine');
+      expect((await proxy.summary()).outcome).toBe('completed');
+    },
+  );
 
   async function expectSummaryOnly(proxy: ProxyUnderTest, statusCode: number): Promise<void> {
     expect(await proxy.summary()).toMatchObject({ outcome: 'upstream-error', statusCode });
     expect(proxy.proxy.active).toBe(0);
   }
 
-  it('is not on the wire: one connection, byte by byte', async () => {
+  it('on.error listener, late: what it writes after our answer is not on the wire: one connection, byte by byte', async () => {
     stopTheClock();
     const responses = new Queue<Response>();
     const proxy = await app({ target: await nowhere(), on: on((_req, res) => responses.push(res)) });
@@ -519,7 +531,7 @@ describe('what a listener writes after our answer', () => {
     expect(all).not.toMatch(/late/i);
   });
 
-  it('is not waited for by whoever writes it', async () => {
+  it('on.error listener, late: what it writes after our answer is not waited for by whoever writes it', async () => {
     stopTheClock();
     const { promise, resolve } = signal<Response>();
     const proxy = await proxyApp({ target: await nowhere(), on: on((_req, res) => resolve(res)) });
@@ -536,7 +548,7 @@ describe('what a listener writes after our answer', () => {
     );
   });
 
-  it('goes nowhere, also where the answer waits for the rest of an upload', async () => {
+  it('on.error listener, late: what it writes after our answer goes nowhere, also where the answer waits for the rest of an upload', async () => {
     stopTheClock();
     const { promise, resolve } = signal<Response>();
     const proxy = await proxyApp({ target: await nowhere(), on: on((_req, res) => resolve(res)) }, (express) =>
@@ -572,45 +584,48 @@ describe('what a listener writes after our answer', () => {
         end.call(res, String(body).slice(-1));
       },
     ],
-  ])('is not mixed up with ours, which middleware passes on in its own time: %s', async (_, passOn) => {
-    const failing: On = {
-      error: (_error, _req, res) => {
-        setImmediate(() => (res as ServerResponse).end('late'));
-        throw new Error('no');
-      },
-    };
-    const delay = (res: Response): void => {
-      const end = res.end as unknown as (body?: unknown) => void;
-      res.end = ((body: unknown) => {
-        void turns(5).then(() => passOn(res, end, body));
-        return res;
-      }) as typeof res.end;
-    };
-    const target = await nowhere();
-    const proxy = await proxyApp({ target, on: failing }, (express) =>
-      express.use((_req, res, next) => {
-        delay(res);
-        next();
-      }),
-    );
-    const { text: wire } = await rawExchange(
-      proxy.port,
-      'GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
-    );
-    const ours = { status: 502, body: expect.stringMatching(/^{.*"UPSTREAM_UNREACHABLE"}}$/) };
-    expect(answersIn(wire)).toMatchObject([ours, ours]);
+  ])(
+    'on.error listener, late: what it writes after our answer is not mixed up with ours, which middleware passes on in its own time: %s',
+    async (_, passOn) => {
+      const failing: On = {
+        error: (_error, _req, res) => {
+          setImmediate(() => (res as ServerResponse).end('late'));
+          throw new Error('no');
+        },
+      };
+      const delay = (res: Response): void => {
+        const end = res.end as unknown as (body?: unknown) => void;
+        res.end = ((body: unknown) => {
+          void turns(5).then(() => passOn(res, end, body));
+          return res;
+        }) as typeof res.end;
+      };
+      const target = await nowhere();
+      const proxy = await proxyApp({ target, on: failing }, (express) =>
+        express.use((_req, res, next) => {
+          delay(res);
+          next();
+        }),
+      );
+      const { text: wire } = await rawExchange(
+        proxy.port,
+        'GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
+      );
+      const ours = { status: 502, body: expect.stringMatching(/^{.*"UPSTREAM_UNREACHABLE"}}$/) };
+      expect(answersIn(wire)).toMatchObject([ours, ours]);
 
-    const listener = createSseProxy({ target, on: failing });
-    const port = await listenHttp2((req, res) => {
-      delay(res as Response);
-      listener(req as Request, res as Response);
-    });
-    const session = http2.connect(`https://localhost:${port}`, { ca: (await certificate()).cert });
-    onCleanUp(() => session.destroy());
-    expect(await closing(session.request({ ':path': '/' }))).toEqual({ ...{ body: ours.body }, code: 0 });
-  });
+      const listener = createSseProxy({ target, on: failing });
+      const port = await listenHttp2((req, res) => {
+        delay(res as Response);
+        listener(req as Request, res as Response);
+      });
+      const session = http2.connect(`https://localhost:${port}`, { ca: (await certificate()).cert });
+      onCleanUp(() => session.destroy());
+      expect(await closing(session.request({ ':path': '/' }))).toEqual({ ...{ body: ours.body }, code: 0 });
+    },
+  );
 
-  it('goes nowhere after a response that was cut', async () => {
+  it('on.error listener, late: what it writes after our answer goes nowhere after a response that was cut', async () => {
     const late = signal<Response>();
     const { url, requests } = await manualUpstream();
     const proxy = await app({ target: url, on: on((_req, res) => late.resolve(res)) });
@@ -645,7 +660,7 @@ describe('over HTTP/2, an error listener', () => {
   it.each<[string, (res: Http2ServerResponse) => void]>([
     ['setTimeout', (res) => void setTimeout(() => res.writeHead(503).end('later'), 10)],
     ['pipe', (res) => void fs.createReadStream(FILE).pipe(res.writeHead(503) as unknown as NodeJS.WritableStream)],
-  ])('that answers later is respected: %s', async (_, write) => {
+  ])('on.error listener over HTTP/2 that answers later is respected: %s', async (_, write) => {
     const error: NonNullable<Options['on']>['error'] = (_error, _req, res) =>
       write(res as unknown as Http2ServerResponse);
     const { get, summaries } = await http2App({ target: await nowhere(), on: { error } });
@@ -656,7 +671,7 @@ describe('over HTTP/2, an error listener', () => {
     expect(await summaries.next()).toMatchObject({ outcome: 'upstream-error', statusCode: 503 });
   });
 
-  it('that answers too late writes nowhere', async () => {
+  it('on.error listener over HTTP/2 that answers too late writes nowhere', async () => {
     stopTheClock();
     const responses = new Queue<Http2ServerResponse>();
     const error: NonNullable<Options['on']>['error'] = (_error, _req, res) =>

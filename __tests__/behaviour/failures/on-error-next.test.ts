@@ -44,7 +44,7 @@ describe("onError: 'next'", () => {
     'set-cookie': 'session=1; Path=/',
   };
 
-  it("hands a failure before the head to Express's error middleware", async () => {
+  it("onError 'next': hands a failure before the head to Express's error middleware", async () => {
     const { proxy, errors, heads } = await appWithErrorMiddleware({ target: `http://127.0.0.1:${await closedPort()}` });
 
     const response = await request(proxy.url);
@@ -86,7 +86,7 @@ describe("onError: 'next'", () => {
         },
       }),
     ],
-  ])("leaves nothing of the upstream's head where %s", async (_, options) => {
+  ])("onError 'next': leaves nothing of the upstream's head where %s", async (_, options) => {
     const { url } = await upstream((_req, res) =>
       res.writeHead(201, 'Upstream Says', { 'x-upstream': 'theirs', 'x-app': 'theirs', 'set-cookie': 'u=1' }).end(),
     );
@@ -97,7 +97,7 @@ describe("onError: 'next'", () => {
     expect(heads).toEqual([{ statusCode: 200, statusMessage: undefined, headers: APP_HEADERS }]);
   });
 
-  it("leaves nothing of the upstream's head where another middleware's `writeHead` throws", async () => {
+  it("onError 'next': leaves nothing of the upstream's head where another middleware's `writeHead` throws", async () => {
     const { url } = await upstream((_req, res) => res.writeHead(201, 'Upstream Says', { 'x-upstream': '1' }).end());
     const { proxy, heads } = await appWithErrorMiddleware({ target: url }, (_req, res, next) => {
       const { writeHead } = res;
@@ -114,7 +114,7 @@ describe("onError: 'next'", () => {
     expect(heads).toMatchObject([{ statusCode: 200, headers: APP_HEADERS }]);
   });
 
-  it('does not concern a failure after the head', async () => {
+  it("onError 'next': does not concern a failure after the head", async () => {
     const { url, requests } = await manualUpstream();
     const { proxy, errors } = await appWithErrorMiddleware({ target: url });
 
@@ -131,7 +131,7 @@ describe("onError: 'next'", () => {
     expect(errors).toEqual([]);
   });
 
-  it('answers by itself where there is no `next`', async () => {
+  it("onError 'next': answers by itself where there is no `next`", async () => {
     const sseProxy = createSseProxy({ target: `http://127.0.0.1:${await closedPort()}`, onError: 'next' });
     const port = await listen(http.createServer((req, res) => void sseProxy(req, res)));
 
@@ -140,7 +140,7 @@ describe("onError: 'next'", () => {
     expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
   });
 
-  it("lets Express's default error handler answer", async () => {
+  it("onError 'next': lets Express's default error handler answer", async () => {
     const proxy = await proxyApp({ target: `http://127.0.0.1:${await closedPort()}`, onError: 'next' }, (app) =>
       app.set('env', 'test'),
     );

@@ -80,7 +80,7 @@ async function cutAfter(
 
 describe('an answer that breaks off', () => {
   it.each(DIALECTS)(
-    'says so last, in its dialect, after any of its events: %s',
+    "truncation, provider's error event: an answer that breaks off says so last, in its dialect, after any of its events: %s",
     async (_name, create, answer, error) => {
       for (let count = 0; count < answer.parts.length; count += 1) {
         const bytes = bytesOf(answer.parts.slice(0, count));
@@ -89,25 +89,28 @@ describe('an answer that breaks off', () => {
     },
   );
 
-  it.each(DIALECTS)('does not say so in the middle of an event: %s', async (_name, create, answer) => {
-    const whole = bytesOf(answer.parts);
-    const lastOfSecond = Buffer.byteLength(bytesOf(answer.parts.slice(0, 2)).toString().trimEnd());
-    for (const at of [1, 10, lastOfSecond - 1, lastOfSecond]) {
-      const bytes = whole.subarray(0, at);
-      expect(await cutAfter(create, answer, bytes)).toEqual({ body: bytes.toString(), cut: true });
-    }
-  });
+  it.each(DIALECTS)(
+    "truncation, provider's error event: an answer that breaks off does not say so in the middle of an event: %s",
+    async (_name, create, answer) => {
+      const whole = bytesOf(answer.parts);
+      const lastOfSecond = Buffer.byteLength(bytesOf(answer.parts.slice(0, 2)).toString().trimEnd());
+      for (const at of [1, 10, lastOfSecond - 1, lastOfSecond]) {
+        const bytes = whole.subarray(0, at);
+        expect(await cutAfter(create, answer, bytes)).toEqual({ body: bytes.toString(), cut: true });
+      }
+    },
+  );
 
   // Gemini has nothing that says that it was the last event.
   it.each(DIALECTS.filter(([name]) => name !== 'gemini'))(
-    'does not say so where it had come to its end: %s',
+    "truncation, provider's error event: an answer that breaks off does not say so where it had come to its end: %s",
     async (_name, create, answer) => {
       const bytes = bytesOf(answer.parts);
       expect(await cutAfter(create, answer, bytes)).toEqual({ body: bytes.toString(), cut: true });
     },
   );
 
-  it('does not say so in a JSON array, which has no place for it; its usage is told', async () => {
+  it("truncation, provider's error event: an answer that breaks off does not say so in a JSON array, which has no place for it; its usage is told", async () => {
     const { upstream, proxy, usages } = await proxiedProvider(gemini);
     const coming = post(proxy.url + geminiArray.path);
     const asked = await upstream.next();
@@ -128,7 +131,7 @@ describe('a provider that dies before it answers', () => {
     ['gemini', gemini, { error: { code: 502, message: expect.any(String), status: 'UNAVAILABLE' } }],
     ['mistral', mistral, { error: { message: expect.any(String), type: 'proxy_error' } }],
     ['ollama', ollama, { error: expect.any(String) }],
-  ])('is answered for as by itself: %s', async (_name, create, expected) => {
+  ])('a provider that dies before it answers: is answered for as by itself: %s', async (_name, create, expected) => {
     const { upstream, proxy, usages } = await proxiedProvider(create);
     const coming = post(proxy.url);
     (await upstream.next()).res.destroy();

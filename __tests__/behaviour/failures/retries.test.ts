@@ -48,44 +48,47 @@ const reset: Reply = (_res, req) => req.socket.resetAndDestroy();
 const fine: Reply = (res) => res.end('fine');
 
 describe('a status', () => {
-  it.each([429, 500, 502, 503, 504, 529])('%d is tried again, and the client sees nothing of it', async (code) => {
-    const { url, seen } = await replying(status(code), fine);
-    const proxy = await proxyApp({ target: url, retry: AT_ONCE });
-    const response = await request(proxy.url);
-    expect([response.statusCode, await readText(response)]).toEqual([200, 'fine']);
-    expect(seen).toHaveLength(2);
-    await expectOneSummary(proxy, {
-      outcome: 'completed',
-      statusCode: 200,
-      attempts: [
-        { target: url, statusCode: code, duration: expect.any(Number) },
-        { target: url, statusCode: 200, duration: expect.any(Number) },
-      ],
-    });
-  });
+  it.each([429, 500, 502, 503, 504, 529])(
+    'retries: status %d is tried again, and the client sees nothing of it',
+    async (code) => {
+      const { url, seen } = await replying(status(code), fine);
+      const proxy = await proxyApp({ target: url, retry: AT_ONCE });
+      const response = await request(proxy.url);
+      expect([response.statusCode, await readText(response)]).toEqual([200, 'fine']);
+      expect(seen).toHaveLength(2);
+      await expectOneSummary(proxy, {
+        outcome: 'completed',
+        statusCode: 200,
+        attempts: [
+          { target: url, statusCode: code, duration: expect.any(Number) },
+          { target: url, statusCode: 200, duration: expect.any(Number) },
+        ],
+      });
+    },
+  );
 
-  it.each([200, 301, 400, 401, 404, 409, 413, 501])('%d is the answer', async (code) => {
+  it.each([200, 301, 400, 401, 404, 409, 413, 501])('retries: status %d is the answer', async (code) => {
     const { url, seen } = await replying(status(code), fine);
     const proxy = await proxyApp({ target: url, retry: AT_ONCE });
     expect((await request(proxy.url)).statusCode).toBe(code);
     expect(seen).toHaveLength(1);
   });
 
-  it('is the answer where nobody has asked for retries', async () => {
+  it('retries: status is the answer where nobody has asked for retries', async () => {
     const { url, seen } = await replying(status(503), fine);
     const proxy = await proxyApp({ target: url });
     expect((await request(proxy.url)).statusCode).toBe(503);
     expect(seen).toHaveLength(1);
   });
 
-  it('is one of `statusCodes` where these are given', async () => {
+  it('retries: status is one of `statusCodes` where these are given', async () => {
     const { url, seen } = await replying(status(418), status(503), fine);
     const proxy = await proxyApp({ target: url, retry: { ...AT_ONCE, statusCodes: [418] } });
     expect((await request(proxy.url)).statusCode).toBe(503);
     expect(seen).toHaveLength(2);
   });
 
-  it('is passed on as the upstream sent it when the retries are spent', async () => {
+  it('retries: status is passed on as the upstream sent it when the retries are spent', async () => {
     const { url, seen } = await replying(status(503, { 'x-request-id': 'abc' }));
     const proxy = await proxyApp({ target: url, retry: AT_ONCE });
     const response = await request(proxy.url);
@@ -99,7 +102,7 @@ describe('a status', () => {
     });
   });
 
-  it('is tried again `maxRetries` times, however many that are', async () => {
+  it('retries: status is tried again `maxRetries` times, however many that are', async () => {
     const { url, seen } = await replying(status(503));
     const proxy = await proxyApp({ target: url, retry: { ...AT_ONCE, maxRetries: 15, timeoutFactor: 1 } });
     expect((await request(proxy.url, { method: 'PUT', body: 'whole' })).statusCode).toBe(503);
@@ -109,7 +112,7 @@ describe('a status', () => {
   it.each([
     ['true', 400, 2],
     ['false', 503, 1],
-  ] as const)('is tried again or not as `x-should-retry: %s` says', async (advice, code, requests) => {
+  ] as const)('retries: status is tried again or not as `x-should-retry: %s` says', async (advice, code, requests) => {
     const { url, seen } = await replying(status(code, { 'x-should-retry': advice }), fine);
     const proxy = await proxyApp({ target: url, retry: AT_ONCE });
     expect((await request(proxy.url)).statusCode).toBe(requests === 1 ? code : 200);
@@ -118,7 +121,7 @@ describe('a status', () => {
 });
 
 describe('an error', () => {
-  it('of the connection is tried again', async () => {
+  it('retries: an error of the connection is tried again', async () => {
     const { url, seen } = await replying(reset, fine);
     const proxy = await proxyApp({ target: url, retry: AT_ONCE });
     expect(await readText(await request(proxy.url))).toBe('fine');
@@ -132,7 +135,7 @@ describe('an error', () => {
     });
   });
 
-  it('is the answer when the retries are spent', async () => {
+  it('retries: an error is the answer when the retries are spent', async () => {
     const target = `http://127.0.0.1:${await closedPort()}`;
     const proxy = await proxyApp({ target, retry: AT_ONCE });
     const response = await request(proxy.url);
@@ -146,28 +149,28 @@ describe('an error', () => {
     });
   });
 
-  it('is not tried again where it is none of `errorCodes`', async () => {
+  it('retries: an error is not tried again where it is none of `errorCodes`', async () => {
     const target = `http://127.0.0.1:${await closedPort()}`;
     const proxy = await proxyApp({ target, retry: { ...AT_ONCE, errorCodes: ['UPSTREAM_CLOSED'] } });
     expect((await request(proxy.url)).statusCode).toBe(502);
     expect((await proxy.summary()).attempts).toHaveLength(1);
   });
 
-  it('such as an upstream that does not answer in time is not tried again by default', async () => {
+  it('retries: an error such as an upstream that does not answer in time is not tried again by default', async () => {
     const { url } = await manualUpstream();
     const proxy = await proxyApp({ target: url, retry: AT_ONCE, timeouts: { headers: 20 } });
     expect((await request(proxy.url)).statusCode).toBe(504);
     expect((await proxy.summary()).attempts).toHaveLength(1);
   });
 
-  it('such as what is not HTTP is not tried again', async () => {
+  it('retries: an error such as what is not HTTP is not tried again', async () => {
     const { url } = await rawUpstream((socket) => socket.end('SSH-2.0-OpenSSH_9.6\r\n\r\n'));
     const proxy = await proxyApp({ target: url, retry: AT_ONCE });
     expect((await request(proxy.url)).statusCode).toBe(502);
     expect((await proxy.summary()).attempts).toHaveLength(1);
   });
 
-  it('of this side, such as a hook that fails, is not tried again', async () => {
+  it('retries: an error of this side, such as a hook that fails, is not tried again', async () => {
     const { url, seen } = await replying(fine);
     let calls = 0;
     const proxy = await proxyApp({
@@ -184,7 +187,7 @@ describe('an error', () => {
     expect(calls).toBe(2);
   });
 
-  it('behind the head is not tried again', async () => {
+  it('retries: an error behind the head is not tried again', async () => {
     const { url, seen } = await replying((res, req) => {
       eventStream(res).write('data: 1\n\n', () => req.socket.destroy());
     }, fine);
@@ -210,17 +213,17 @@ describe('a method', () => {
     ['DELETE', 3],
     ['POST', 1],
     ['PATCH', 1],
-  ])('%s is sent %d times, where the upstream may have acted on it', async (method, times) => {
+  ])('retries: method %s is sent %d times, where the upstream may have acted on it', async (method, times) => {
     expect(await requestsOf(method, status(503), {})).toBe(times);
     expect(await requestsOf(method, reset, {})).toBe(times);
   });
 
-  it('is one of `methods` where these are given, in any case', async () => {
+  it('retries: method is one of `methods` where these are given, in any case', async () => {
     expect(await requestsOf('POST', status(503), { retry: { ...AT_ONCE, methods: ['post'] } })).toBe(3);
     expect(await requestsOf('PUT', status(503), { retry: { ...AT_ONCE, methods: ['post'] } })).toBe(1);
   });
 
-  it('may be POST where the provider says so', async () => {
+  it('retries: method may be POST where the provider says so', async () => {
     const { url, seen } = await replying(status(529));
     const proxy = await proxyApp({ provider: anthropic({ target: url, apiKey: SERVERS_KEY }), retry: AT_ONCE });
     expect((await post(proxy.url)).statusCode).toBe(529);
@@ -229,13 +232,13 @@ describe('a method', () => {
     );
   });
 
-  it('may be any where the upstream cannot have seen the request', async () => {
+  it('retries: method may be any where the upstream cannot have seen the request', async () => {
     const proxy = await proxyApp({ target: `http://127.0.0.1:${await closedPort()}`, retry: AT_ONCE });
     expect((await request(proxy.url, { method: 'POST', body: 'x' })).statusCode).toBe(502);
     expect((await proxy.summary()).attempts).toHaveLength(3);
   });
 
-  it('may be any where the connection was not made in time', async () => {
+  it('retries: method may be any where the connection was not made in time', async () => {
     const { url } = await rawUpstream(() => {});
     const proxy = await proxyApp({
       target: url.replace('http:', 'https:'),
@@ -251,7 +254,7 @@ describe('the body of the request', () => {
   const retried = { retry: { ...AT_ONCE, methods: ['POST'] } };
   const BODY = JSON.stringify({ text: 'Zażółć 🙂'.repeat(10_000) });
 
-  it('arrives whole with each attempt: with Content-Length', async () => {
+  it('retries: the body of the request arrives whole with each attempt: with Content-Length', async () => {
     const { url, seen } = await replying(status(503), reset, fine);
     const proxy = await proxyApp({ target: url, ...retried });
     expect(await readText(await post(proxy.url, BODY))).toBe('fine');
@@ -259,7 +262,7 @@ describe('the body of the request', () => {
     for (const { headers } of seen) expect(headers['content-length']).toBe(String(Buffer.byteLength(BODY)));
   });
 
-  it('arrives whole with each attempt: chunked', async () => {
+  it('retries: the body of the request arrives whole with each attempt: chunked', async () => {
     const { url, seen } = await replying(status(503), reset, fine);
     const proxy = await proxyApp({ target: url, ...retried });
     const req = openRequest(proxy.url, { method: 'POST' });
@@ -270,21 +273,24 @@ describe('the body of the request', () => {
     expect(seen.map(({ body }) => body === BODY)).toEqual([true, true, true]);
   });
 
-  it.each(['PUT', 'DELETE'])('is none with each attempt where there was none: %s', async (method) => {
-    const { url, seen } = await replying(status(503), fine);
-    const proxy = await proxyApp({ target: url, retry: AT_ONCE });
-    expect(await readText(await request(proxy.url, { method }))).toBe('fine');
-    expect(seen.map(({ body }) => body)).toEqual(['', '']);
-  });
+  it.each(['PUT', 'DELETE'])(
+    'retries: the body of the request is none with each attempt where there was none: %s',
+    async (method) => {
+      const { url, seen } = await replying(status(503), fine);
+      const proxy = await proxyApp({ target: url, retry: AT_ONCE });
+      expect(await readText(await request(proxy.url, { method }))).toBe('fine');
+      expect(seen.map(({ body }) => body)).toEqual(['', '']);
+    },
+  );
 
-  it('arrives whole with each attempt: parsed by express.json()', async () => {
+  it('retries: the body of the request arrives whole with each attempt: parsed by express.json()', async () => {
     const { url, seen } = await replying(status(503), reset, fine);
     const proxy = await proxyApp({ target: url, ...retried }, (app) => app.use(express.json({ limit: '1mb' })));
     expect(await readText(await post(proxy.url, BODY))).toBe('fine');
     expect(seen.map(({ body }) => body === BODY)).toEqual([true, true, true]);
   });
 
-  it('arrives whole where the first target could not be reached at all', async () => {
+  it('retries: the body of the request arrives whole where the first target could not be reached at all', async () => {
     const { url, seen } = await replying(fine);
     const targets = [`http://127.0.0.1:${await closedPort()}`, url];
     const proxy = await proxyApp({ router: () => targets.shift() ?? url, ...retried });
@@ -295,18 +301,21 @@ describe('the body of the request', () => {
   it.each([
     ['Content-Length', { 'content-length': '1001' }],
     ['chunked', {}],
-  ])('is not kept above `maxBodySize`, and the answer is passed on: %s', async (_, headers) => {
-    const { url, seen } = await replying(status(503), fine);
-    const proxy = await proxyApp({ target: url, retry: { ...AT_ONCE, methods: ['POST'], maxBodySize: 1_000 } });
-    const req = openRequest(proxy.url, { method: 'POST', headers });
-    req.write('x'.repeat(500));
-    req.end('x'.repeat(501));
-    const response = await responseTo(req);
-    expect([response.statusCode, await readText(response)]).toEqual([503, 'status 503']);
-    expect(seen.map(({ body }) => body.length)).toEqual([1001]);
-  });
+  ])(
+    'retries: the body of the request is not kept above `maxBodySize`, and the answer is passed on: %s',
+    async (_, headers) => {
+      const { url, seen } = await replying(status(503), fine);
+      const proxy = await proxyApp({ target: url, retry: { ...AT_ONCE, methods: ['POST'], maxBodySize: 1_000 } });
+      const req = openRequest(proxy.url, { method: 'POST', headers });
+      req.write('x'.repeat(500));
+      req.end('x'.repeat(501));
+      const response = await responseTo(req);
+      expect([response.statusCode, await readText(response)]).toEqual([503, 'status 503']);
+      expect(seen.map(({ body }) => body.length)).toEqual([1001]);
+    },
+  );
 
-  it('is kept up to `maxBodySize`', async () => {
+  it('retries: the body of the request is kept up to `maxBodySize`', async () => {
     const { url, seen } = await replying(status(503), fine);
     const proxy = await proxyApp({ target: url, retry: { ...AT_ONCE, methods: ['POST'], maxBodySize: '1kb' } });
     expect(await readText(await post(proxy.url, 'x'.repeat(1024)))).toBe('fine');
@@ -316,25 +325,28 @@ describe('the body of the request', () => {
   it.each([
     ['at once', {}],
     ['after a wait', { 'retry-after-ms': '50' }],
-  ])('may still be on its way when the first answer comes: the next attempt gets all of it, %s', async (_, headers) => {
-    const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, retry: { ...AT_ONCE, methods: ['POST'] } });
-    const client = openRequest(proxy.url, { method: 'POST' });
-    client.write('first,');
-    const one = await requests.next();
-    await once(one.req, 'data');
-    one.res.writeHead(503, headers).end('busy');
-    await one.closed;
-    client.write('second,');
-    const two = await requests.next();
-    client.end('third');
-    expect(await readText(two.req)).toBe('first,second,third');
-    two.res.end('fine');
-    expect(await readText(await responseTo(client))).toBe('fine');
-    await expectOneSummary(proxy, { outcome: 'completed', attempts: [{ statusCode: 503 }, { statusCode: 200 }] });
-  });
+  ])(
+    'retries: the body of the request may still be on its way when the first answer comes: the next attempt gets all of it, %s',
+    async (_, headers) => {
+      const { url, requests } = await manualUpstream();
+      const proxy = await proxyApp({ target: url, retry: { ...AT_ONCE, methods: ['POST'] } });
+      const client = openRequest(proxy.url, { method: 'POST' });
+      client.write('first,');
+      const one = await requests.next();
+      await once(one.req, 'data');
+      one.res.writeHead(503, headers).end('busy');
+      await one.closed;
+      client.write('second,');
+      const two = await requests.next();
+      client.end('third');
+      expect(await readText(two.req)).toBe('first,second,third');
+      two.res.end('fine');
+      expect(await readText(await responseTo(client))).toBe('fine');
+      await expectOneSummary(proxy, { outcome: 'completed', attempts: [{ statusCode: 503 }, { statusCode: 200 }] });
+    },
+  );
 
-  it('is edited anew for each attempt, and what that adds to the answer is taken out', async () => {
+  it('retries: the body of the request is edited anew for each attempt, and what that adds to the answer is taken out', async () => {
     const { url, seen } = await replying(status(503), reset, (res) => {
       res.writeHead(200, { 'content-type': 'text/event-stream' }).end(bytesOf(openaiChat.parts));
     });
@@ -356,7 +368,7 @@ describe('the wait between two attempts', () => {
     ['Retry-After in seconds', { 'retry-after': '0' }],
     ['Retry-After as a date', { 'retry-after': new Date(0).toUTCString() }],
     ['retry-after-ms', { 'retry-after-ms': '1' }],
-  ])('is what the upstream asks for: %s', async (_, headers) => {
+  ])('retries: the wait between two attempts is what the upstream asks for: %s', async (_, headers) => {
     const { url, seen } = await replying(status(503, headers), fine);
     // Backoff alone would take a minute and more, but for the luck of its jitter.
     const proxy = await proxyApp({
@@ -371,23 +383,26 @@ describe('the wait between two attempts', () => {
     ['Retry-After', { 'retry-after': '31' }],
     ['retry-after-ms', { 'retry-after-ms': '30001' }],
     ['a date', { 'retry-after': new Date(Date.now() + 3_600_000).toUTCString() }],
-  ])('is none where the upstream asks for more than `maxTimeout`: its answer is passed on (%s)', async (_, headers) => {
-    const { url, seen } = await replying(status(429, headers), fine);
-    const proxy = await proxyApp({ target: url, retry: {} });
-    const response = await request(proxy.url);
-    expect([response.statusCode, await readText(response)]).toEqual([429, 'status 429']);
-    expect(response.headers).toMatchObject(headers);
-    expect(seen).toHaveLength(1);
-  });
+  ])(
+    'retries: the wait between two attempts is none where the upstream asks for more than `maxTimeout`: its answer is passed on (%s)',
+    async (_, headers) => {
+      const { url, seen } = await replying(status(429, headers), fine);
+      const proxy = await proxyApp({ target: url, retry: {} });
+      const response = await request(proxy.url);
+      expect([response.statusCode, await readText(response)]).toEqual([429, 'status 429']);
+      expect(response.headers).toMatchObject(headers);
+      expect(seen).toHaveLength(1);
+    },
+  );
 
-  it('does not depend on the upstream with `retryAfter: false`', async () => {
+  it('retries: the wait between two attempts does not depend on the upstream with `retryAfter: false`', async () => {
     const { url, seen } = await replying(status(429, { 'retry-after': '3600' }), fine);
     const proxy = await proxyApp({ target: url, retry: { ...AT_ONCE, retryAfter: false } });
     expect(await readText(await request(proxy.url))).toBe('fine');
     expect(seen).toHaveLength(2);
   });
 
-  it('ends when the client leaves: nothing more is sent, and no timer is left', async () => {
+  it('retries: the wait between two attempts ends when the client leaves: nothing more is sent, and no timer is left', async () => {
     stopTheClock();
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, retry: {} });
@@ -404,7 +419,7 @@ describe('the wait between two attempts', () => {
 });
 
 describe('a client that has left', () => {
-  it('has nothing tried again for it', async () => {
+  it('retries: a client that has left has nothing tried again for it', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, retry: AT_ONCE, onClientClose: 'continue' });
     const client = openRequest(proxy.url).end();
@@ -418,7 +433,7 @@ describe('a client that has left', () => {
 });
 
 describe('hooks', () => {
-  it('that are about the answer run once: `rewriteHeaders`, `onUsage`, `onFinish`', async () => {
+  it('retries, hooks that are about the answer run once: `rewriteHeaders`, `onUsage`, `onFinish`', async () => {
     const { url } = await replying(status(503), status(503), (res) => {
       res.writeHead(200, { 'content-type': 'text/event-stream' }).end(bytesOf(openaiChatUnasked.parts));
     });
@@ -436,7 +451,7 @@ describe('hooks', () => {
     expect(usages.count).toBe(1);
   });
 
-  it('that are about the failure run once, for the last one: `on.error`', async () => {
+  it('retries, hooks that are about the failure run once, for the last one: `on.error`', async () => {
     const { url } = await replying(reset);
     const errors = new Queue<Error>();
     const proxy = await proxyApp({ target: url, retry: AT_ONCE, on: { error: (error) => errors.push(error) } });
@@ -445,7 +460,7 @@ describe('hooks', () => {
     expect(errors.count).toBe(1);
   });
 
-  it('are not told of a failure that a retry has mended: `on.error`', async () => {
+  it('retries, hooks: are not told of a failure that a retry has mended: `on.error`', async () => {
     const { url } = await replying(reset, fine);
     const errors = new Queue<Error>();
     const proxy = await proxyApp({ target: url, retry: AT_ONCE, on: { error: (error) => errors.push(error) } });
@@ -454,7 +469,7 @@ describe('hooks', () => {
     expect(errors.count).toBe(0);
   });
 
-  it('that make the request run for each attempt, from what the client asked for: `pathRewrite`', async () => {
+  it('retries, hooks that make the request run for each attempt, from what the client asked for: `pathRewrite`', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, retry: AT_ONCE, pathRewrite: { '^/a': '/a/b' } });
     const response = request(`${proxy.url}/a`);
@@ -468,7 +483,7 @@ describe('hooks', () => {
 });
 
 describe('with selfHandleResponse', () => {
-  it('connections that fail are tried again, and each attempt counts for itself', async () => {
+  it('retries with selfHandleResponse: connections that fail are tried again, and each attempt counts for itself', async () => {
     const { url, sockets } = await rawUpstream(() => {});
     const { url: good } = await replying(fine);
     const targets = [url.replace('http:', 'https:'), good];

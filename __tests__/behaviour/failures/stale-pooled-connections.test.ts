@@ -97,7 +97,7 @@ describe.each([
   ['closed', CLOSE],
   ['reset', RESET],
 ])('a pooled connection that is %s without a byte', (_, fail) => {
-  it.each(['GET', 'DELETE', 'OPTIONS'])('is replaced by a fresh one: %s', async (method) => {
+  it.each(['GET', 'DELETE', 'OPTIONS'])('stale pooled connection: is replaced by a fresh one: %s', async (method) => {
     const { url, seen } = await staleUpstream(fail);
     const errors: unknown[] = [];
     const proxy = await proxyApp({ target: url, on: { error: (error) => errors.push(error) } });
@@ -116,7 +116,7 @@ describe.each([
   it.each([
     ['Content-Length', { 'content-length': '11' }],
     ['chunks', { 'transfer-encoding': 'chunked' }],
-  ])('is replaced, and the upload is sent again: POST with %s', async (_framing, headers) => {
+  ])('stale pooled connection: is replaced, and the upload is sent again: POST with %s', async (_framing, headers) => {
     const { url, seen } = await staleUpstream(fail);
     const errors: unknown[] = [];
     const proxy = await proxyApp({ target: url, on: { error: (error) => errors.push(error) } });
@@ -132,7 +132,7 @@ describe.each([
     expect(errors).toEqual([]);
   });
 
-  it('is replaced, and a parsed body is sent again: express.json()', async () => {
+  it('stale pooled connection: is replaced, and a parsed body is sent again: express.json()', async () => {
     const { url, seen } = await staleUpstream(fail);
     const proxy = await proxyApp({ target: url }, (app) => app.use(express.json()));
     await warmUp(proxy);
@@ -144,7 +144,7 @@ describe.each([
     expect(seen[2]?.headers['content-length']).toBe(String(Buffer.byteLength(body)));
   });
 
-  it('is replaced, and a body that `fixRequestBody` writes is sent again', async () => {
+  it('stale pooled connection: is replaced, and a body that `fixRequestBody` writes is sent again', async () => {
     const { url, seen } = await staleUpstream(fail);
     const proxy = await proxyApp({ target: url, on: { proxyReq: fixRequestBody } }, (app) => app.use(express.json()));
     await warmUp(proxy);
@@ -155,7 +155,7 @@ describe.each([
     expect(seen.map((one) => one.body)).toEqual(['', body, body]);
   });
 
-  it('is replaced once only', async () => {
+  it('stale pooled connection: is replaced once only', async () => {
     const { url, seen } = await staleUpstream(fail, ({ n, connection }) => n > 1 || connection > 1);
     const errors: unknown[] = [];
     const proxy = await proxyApp({ target: url, on: { error: (error) => errors.push(error) } });
@@ -166,7 +166,7 @@ describe.each([
     expect(errors).toHaveLength(1);
   });
 
-  it('is not replaced where it was fresh', async () => {
+  it('stale pooled connection: is not replaced where it was fresh', async () => {
     const { url, seen } = await staleUpstream(fail, ({ connection }) => connection > 1);
     const proxy = await proxyApp({ target: url, agent: false });
     await warmUp(proxy);
@@ -177,7 +177,7 @@ describe.each([
 });
 
 describe('a pooled connection', () => {
-  it('is not replaced where a byte of the response has come', async () => {
+  it('stale pooled connection: is not replaced where a byte of the response has come', async () => {
     const { url, seen } = await staleUpstream((socket) => socket.end('HTTP/1.1 2'));
     const proxy = await proxyApp({ target: url });
     await warmUp(proxy);
@@ -186,7 +186,7 @@ describe('a pooled connection', () => {
     expect(seen).toHaveLength(2);
   });
 
-  it('is not replaced where the head has come', async () => {
+  it('stale pooled connection: is not replaced where the head has come', async () => {
     const { url, seen } = await staleUpstream((socket) =>
       socket.end('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 100\r\n\r\ndata: 1\n\n'),
     );
@@ -200,7 +200,7 @@ describe('a pooled connection', () => {
     expect(seen).toHaveLength(2);
   });
 
-  it('is not replaced where the upstream does not answer in time', async () => {
+  it('stale pooled connection: is not replaced where the upstream does not answer in time', async () => {
     const { url, seen } = await staleUpstream(() => {});
     const proxy = await proxyApp({ target: url, proxyTimeout: 100 });
     await warmUp(proxy);
@@ -214,7 +214,7 @@ describe('a pooled connection', () => {
     ['of 256 KiB is sent again', LIMIT, 2],
     ['of more than 256 KiB is not', LIMIT + 1, 1],
     ['of much more is not', 4 * MIB, 1],
-  ])('that closes: an upload %s', async (_, size, attempts) => {
+  ])('stale pooled connection that closes: an upload %s', async (_, size, attempts) => {
     const { url, seen } = await staleUpstream(CLOSE);
     const proxy = await proxyApp({ target: url });
     await warmUp(proxy);
@@ -227,7 +227,7 @@ describe('a pooled connection', () => {
     expect(seen).toHaveLength(1 + attempts);
   });
 
-  it('that closes: a parsed body of more than 256 KiB is sent again, since it is there anyway', async () => {
+  it('stale pooled connection that closes: a parsed body of more than 256 KiB is sent again, since it is there anyway', async () => {
     const { url, seen } = await staleUpstream(CLOSE);
     const proxy = await proxyApp({ target: url }, (app) => app.use(express.json({ limit: '2mb' })));
     await warmUp(proxy);
@@ -238,7 +238,7 @@ describe('a pooled connection', () => {
     expect(seen.slice(1).map((one) => one.body === body)).toEqual([true, true]);
   });
 
-  it('that closes: an upload that has not come in whole is sent again with the rest of it', async () => {
+  it('stale pooled connection that closes: an upload that has not come in whole is sent again with the rest of it', async () => {
     const places = new Map<Socket, number>();
     const { url } = await upstream((req, res) => {
       const n = (places.get(req.socket) ?? 0) + 1;
@@ -258,7 +258,7 @@ describe('a pooled connection', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', attempts: { length: 2 } });
   });
 
-  it("that closes: the body that the user's `router` has put in `options.buffer` is sent again, and no other", async () => {
+  it("stale pooled connection that closes: the body that the user's `router` has put in `options.buffer` is sent again, and no other", async () => {
     const { url, seen } = await staleUpstream(CLOSE);
     const proxy = await proxyApp({
       target: url,
@@ -281,7 +281,7 @@ describe('a pooled connection', () => {
 });
 
 describe('the second attempt', () => {
-  it('is the same request, hooks included', async () => {
+  it('stale pooled connection: the second attempt is the same request, hooks included', async () => {
     const { url, seen } = await staleUpstream(RESET);
     const hooks: string[] = [];
     const options: SseProxyOptions = {
@@ -319,7 +319,7 @@ describe('the second attempt', () => {
     expect(sentAgain).toEqual(sent);
   });
 
-  it('streams', async () => {
+  it('stale pooled connection: the second attempt streams', async () => {
     const streaming = signal<ServerResponse>();
     const { url } = await staleUpstream(
       CLOSE,
@@ -341,7 +341,7 @@ describe('the second attempt', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', attempts: { length: 2 } });
   });
 
-  it('is aborted when the client leaves', async () => {
+  it('stale pooled connection: the second attempt is aborted when the client leaves', async () => {
     const second = new Queue<{ closed: Promise<void> }>();
     const { url } = await staleUpstream(
       CLOSE,
@@ -363,7 +363,7 @@ describe('the second attempt', () => {
     expect(proxy.proxy.active).toBe(0);
   });
 
-  it('is made for each of several requests whose connections went stale together', async () => {
+  it('stale pooled connection: the second attempt is made for each of several requests whose connections went stale together', async () => {
     const { url, seen } = await staleUpstream(RESET);
     const proxy = await proxyApp({ target: url });
     const held = Array.from({ length: 5 }, () => request(`${proxy.url}/warm-up`).then(readAll));
@@ -377,7 +377,7 @@ describe('the second attempt', () => {
     expect(seen.length).toBeGreaterThan(10);
   });
 
-  it('leaves the pool in use for the requests that follow', async () => {
+  it('stale pooled connection: the second attempt leaves the pool in use for the requests that follow', async () => {
     const { url, seen } = await staleUpstream(CLOSE, ({ n, connection }) => connection === 1 && n > 1);
     const proxy = await proxyApp({ target: url });
     await warmUp(proxy);

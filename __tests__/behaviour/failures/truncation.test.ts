@@ -76,7 +76,7 @@ const chunks = (...texts: string[]): string =>
   texts.map((text) => `${text.length.toString(16)}\r\n${text}\r\n`).join('');
 
 describe("truncation: 'event'", () => {
-  it('says in an error event that the upstream died, and then cuts the connection', async () => {
+  it("truncation 'event': says in an error event that the upstream died, and then cuts the connection", async () => {
     const { proxy, res, client, rest } = await stream({ truncation: 'event' });
     res.write('data: 1\n\n');
     await client.until('data: 1\n\n');
@@ -89,26 +89,29 @@ describe("truncation: 'event'", () => {
     });
   });
 
-  it('does so in one read with the last event, too', async () => {
+  it("truncation 'event': says so in one read with the last event, too", async () => {
     const { res, rest } = await stream({ truncation: 'event' });
     res.write('data: 1\n\n', () => res.destroy());
     expect((await rest()).body).toBe(chunks('data: 1\n\n', ERROR_EVENT));
   });
 
-  it('does so before the first event', async () => {
+  it("truncation 'event': says so before the first event", async () => {
     const { res, rest } = await stream({ truncation: 'event' });
     res.destroy();
     expect((await rest()).body).toBe(chunks(ERROR_EVENT));
   });
 
-  it.each(['data: 1\r\r', 'data: 1\r\n\r\n', ': only a comment\n\n'])('does so behind %j', async (event) => {
-    const { res, rest } = await stream({ truncation: 'event' });
-    res.write(event, () => res.destroy());
-    expect((await rest()).body).toBe(chunks(event, ERROR_EVENT));
-  });
+  it.each(['data: 1\r\r', 'data: 1\r\n\r\n', ': only a comment\n\n'])(
+    "truncation 'event': says so behind %j",
+    async (event) => {
+      const { res, rest } = await stream({ truncation: 'event' });
+      res.write(event, () => res.destroy());
+      expect((await rest()).body).toBe(chunks(event, ERROR_EVENT));
+    },
+  );
 
   it.each(['data: 1\n\ndata: hal', 'data: 1\n\ndata: half\n', 'data: 1\r\n', '\n\n:'])(
-    'only cuts the connection in the middle of an event: %j',
+    "truncation 'event': only cuts the connection in the middle of an event: %j",
     async (event) => {
       const { proxy, res, rest } = await stream({ truncation: 'event' });
       res.write(event, () => res.destroy());
@@ -117,13 +120,13 @@ describe("truncation: 'event'", () => {
     },
   );
 
-  it('only cuts the connection where Content-Length counts the bytes', async () => {
+  it("truncation 'event': only cuts the connection where Content-Length counts the bytes", async () => {
     const { res, rest } = await stream({ truncation: 'event' }, { 'content-length': 1_000 });
     res.write('data: 1\n\n', () => res.destroy());
     expect((await rest()).body).toBe('data: 1\n\n');
   });
 
-  it('only cuts the connection in a stream that stays compressed', async () => {
+  it("truncation 'event': only cuts the connection in a stream that stays compressed", async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, truncation: 'event' });
     const client = await rawClient(proxy.port);
@@ -133,25 +136,25 @@ describe("truncation: 'event'", () => {
     expect((await client.end()).text.endsWith(`\r\n\r\n${chunks('coded')}`)).toBe(true);
   });
 
-  it.each(['application/json', 'text/plain'])('only cuts the connection in %s', async (type) => {
+  it.each(['application/json', 'text/plain'])("truncation 'event': only cuts the connection in %s", async (type) => {
     const { res, rest } = await stream({ truncation: 'event' }, { 'content-type': type });
     res.write('[1,\n\n', () => res.destroy());
     expect((await rest()).body).toBe(chunks('[1,\n\n'));
   });
 
-  it('is a line of NDJSON', async () => {
+  it("truncation 'event': is a line of NDJSON", async () => {
     const { res, rest } = await stream({ truncation: 'event' }, NDJSON);
     res.write('{"i":1}\n', () => res.destroy());
     expect((await rest()).body).toBe(chunks('{"i":1}\n', `${JSON.stringify(TRUNCATED)}\n`));
   });
 
-  it('only cuts the connection in the middle of a line of NDJSON', async () => {
+  it("truncation 'event': only cuts the connection in the middle of a line of NDJSON", async () => {
     const { res, rest } = await stream({ truncation: 'event' }, NDJSON);
     res.write('{"i":1}\n{"i":', () => res.destroy());
     expect((await rest()).body).toBe(chunks('{"i":1}\n{"i":'));
   });
 
-  it('is sent to an HTTP/1.0 client, whose connection is reset', async () => {
+  it("truncation 'event': is sent to an HTTP/1.0 client, whose connection is reset", async () => {
     const { proxy, res, client, rest, socket } = await stream({ truncation: 'event' }, {}, '1.0');
     // Clients on Node take a reset that comes together with the last bytes for an end: it is the proxy that is asked.
     const reset = jest.spyOn(socket, 'resetAndDestroy');
@@ -166,7 +169,7 @@ describe("truncation: 'event'", () => {
   it.each([
     ['in a read of its own', false],
     ['in one read with the last event', true],
-  ])('is sent over HTTP/2, where the stream is reset: %s', async (_name, together) => {
+  ])("truncation 'event': is sent over HTTP/2, where the stream is reset: %s", async (_name, together) => {
     const { url, requests } = await manualUpstream();
     const { session, summary } = await http2Proxy({ target: url, truncation: 'event' });
     const request = session.request({ ':path': '/' });
@@ -186,7 +189,7 @@ describe("truncation: 'event'", () => {
     expect(session.destroyed).toBe(false);
   });
 
-  it("is sent over HTTP/2 behind more than the client's window lets through at once", async () => {
+  it("truncation 'event': is sent over HTTP/2 behind more than the client's window lets through at once", async () => {
     const { url, requests } = await manualUpstream();
     const large = 'x'.repeat(500_000);
     const { session, summary } = await http2Proxy({
@@ -207,7 +210,7 @@ describe("truncation: 'event'", () => {
     expect((await summary).outcome).toBe('failed');
   });
 
-  it('waits for no HTTP/2 client that leaves instead of reading', async () => {
+  it("truncation 'event': waits for no HTTP/2 client that leaves instead of reading", async () => {
     const { url, requests } = await manualUpstream();
     const { session, summary } = await http2Proxy({ target: url, truncation: 'event', proxyTimeout: 50 });
     const request = session.request({ ':path': '/' });
@@ -219,7 +222,7 @@ describe("truncation: 'event'", () => {
     expect((await summary).outcome).toBe('timeout');
   });
 
-  it('is sent after a proxyTimeout', async () => {
+  it("truncation 'event': is sent after a proxyTimeout", async () => {
     const { proxy, res, rest } = await stream({ truncation: 'event', proxyTimeout: 100 });
     res.write('data: 1\n\n');
     const { body } = await rest();
@@ -229,7 +232,7 @@ describe("truncation: 'event'", () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'timeout', error: { code: 'UPSTREAM_TIMEOUT' } });
   });
 
-  it('is sent after a transform that threw, behind what it had let through', async () => {
+  it("truncation 'event': is sent after a transform that threw, behind what it had let through", async () => {
     const { proxy, res, rest } = await stream({
       truncation: 'event',
       transformEvent: ({ data }) => {
@@ -243,13 +246,13 @@ describe("truncation: 'event'", () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { code: 'HOOK_FAILED' } });
   });
 
-  it('is sent in the middle of an event of the upstream, where the client gets whole ones only', async () => {
+  it("truncation 'event': is sent in the middle of an event of the upstream, where the client gets whole ones only", async () => {
     const { res, rest } = await stream({ truncation: 'event', transformEvent: (event) => event });
     res.write('data: 1\n\ndata: hal', () => res.destroy());
     expect((await rest()).body).toBe(chunks('data: 1\n\n', ERROR_EVENT));
   });
 
-  it('is not sent where the answer is complete', async () => {
+  it("truncation 'event': is not sent where the answer is complete", async () => {
     const { proxy, res, client } = await stream({ truncation: 'event' });
     res.end('data: 1\n\n');
     await client.until('0\r\n\r\n');
@@ -259,7 +262,7 @@ describe("truncation: 'event'", () => {
 });
 
 describe('with a provider', () => {
-  it('an error event in its dialect is sent by default', async () => {
+  it('truncation with a provider: an error event in its dialect is sent by default', async () => {
     const { proxy, res, client, rest } = await stream({ provider: mine });
     res.write('data: 1\n\n');
     await client.until('data: 1\n\n');
@@ -268,13 +271,13 @@ describe('with a provider', () => {
     expect((await proxy.summary()).outcome).toBe('upstream-truncated');
   });
 
-  it("none is sent with `truncation: 'destroy'`", async () => {
+  it("truncation with a provider: none is sent with `truncation: 'destroy'`", async () => {
     const { res, rest } = await stream({ provider: mine, truncation: 'destroy' });
     res.write('data: 1\n\n', () => res.destroy());
     expect((await rest()).body).toBe(chunks('data: 1\n\n'));
   });
 
-  it('none is sent behind an answer that has ended by its rules', async () => {
+  it('truncation with a provider: none is sent behind an answer that has ended by its rules', async () => {
     const { proxy, res, rest } = await stream({ provider: mine });
     res.write('data: bye\n\n', () => res.destroy());
     expect((await rest()).body).toBe(chunks('data: bye\n\n'));
@@ -282,7 +285,7 @@ describe('with a provider', () => {
     expect((await proxy.summary()).outcome).toBe('upstream-truncated');
   });
 
-  it('so it is where nobody asks for usage or a summary', async () => {
+  it('truncation with a provider: an error event is sent also where nobody asks for usage or a summary', async () => {
     const { url, requests } = await manualUpstream();
     const sseProxy = createSseProxy({ provider: mine, target: url });
     const port = await listen(http.createServer((req, res) => void sseProxy(req, res)));
@@ -302,30 +305,36 @@ describe('with a provider', () => {
       },
     ],
     ['cannot be written', () => ({ event: 'two\nlines', data: '' })],
-  ])('the connection is only cut where its error event %s, and that is logged', async (_name, errorEvent) => {
-    const { logger, errors } = logbook();
-    const { proxy, res, rest } = await stream({ provider: { ...mine, errorEvent }, logger });
-    res.write('data: 1\n\n', () => res.destroy());
-    expect((await rest()).body).toBe(chunks('data: 1\n\n'));
-    expect((await proxy.summary()).outcome).toBe('upstream-truncated');
-    expect(errors).toEqual([expect.stringContaining('errorEvent')]);
-  });
+  ])(
+    'truncation with a provider: the connection is only cut where its error event %s, and that is logged',
+    async (_name, errorEvent) => {
+      const { logger, errors } = logbook();
+      const { proxy, res, rest } = await stream({ provider: { ...mine, errorEvent }, logger });
+      res.write('data: 1\n\n', () => res.destroy());
+      expect((await rest()).body).toBe(chunks('data: 1\n\n'));
+      expect((await proxy.summary()).outcome).toBe('upstream-truncated');
+      expect(errors).toEqual([expect.stringContaining('errorEvent')]);
+    },
+  );
 });
 
 describe('without a provider', () => {
   it.each([
     ['1.1', chunks('data: 1\n\n'), false],
     ['1.0', 'data: 1\n\n', true],
-  ])('the default is a cut, and nothing behind what the upstream sent: HTTP/%s', async (version, body, reset) => {
-    const { proxy, res, client, rest } = await stream({}, {}, version);
-    res.write('data: 1\n\n');
-    await client.until('data: 1\n\n');
-    res.destroy();
-    expect(await rest()).toEqual({ body, reset });
-    expect(await proxy.summary()).toMatchObject({ outcome: 'upstream-truncated', bytes: 9 });
-  });
+  ])(
+    'truncation without a provider: the default is a cut, and nothing behind what the upstream sent: HTTP/%s',
+    async (version, body, reset) => {
+      const { proxy, res, client, rest } = await stream({}, {}, version);
+      res.write('data: 1\n\n');
+      await client.until('data: 1\n\n');
+      res.destroy();
+      expect(await rest()).toEqual({ body, reset });
+      expect(await proxy.summary()).toMatchObject({ outcome: 'upstream-truncated', bytes: 9 });
+    },
+  );
 
-  it('so it is over HTTP/2', async () => {
+  it('truncation without a provider: the default is a cut over HTTP/2, too', async () => {
     const { url, requests } = await manualUpstream();
     const { session } = await http2Proxy({ target: url });
     const closed = closing(session.request({ ':path': '/' }));

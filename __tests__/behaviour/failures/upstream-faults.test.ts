@@ -113,7 +113,7 @@ describe.each(FAULTS)('an upstream that %s', (_, makeTarget, code) => {
     ['GET', undefined],
     ['HEAD', undefined],
     ['POST', '{"stream":true}'],
-  ])('is a 502 for %s', async (method, body) => {
+  ])('upstream fault before the head: is a 502 for %s', async (method, body) => {
     const target = await makeTarget();
     const proxy = await proxyApp({ target });
 
@@ -124,7 +124,7 @@ describe.each(FAULTS)('an upstream that %s', (_, makeTarget, code) => {
   });
 
   it.each(['Content-Length', 'chunks'])(
-    'is a 502 in the middle of an upload (%s), and the connection goes on',
+    'upstream fault before the head: is a 502 in the middle of an upload (%s), and the connection goes on',
     async (framing) => {
       const target = await makeTarget();
       const proxy = await proxyApp({ target }, (app) => app.get('/own', (_req, res) => res.send('own')));
@@ -150,7 +150,7 @@ describe.each(FAULTS)('an upstream that %s', (_, makeTarget, code) => {
 });
 
 describe('a head with something wrong that does no harm', () => {
-  it('is sent on without control bytes in the reason phrase', async () => {
+  it('response head with a harmless fault: is sent on without control bytes in the reason phrase', async () => {
     const { url } = await rawUpstream((socket) =>
       socket.write('HTTP/1.1 200 Fi\x01ne\r\nContent-Length: 2\r\n\r\nok', 'latin1'),
     );
@@ -162,7 +162,7 @@ describe('a head with something wrong that does no harm', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('is sent on with bytes above ASCII in a header value', async () => {
+  it('response head with a harmless fault: is sent on with bytes above ASCII in a header value', async () => {
     const { url } = await rawUpstream((socket) =>
       socket.write('HTTP/1.1 200 OK\r\nX-Name: caf\xe9\r\nContent-Length: 2\r\n\r\nok', 'latin1'),
     );
@@ -175,26 +175,29 @@ describe('a head with something wrong that does no harm', () => {
 });
 
 describe('proxyTimeout', () => {
-  it.each(['GET', 'POST'])('is a 504 that SDKs do not repeat, where the head does not come: %s', async (method) => {
-    const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, proxyTimeout: 50 });
+  it.each(['GET', 'POST'])(
+    'proxyTimeout: is a 504 that SDKs do not repeat, where the head does not come: %s',
+    async (method) => {
+      const { url, requests } = await manualUpstream();
+      const proxy = await proxyApp({ target: url, proxyTimeout: 50 });
 
-    const response = await request(proxy.url + PATH, { method, ...(method === 'POST' && { body: '{}' }) });
-    expect(response.statusCode).toBe(504);
-    expect(response.headers['content-type']).toMatch(/^application\/json\b/);
-    expect(response.headers['x-should-retry']).toBe('false');
-    const { error } = JSON.parse(await readText(response));
-    expect(error).toEqual({ message: expect.any(String), type: 'proxy_error', code: 'UPSTREAM_TIMEOUT' });
-    await (await requests.next()).closed;
-    await expectOneSummary(proxy, {
-      outcome: 'timeout',
-      statusCode: 504,
-      attempts: { length: 1 },
-      error: { code: 'UPSTREAM_TIMEOUT' },
-    });
-  });
+      const response = await request(proxy.url + PATH, { method, ...(method === 'POST' && { body: '{}' }) });
+      expect(response.statusCode).toBe(504);
+      expect(response.headers['content-type']).toMatch(/^application\/json\b/);
+      expect(response.headers['x-should-retry']).toBe('false');
+      const { error } = JSON.parse(await readText(response));
+      expect(error).toEqual({ message: expect.any(String), type: 'proxy_error', code: 'UPSTREAM_TIMEOUT' });
+      await (await requests.next()).closed;
+      await expectOneSummary(proxy, {
+        outcome: 'timeout',
+        statusCode: 504,
+        attempts: { length: 1 },
+        error: { code: 'UPSTREAM_TIMEOUT' },
+      });
+    },
+  );
 
-  it('cuts a stream that stalls', async () => {
+  it('proxyTimeout: cuts a stream that stalls', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, proxyTimeout: 50 });
 
@@ -298,7 +301,7 @@ const TRUNCATED = {
 };
 
 describe.each(CASES)('an upstream that %s (%s, %s, %s)', (...[, , type, , truncation]) => {
-  it('is cut for an HTTP/1.1 client, after all that came before', async () => {
+  it('upstream fault in the body: is cut for an HTTP/1.1 client, after all that came before', async () => {
     const { url, release } = await truncatingUpstream(type, truncation);
     const errors: unknown[] = [];
     const proxy = await proxyApp({ target: url, on: { error: (error) => errors.push(error) } });
@@ -312,7 +315,7 @@ describe.each(CASES)('an upstream that %s (%s, %s, %s)', (...[, , type, , trunca
     expect(errors.length).toBeLessThanOrEqual(1);
   });
 
-  it('is a reset for an HTTP/1.0 client', async () => {
+  it('upstream fault in the body: is a reset for an HTTP/1.0 client', async () => {
     const { url, release } = await truncatingUpstream(type, truncation);
     const proxy = await proxyApp({ target: url });
     let resets = 0;
@@ -342,7 +345,7 @@ describe.each(CASES)('an upstream that %s (%s, %s, %s)', (...[, , type, , trunca
     await expectOneSummary(proxy, TRUNCATED);
   });
 
-  it('is cut behind compression()', async () => {
+  it('upstream fault in the body: is cut behind compression()', async () => {
     const { url, release } = await truncatingUpstream(type, truncation);
     const proxy = await proxyApp({ target: url }, (app) => app.use(compression({ threshold: 0 })));
 
@@ -356,7 +359,7 @@ describe.each(CASES)('an upstream that %s (%s, %s, %s)', (...[, , type, , trunca
     await expectOneSummary(proxy, TRUNCATED);
   });
 
-  it('is cut although a listener of `on.error` ends the response', async () => {
+  it('upstream fault in the body: is cut although a listener of `on.error` ends the response', async () => {
     const { url, release } = await truncatingUpstream(type, truncation);
     const proxy = await proxyApp({
       target: url,
@@ -381,7 +384,7 @@ describe.each(CASES)('an upstream that %s (%s, %s, %s)', (...[, , type, , trunca
 describe('a close-delimited response', () => {
   const answer = `HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n${DATA}`;
 
-  it('is complete when the upstream closes', async () => {
+  it('close-delimited response: is complete when the upstream closes', async () => {
     const { url } = await rawUpstream((socket) => socket.end(answer));
     const proxy = await proxyApp({ target: url });
 
@@ -391,7 +394,7 @@ describe('a close-delimited response', () => {
     await expectOneSummary(proxy, { outcome: 'completed', statusCode: 200, bytes: DATA.length });
   });
 
-  it('is complete for an HTTP/1.0 client, too', async () => {
+  it('close-delimited response: is complete for an HTTP/1.0 client, too', async () => {
     const { url } = await rawUpstream((socket) => socket.end(answer));
     const proxy = await proxyApp({ target: url });
 
@@ -401,7 +404,7 @@ describe('a close-delimited response', () => {
     await expectOneSummary(proxy, { outcome: 'completed' });
   });
 
-  it('from an HTTP/1.0 upstream is complete', async () => {
+  it('close-delimited response from an HTTP/1.0 upstream is complete', async () => {
     const { url } = await rawUpstream((socket) => socket.end(`HTTP/1.0 200 OK\r\n\r\n${DATA}`));
     const proxy = await proxyApp({ target: url });
 
@@ -412,23 +415,26 @@ describe('a close-delimited response', () => {
 });
 
 describe('bytes after the end of a response with Content-Length', () => {
-  it.each(['keep-alive', 'close'])('are never a clean end (Connection: %s)', async (connection) => {
-    const { url } = await rawUpstream((socket) =>
-      socket.write(
-        `HTTP/1.1 200 OK\r\nConnection: ${connection}\r\nContent-Length: ${DATA.length}\r\n\r\n${DATA}data: more\n\n`,
-      ),
-    );
-    const proxy = await proxyApp({ target: url });
+  it.each(['keep-alive', 'close'])(
+    'bytes after the end of a response with Content-Length: are never a clean end (Connection: %s)',
+    async (connection) => {
+      const { url } = await rawUpstream((socket) =>
+        socket.write(
+          `HTTP/1.1 200 OK\r\nConnection: ${connection}\r\nContent-Length: ${DATA.length}\r\n\r\n${DATA}data: more\n\n`,
+        ),
+      );
+      const proxy = await proxyApp({ target: url });
 
-    const { body, cut } = await readUntilCut(await request(proxy.url));
-    expect(DATA.startsWith(body.toString())).toBe(true);
-    expect(cut).toBe(true);
-    await expectOneSummary(proxy, TRUNCATED);
-  });
+      const { body, cut } = await readUntilCut(await request(proxy.url));
+      expect(DATA.startsWith(body.toString())).toBe(true);
+      expect(cut).toBe(true);
+      await expectOneSummary(proxy, TRUNCATED);
+    },
+  );
 });
 
 describe('an upstream that dies in the body', () => {
-  it('is cut for a client that reads late, after all that came before', async () => {
+  it('upstream dies in the body: the response is cut for a client that reads late, after all that came before', async () => {
     const size = 16 * 1024 * 1024;
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { 'content-type': 'text/event-stream' });
@@ -446,7 +452,7 @@ describe('an upstream that dies in the body', () => {
     await expectOneSummary(proxy, { ...TRUNCATED, bytes: size });
   });
 
-  it('while the upload still goes on closes the connection', async () => {
+  it('upstream dies in the body: closes the connection where the upload still goes on', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url });
 
@@ -465,30 +471,33 @@ describe('an upstream that dies in the body', () => {
   it.each([
     ['with a head', (socket: Socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf')],
     ['without', () => {}],
-  ])('behind another, pipelined response does not disturb that: %s', async (_, begin) => {
-    const first = signal<Socket>();
-    const second = signal<Socket>();
-    const { url } = await rawUpstream((socket, text) => (text.startsWith('GET /1') ? first : second).resolve(socket));
-    const proxy = await proxyApp({ target: url });
+  ])(
+    'upstream dies in the body: the response behind another, pipelined response does not disturb that: %s',
+    async (_, begin) => {
+      const first = signal<Socket>();
+      const second = signal<Socket>();
+      const { url } = await rawUpstream((socket, text) => (text.startsWith('GET /1') ? first : second).resolve(socket));
+      const proxy = await proxyApp({ target: url });
 
-    const client = await rawClient(proxy.port);
-    client.socket.write('GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n');
-    const [one, two] = await Promise.all([first.promise, second.promise]);
-    one.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst');
-    await client.until('first');
-    begin(two);
-    two.end();
-    await turns();
-    one.write('-done');
-    await client.until('first-done');
-    await client.until('UPSTREAM_CLOSED');
-    // Nothing was sent of it before its turn, so that it can be answered honestly.
-    expect(client.text()).not.toContain('half');
-    expect((await proxy.summary()).outcome).toBe('completed');
-    expect(await proxy.summary()).toMatchObject({ outcome: 'upstream-error', statusCode: 502 });
-  });
+      const client = await rawClient(proxy.port);
+      client.socket.write('GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n');
+      const [one, two] = await Promise.all([first.promise, second.promise]);
+      one.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst');
+      await client.until('first');
+      begin(two);
+      two.end();
+      await turns();
+      one.write('-done');
+      await client.until('first-done');
+      await client.until('UPSTREAM_CLOSED');
+      // Nothing was sent of it before its turn, so that it can be answered honestly.
+      expect(client.text()).not.toContain('half');
+      expect((await proxy.summary()).outcome).toBe('completed');
+      expect(await proxy.summary()).toMatchObject({ outcome: 'upstream-error', statusCode: 502 });
+    },
+  );
 
-  it('is a visible failure where its event stream is being decoded', async () => {
+  it('upstream dies in the body: the response is a visible failure where its event stream is being decoded', async () => {
     // A gzip member that breaks off is an upstream that ends cleanly.
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': 'gzip' });
@@ -500,7 +509,7 @@ describe('an upstream that dies in the body', () => {
     await expectOneSummary(proxy, TRUNCATED);
   });
 
-  it('is a visible failure where its event stream is not in the coding that it names', async () => {
+  it('upstream dies in the body: the response is a visible failure where its event stream is not in the coding that it names', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': 'br' });
       res.end('data: this is not brotli\n\n');
@@ -511,7 +520,7 @@ describe('an upstream that dies in the body', () => {
     await expectOneSummary(proxy, TRUNCATED);
   });
 
-  it('still calls the listeners of `on.error`, once, when the response has ended', async () => {
+  it('upstream dies in the body: the response still calls the listeners of `on.error`, once, when the response has ended', async () => {
     const { url, requests } = await manualUpstream();
     const errors = new Queue<{ error: Error; closed: boolean }>();
     const proxy = await proxyApp({
@@ -533,7 +542,7 @@ describe('an upstream that dies in the body', () => {
 });
 
 describe('a request that the upstream must not see as it is', () => {
-  it('does not end the process: `Trailer`', async () => {
+  it('malformed request: a request does not end the process: `Trailer`', async () => {
     const { url } = await upstream((_req, res) => res.end('fine'));
     const proxy = await proxyApp({ target: url });
 
@@ -545,7 +554,7 @@ describe('a request that the upstream must not see as it is', () => {
     expect(text).toContain('fine');
   });
 
-  it('that breaks off in the middle of a chunk aborts the upstream request', async () => {
+  it('malformed request: a request that breaks off in the middle of a chunk aborts the upstream request', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url });
 
@@ -561,7 +570,7 @@ describe('a request that the upstream must not see as it is', () => {
 });
 
 describe('the proxy goes on after every fault', () => {
-  it('with the same upstream', async () => {
+  it('upstream fault: the proxy goes on after every fault with the same upstream', async () => {
     let faulty = true;
     const options: SseProxyOptions = {};
     const server = net.createServer((socket) => {

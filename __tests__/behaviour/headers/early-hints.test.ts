@@ -30,7 +30,7 @@ describe('an informational response', () => {
     return { seen, response, proxy };
   }
 
-  it('103 is passed on with its links', async () => {
+  it('early hints and other 1xx: 103 is passed on with its links', async () => {
     const { seen, response } = await informed([
       'HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload; as=style\r\nX-Trace: 1\r\n\r\n',
     ]);
@@ -44,7 +44,7 @@ describe('an informational response', () => {
     expect(response.headers).not.toHaveProperty('link');
   });
 
-  it('103 arrives before the final response is there', async () => {
+  it('early hints and other 1xx: 103 arrives before the final response is there', async () => {
     const hinted = signal();
     const { url } = await upstream((_req, res) => {
       res.writeEarlyHints({ link: '</a>; rel=preload' });
@@ -61,7 +61,7 @@ describe('an informational response', () => {
     await once(response, 'end');
   });
 
-  it('103 may come several times', async () => {
+  it('early hints and other 1xx: 103 may come several times', async () => {
     const { seen } = await informed([
       'HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n',
       'HTTP/1.1 103 Early Hints\r\nLink: </b>; rel=preload\r\n\r\n',
@@ -72,14 +72,14 @@ describe('an informational response', () => {
   it.each([
     ['several lines', 'Link: </a>; rel=preload\r\nLink: </b>; rel=preload\r\n', ['</a>', '</b>']],
     ['several links in a line', 'Link: </a>; rel=preload, </b>; rel=preload\r\n', ['</a>', '</b>']],
-  ])('103 with %s is passed on', async (_name, fields, expected) => {
+  ])('early hints and other 1xx: 103 with %s is passed on', async (_name, fields, expected) => {
     const { seen, response } = await informed([`HTTP/1.1 103 Early Hints\r\n${fields}\r\n`]);
     expect(response.statusCode).toBe(200);
     for (const link of expected) expect(String(seen[0]?.headers.link)).toContain(link);
   });
 
   it.each(['Link: nonsense\r\n', 'Link:\r\n', '', 'Link: </a>; rel=preload; title="a; b"\r\n'])(
-    '103 that Node cannot send does not cost the response: %j',
+    'early hints and other 1xx: 103 that Node cannot send does not cost the response: %j',
     async (fields) => {
       const { response, proxy } = await informed([`HTTP/1.1 103 Early Hints\r\n${fields}\r\n`]);
       expect(response.statusCode).toBe(200);
@@ -87,7 +87,7 @@ describe('an informational response', () => {
     },
   );
 
-  it('103 brings no fields that concern one connection', async () => {
+  it('early hints and other 1xx: 103 brings no hop-by-hop headers', async () => {
     const { seen } = await informed([
       'HTTP/1.1 103 Early Hints\r\nConnection: x-a\r\nX-A: 1\r\nLink: </a>; rel=preload\r\nKeep-Alive: a\r\n\r\n',
     ]);
@@ -95,7 +95,7 @@ describe('an informational response', () => {
     for (const name of ['connection', 'x-a', 'keep-alive']) expect(seen[0]?.headers).not.toHaveProperty(name);
   });
 
-  it('102 and others are not passed on', async () => {
+  it('early hints and other 1xx: 102 and others are not passed on', async () => {
     const { seen, response } = await informed([
       'HTTP/1.1 102 Processing\r\n\r\n',
       'HTTP/1.1 100 Continue\r\n\r\n',
@@ -105,7 +105,7 @@ describe('an informational response', () => {
     expect(response.statusCode).toBe(200);
   });
 
-  it('is nothing for HTTP/1.0', async () => {
+  it('early hints and other 1xx: none for HTTP/1.0', async () => {
     const { url } = await rawUpstream((socket) => {
       socket.write(
         'HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}',
@@ -118,7 +118,7 @@ describe('an informational response', () => {
     expect(text.endsWith('\r\n\r\n{}')).toBe(true);
   });
 
-  it('100 is what an Expect is answered with', async () => {
+  it('early hints and other 1xx: 100 is what an Expect is answered with', async () => {
     const proxy = await echoingProxy();
     const req = http.request(proxy.url, {
       method: 'POST',

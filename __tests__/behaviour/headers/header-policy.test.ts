@@ -37,15 +37,15 @@ async function sent(options: SseProxyOptions, isProvider = true): Promise<Record
 }
 
 describe('the fields of a request', () => {
-  it("to a provider are without the app's, its visitors' and the proxies' in front", async () => {
+  it("header policy: request headers to a provider are without the app's, its visitors' and the proxies' in front", async () => {
     expect(await sent({})).toEqual({ accept: '*/*', 'x-tenant': 'acme', authorization: 'Bearer sk-servers' });
   });
 
-  it('elsewhere pass', async () => {
+  it('header policy: request headers to a target without a provider pass', async () => {
     expect(await sent({}, false)).toEqual(SENT);
   });
 
-  it('are as the policy says', async () => {
+  it('header policy: request headers are as the policy says', async () => {
     const requestHeaders: SseProxyOptions['requestHeaders'] = {
       pass: ['origin', 'x-forwarded-*'],
       remove: [/^x-tenant$/, 'X-Forwarded-Host'],
@@ -61,7 +61,7 @@ describe('the fields of a request', () => {
     });
   });
 
-  it('may be removed and set without a provider, too', async () => {
+  it('header policy: request headers may be removed and set without a provider, too', async () => {
     const { cookie: _cookie, ...others } = SENT;
     expect(await sent({ requestHeaders: { remove: ['cookie'], set: { 'x-a': '1' } } }, false)).toEqual({
       ...others,
@@ -69,11 +69,11 @@ describe('the fields of a request', () => {
     });
   });
 
-  it('tell of the way where `xfwd` is asked for', async () => {
+  it('header policy: request headers tell of the way where `xfwd` is asked for', async () => {
     expect(await sent({ xfwd: true })).toMatchObject({ 'x-forwarded-for': '10.0.0.1, 127.0.0.1' });
   });
 
-  it('that cannot be said fail the request, and nothing is sent', async () => {
+  it('header policy: request headers that cannot be said fail the request, and nothing is sent', async () => {
     const { url, received } = await recorder();
     const cause = new Error('no tenant');
     const set = {
@@ -87,7 +87,7 @@ describe('the fields of a request', () => {
     expect(received).toEqual([]);
   });
 
-  it('are right again with each attempt', async () => {
+  it('header policy: request headers are right again with each attempt', async () => {
     let asked = 0;
     const { url, received } = await recorder((_req, res) => {
       asked += 1;
@@ -154,15 +154,15 @@ const KEPT = {
 };
 
 describe('the fields of a response', () => {
-  it("of a provider are without the account's and its site's", async () => {
+  it("header policy: response headers of a provider are without the account's and its site's", async () => {
     expect(await answered({})).toEqual(KEPT);
   });
 
-  it('elsewhere pass', async () => {
+  it('header policy: response headers of a target without a provider pass', async () => {
     expect(await answered({}, { isProvider: false })).toEqual(ANSWERED);
   });
 
-  it("do not replace the app's CORS and cookies", async () => {
+  it("header policy: response headers do not replace the app's CORS and cookies", async () => {
     const before = (app: Express): void => {
       app.use(cors({ origin: 'https://app.example', credentials: true }));
       app.use((_req, res, next) => {
@@ -179,7 +179,7 @@ describe('the fields of a response', () => {
     });
   });
 
-  it('are as the policy says', async () => {
+  it('header policy: response headers are as the policy says', async () => {
     const responseHeaders: SseProxyOptions['responseHeaders'] = {
       pass: ['*ratelimit*', 'Via'],
       remove: [/^openai-/],
@@ -195,39 +195,42 @@ describe('the fields of a response', () => {
     });
   });
 
-  it('are seen by rewriteHeaders as they will be sent', async () => {
+  it('header policy: response headers are seen by rewriteHeaders as they will be sent', async () => {
     const seen: object[] = [];
     const rewriteHeaders: SseProxyOptions['rewriteHeaders'] = ({ headers }) => void seen.push({ ...headers });
     await answered({ responseHeaders: { set: { 'x-gateway': 'g1' } }, rewriteHeaders });
     expect(seen[0]).toMatchObject({ ...KEPT, 'x-gateway': 'g1' });
   });
 
-  it('of an answer of our own have what the policy sets', async () => {
+  it('header policy: response headers of an answer of our own have what the policy sets', async () => {
     const { url, server } = await upstream(() => {});
     server.close();
     const proxy = await proxyApp({ target: url, responseHeaders: { set: { 'x-gateway': 'g1' } } });
     expect(await exchange(proxy.url)).toMatchObject({ status: 502, headers: { 'x-gateway': 'g1' } });
   });
 
-  it.each([false, true])('that cannot be said make it a 502, also where there was to be one (%s)', async (isDead) => {
-    const { url, server } = await upstream((_req, res) => res.end('secret'));
-    if (isDead) server.close();
-    const set = {
-      'x-a': () => {
-        throw new Error('no');
-      },
-    };
-    const proxy = await proxyApp({ target: url, responseHeaders: { set } });
-    const { status, headers, body } = await exchange(proxy.url);
-    expect([status, headers['x-a'], JSON.parse(body).error.code]).toEqual([
-      502,
-      undefined,
-      isDead ? 'UPSTREAM_UNREACHABLE' : 'HOOK_FAILED',
-    ]);
-    expect((await proxy.summary()).error).toBeInstanceOf(SseProxyError);
-  });
+  it.each([false, true])(
+    'header policy: response headers that cannot be said make it a 502, also where there was to be one (%s)',
+    async (isDead) => {
+      const { url, server } = await upstream((_req, res) => res.end('secret'));
+      if (isDead) server.close();
+      const set = {
+        'x-a': () => {
+          throw new Error('no');
+        },
+      };
+      const proxy = await proxyApp({ target: url, responseHeaders: { set } });
+      const { status, headers, body } = await exchange(proxy.url);
+      expect([status, headers['x-a'], JSON.parse(body).error.code]).toEqual([
+        502,
+        undefined,
+        isDead ? 'UPSTREAM_UNREACHABLE' : 'HOOK_FAILED',
+      ]);
+      expect((await proxy.summary()).error).toBeInstanceOf(SseProxyError);
+    },
+  );
 
-  it('of 103 Early Hints are under the same policy', async () => {
+  it('header policy: response headers of 103 Early Hints are under the same policy', async () => {
     const { url } = await rawUpstream((socket) => {
       socket.write(
         'HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nSet-Cookie: a=1\r\nX-A: 1\r\nServer: s\r\n\r\n',

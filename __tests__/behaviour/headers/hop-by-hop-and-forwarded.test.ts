@@ -6,7 +6,7 @@ import { closeAll } from '../../support/watch/clean-up.js';
 afterEach(closeAll);
 
 describe('a request', () => {
-  it('loses the fields that concern one connection', async () => {
+  it('hop-by-hop headers: a request loses them', async () => {
     const { headers } = await receivedUpstream(await echoingProxy(), [
       'Connection: keep-alive, x-mine, X-Other',
       'Keep-Alive: timeout=5',
@@ -27,7 +27,7 @@ describe('a request', () => {
     expect(headers.connection).toBe('keep-alive');
   });
 
-  it('loses an Upgrade that nobody proxies', async () => {
+  it('request headers: a request loses an Upgrade that nobody proxies', async () => {
     const { headers } = await receivedUpstream(await echoingProxy(), [
       'Connection: Upgrade, HTTP2-Settings',
       'Upgrade: h2c',
@@ -38,17 +38,17 @@ describe('a request', () => {
     expect(headers.connection).toBe('keep-alive');
   });
 
-  it('does not pass its Connection: close on', async () => {
+  it('hop-by-hop headers: a request does not pass its Connection: close on', async () => {
     const { headers } = await receivedUpstream(await echoingProxy(), ['Connection: close']);
     expect(headers.connection).toBe('keep-alive');
   });
 
-  it('with a Trailer field arrives', async () => {
+  it('request headers: a request with a Trailer header arrives', async () => {
     const { headers } = await receivedUpstream(await echoingProxy(), ['Trailer: X-Sum'], '', 'GET');
     expect(headers).not.toHaveProperty('trailer');
   });
 
-  it('can have several Connection lines', async () => {
+  it('hop-by-hop headers: a request can have several Connection lines', async () => {
     const { headers } = await receivedUpstream(await echoingProxy(), [
       'Connection: x-one',
       'Connection: ,, x-two ,',
@@ -61,7 +61,7 @@ describe('a request', () => {
     expect(headers['x-three']).toBe('3');
   });
 
-  it('cannot strip what the app has put there', async () => {
+  it('hop-by-hop headers: a request cannot strip by Connection what the app has put there', async () => {
     const proxy = await echoingProxy({}, (app) => {
       app.use((req, _res, next) => {
         req.headers.authorization = 'Bearer of-the-app';
@@ -78,7 +78,7 @@ describe('a request', () => {
     expect(headers).not.toHaveProperty('x-client');
   });
 
-  it('cannot strip what the headers option adds', async () => {
+  it('hop-by-hop headers: a request cannot strip by Connection what the option `headers` adds', async () => {
     const proxy = await echoingProxy({ headers: { authorization: 'Bearer of-the-app', 'x-app': 'app' } });
     const { headers } = await receivedUpstream(proxy, [
       'Connection: authorization, x-app',
@@ -88,7 +88,7 @@ describe('a request', () => {
     expect(headers).toMatchObject({ authorization: 'Bearer of-the-app', 'x-app': 'app' });
   });
 
-  it('cannot strip what a proxyReq listener adds', async () => {
+  it('hop-by-hop headers: a request cannot strip by Connection what a proxyReq listener adds', async () => {
     const proxy = await echoingProxy({
       on: { proxyReq: (proxyReq) => void proxyReq.setHeader('authorization', 'Bearer of-the-app') },
     });
@@ -99,7 +99,7 @@ describe('a request', () => {
     expect(headers.authorization).toBe('Bearer of-the-app');
   });
 
-  it('can strip its own credentials', async () => {
+  it('hop-by-hop headers: a request can strip its own credentials by Connection', async () => {
     const { headers } = await receivedUpstream(await echoingProxy(), [
       'Connection: authorization',
       'Authorization: Bearer mine',
@@ -108,7 +108,7 @@ describe('a request', () => {
   });
 
   it.each(['content-length', 'content-type', 'host', 'content-encoding', 'transfer-encoding'])(
-    'cannot strip %s, by which it is read',
+    'hop-by-hop headers: a request cannot strip %s, by which it is read',
     async (name) => {
       const { headers, body } = await receivedUpstream(
         await echoingProxy(),
@@ -125,7 +125,7 @@ describe('a request', () => {
     },
   );
 
-  it('keeps its chunked coding when Connection names it', async () => {
+  it('hop-by-hop headers: a request keeps its chunked coding when Connection names it', async () => {
     const client = await rawClient((await echoingProxy()).port);
     client.socket.write(
       'POST / HTTP/1.1\r\nHost: a\r\nConnection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n',
@@ -133,7 +133,7 @@ describe('a request', () => {
     expect(await client.until('"}')).toContain('"body":"body"');
   });
 
-  it('passes what protocols above HTTP need', async () => {
+  it('request headers: a request passes what protocols above HTTP need', async () => {
     const fields = {
       accept: 'application/json, text/event-stream',
       authorization: 'Bearer k',
@@ -153,20 +153,20 @@ describe('a request', () => {
     expect(headers).toMatchObject(fields);
   });
 
-  it('has the Host of the target', async () => {
+  it('request headers: a request has the Host of the target', async () => {
     const proxy = await echoingProxy();
     const { headers } = await receivedUpstream(proxy, []);
     expect(headers.host).toMatch(/^127\.0\.0\.1:\d+$/);
     expect(headers.host).not.toBe(`127.0.0.1:${proxy.port}`);
   });
 
-  it('keeps its Host with changeOrigin: false', async () => {
+  it('request headers: a request keeps its Host with changeOrigin: false', async () => {
     expect((await receivedUpstream(await echoingProxy({ changeOrigin: false }), [])).headers.host).toBe(
       'front.example:8080',
     );
   });
 
-  it('with a field called __proto__ arrives', async () => {
+  it('request headers: a request with a header called __proto__ arrives', async () => {
     const { headers } = await receivedUpstream(await echoingProxy(), [
       '__proto__: polluted',
       'constructor: x',
@@ -176,13 +176,13 @@ describe('a request', () => {
     expect(Object.getPrototypeOf({})).toBe(Object.prototype);
   });
 
-  it('says nothing of the client that it did not say itself', async () => {
+  it('request headers: a request says nothing of the client that it did not say itself', async () => {
     const { headers } = await receivedUpstream(await echoingProxy(), []);
     for (const name of Object.keys(headers)) expect(name).not.toMatch(/^(x-forwarded|forwarded|via)/);
   });
 
   describe('with xfwd', () => {
-    it('names the peer', async () => {
+    it('X-Forwarded-*: a request with xfwd names the peer', async () => {
       const { headers } = await receivedUpstream(await echoingProxy({ xfwd: true }), []);
       expect(headers).toMatchObject({
         'x-forwarded-for': expect.stringMatching(/^(::ffff:)?127\.0\.0\.1$/),
@@ -192,7 +192,7 @@ describe('a request', () => {
       });
     });
 
-    it('appends the peer to what the client says, and keeps the rest', async () => {
+    it('X-Forwarded-*: a request with xfwd appends the peer to what the client says, and keeps the rest', async () => {
       const { headers, raw } = await receivedUpstream(await echoingProxy({ xfwd: true }), [
         'X-Forwarded-For: 1.2.3.4',
         'X-Forwarded-For: 5.6.7.8',
@@ -209,7 +209,7 @@ describe('a request', () => {
       });
     });
 
-    it('cannot be kept from it by Connection', async () => {
+    it('X-Forwarded-*: a request with xfwd cannot strip them by Connection', async () => {
       const { headers } = await receivedUpstream(await echoingProxy({ xfwd: true }), [
         'Connection: x-forwarded-for',
         'X-Forwarded-For: 1.2.3.4',

@@ -11,7 +11,7 @@ import { closeAll } from '../../support/watch/clean-up.js';
 afterEach(closeAll);
 
 describe('a response', () => {
-  it('loses the fields that concern one connection', async () => {
+  it('hop-by-hop headers: a response loses them', async () => {
     const { headers } = await answeredWith([
       'Connection: close, x-mine',
       'Connection: X-Other',
@@ -31,7 +31,7 @@ describe('a response', () => {
     expect(headers['x-kept']).toBe('3');
   });
 
-  it('does not pass Connection: close on to a client that stays', async () => {
+  it('hop-by-hop headers: a response does not pass Connection: close on to a client that stays', async () => {
     const { url } = await rawUpstream((socket) => {
       socket.end('HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}');
     });
@@ -43,12 +43,12 @@ describe('a response', () => {
     expect((await client.end()).text.match(/HTTP\/1\.1 200 OK/g)).toHaveLength(2);
   });
 
-  it('keeps a Content-Length and a type that its Connection names', async () => {
+  it('response headers: a response keeps a Content-Length and a type that its Connection names', async () => {
     const { headers } = await answeredWith(['Connection: content-length, content-type', 'Content-Type: a/b']);
     expect(headers).toMatchObject({ 'content-length': '2', 'content-type': 'a/b' });
   });
 
-  it('keeps the CORS, security and other fields that the app has set', async () => {
+  it('response headers: a response keeps the CORS, security and other headers that the app has set', async () => {
     const { headers } = await answeredWith(
       [
         'Access-Control-Allow-Origin: https://upstream.example',
@@ -72,7 +72,7 @@ describe('a response', () => {
     });
   });
 
-  it('merges Vary', async () => {
+  it('response headers: a response merges Vary', async () => {
     const vary = async (upstreamVary: string[], ours: string | string[]): Promise<string | undefined> => {
       const { headers } = await answeredWith(
         upstreamVary.map((value) => `Vary: ${value}`),
@@ -92,7 +92,7 @@ describe('a response', () => {
     expect(await vary(['*'], 'Origin')).toBe('*');
   });
 
-  it("appends the upstream's cookies to the app's, each in its own line", async () => {
+  it("response headers: a response appends the upstream's cookies to the app's, each in its own line", async () => {
     const { rawHeaders } = await answeredWith(['Set-Cookie: c=3; Path=/', 'Set-Cookie: d=4'], {}, (app) => {
       app.use((_req, res, next) => {
         res.cookie('a', '1').cookie('b', '2');
@@ -110,7 +110,7 @@ describe('a response', () => {
     ['Location', '/app', '/upstream'],
     ['Retry-After', '1', '2'],
     ['Date', 'Thu, 01 Jan 1970 00:00:00 GMT', 'Fri, 02 Jan 1970 00:00:00 GMT'],
-  ])("has the upstream's %s, not the app's", async (name, app, upstream) => {
+  ])("response headers: a response has the upstream's %s, not the app's", async (name, app, upstream) => {
     const { headers } = await answeredWith([`${name}: ${upstream}`], {}, (express) => {
       express.use((_req, res, next) => {
         res.setHeader(name, app);
@@ -120,7 +120,7 @@ describe('a response', () => {
     expect(headers[name.toLowerCase()]).toBe(upstream);
   });
 
-  it('does not have an ETag, a length or a coding of the app that would misdescribe it', async () => {
+  it('response headers: a response does not have an ETag, a length or a coding of the app that would misdescribe it', async () => {
     const { headers } = await answeredWith([], {}, (app) => {
       app.use((_req, res, next) => {
         res.setHeader('ETag', '"app"');
@@ -134,7 +134,7 @@ describe('a response', () => {
     expect(headers['content-length']).toBe('2');
   });
 
-  it('keeps repeated lines apart', async () => {
+  it('response headers: a response keeps repeated lines apart', async () => {
     const { rawHeaders } = await answeredWith([
       'WWW-Authenticate: Basic realm="a, b"',
       'WWW-Authenticate: Bearer',
@@ -151,7 +151,7 @@ describe('a response', () => {
     expect(headerLines(rawHeaders, 'set-cookie')).toEqual(['a=1; Expires=Thu, 01 Jan 2099 00:00:00 GMT', 'b=2']);
   });
 
-  it('keeps empty values and the bytes of others', async () => {
+  it('response headers: a response keeps empty values and the bytes of others', async () => {
     const { headers } = await answeredWith(['X-Empty:', 'X-Latin: café', 'X-Tab: a\tb', "X-Odd: ()<>@,;:'{}=?"]);
     expect(headers).toMatchObject({
       'x-empty': '',
@@ -161,25 +161,25 @@ describe('a response', () => {
     });
   });
 
-  it('with a field called __proto__ arrives', async () => {
+  it('response headers: a response with a header called __proto__ arrives', async () => {
     const { headers } = await answeredWith(['__proto__: polluted', 'constructor: x', 'hasOwnProperty: y', 'X-Kept: 1']);
     expect(headers['x-kept']).toBe('1');
     expect(Object.getPrototypeOf({})).toBe(Object.prototype);
   });
 
-  it('rewrites cookie domains as http-proxy-middleware does', async () => {
+  it('response headers: a response rewrites cookie domains as http-proxy-middleware does', async () => {
     const { headers } = await answeredWith(['Set-Cookie: a=1; Domain=upstream.example'], {
       cookieDomainRewrite: { 'upstream.example': 'app.example' },
     });
     expect(headers['set-cookie']).toEqual(['a=1; Domain=app.example']);
   });
 
-  it('keeps the letter case of names with preserveHeaderKeyCase', async () => {
+  it('response headers: a response keeps the letter case of names with preserveHeaderKeyCase', async () => {
     const { rawHeaders } = await answeredWith(['X-MiXed: 1'], { preserveHeaderKeyCase: true });
     expect(rawHeaders).toContain('X-MiXed');
   });
 
-  it('has no framing besides its own', async () => {
+  it('response headers: a response has no framing besides its own', async () => {
     const { url } = await rawUpstream((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n');
     });
@@ -195,7 +195,7 @@ describe('a response', () => {
     'HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n',
     'HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n',
     'HTTP/1.1 304 Not Modified\r\n',
-  ])('without a body has no Transfer-Encoding: %j', async (head) => {
+  ])('response headers: a response without a body has no Transfer-Encoding: %j', async (head) => {
     const { url } = await rawUpstream((socket) => {
       socket.write(`${head}ETag: "1"\r\n\r\n`);
     });
@@ -207,7 +207,7 @@ describe('a response', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('304 keeps the Content-Length of what it stands for', async () => {
+  it('response headers: a 304 keeps the Content-Length of what it stands for', async () => {
     const { url } = await rawUpstream((socket) => {
       socket.write('HTTP/1.1 304 Not Modified\r\nContent-Length: 1234\r\nETag: "1"\r\n\r\n');
     });
@@ -219,7 +219,7 @@ describe('a response', () => {
 });
 
 describe('rewriteHeaders', () => {
-  it("sees the merged head and has the last word, over the app's fields too", async () => {
+  it("rewriteHeaders: sees the merged head and has the last word, over the app's headers too", async () => {
     const { headers, statusMessage } = await answeredWith(
       ['X-Up: 1', 'Set-Cookie: u=1'],
       {

@@ -57,7 +57,7 @@ describe.each([
 ])('trailers to a client of %s', (version, get) => {
   const announcedIn = (names: string | undefined) => (version === 'HTTP/2' ? undefined : names);
 
-  it('pass', async () => {
+  it('trailers: are passed on', async () => {
     const target = await trailing({ 'X-Sum': 'abc', ETag: '"a"', 'Server-Timing': 'a;dur=1' });
     expect(await get({ target })).toEqual({
       announced: announcedIn('X-Sum, ETag, Server-Timing'),
@@ -65,7 +65,7 @@ describe.each([
     });
   });
 
-  it('that responseHeaders.remove names are left out, by name and by pattern', async () => {
+  it('trailers that responseHeaders.remove names are left out, by name and by pattern', async () => {
     const target = await trailing({ 'X-Sum': 'abc', 'X-Inner-Id': '1', 'X-Secret': '2' });
     const responseHeaders = { remove: ['x-inner-*', /secret/] };
     expect(await get({ target, responseHeaders })).toEqual({
@@ -74,7 +74,7 @@ describe.each([
     });
   });
 
-  it('that a provider withholds are left out, unless they are let pass', async () => {
+  it('trailers that a provider withholds are left out, unless they are let pass', async () => {
     const target = await trailing({
       'X-Sum': 'abc',
       'OpenAI-Organization': 'org',
@@ -95,12 +95,12 @@ describe.each([
     ['of caching and control', { 'Cache-Control': 'public', Age: '1', Vary: 'a', Location: '/', 'Retry-After': '1' }],
     ['of the content', { 'Content-Encoding': 'gzip', 'Content-Type': 'text/html', 'Content-Range': 'bytes 0-1/2' }],
     ['of requests', { 'Max-Forwards': '1', Range: 'bytes=0-1', 'If-Match': '"a"', Expect: '100-continue' }],
-  ])('that RFC 9110 6.5.1 forbids are left out: %s', async (_what, fields: object) => {
+  ])('trailers that RFC 9110 6.5.1 forbids are left out: %s', async (_what, fields: object) => {
     const target = await trailing({ ...fields, 'X-Sum': 'abc' });
     expect(await get({ target })).toEqual({ announced: announcedIn('X-Sum'), trailers: { 'x-sum': 'abc' } });
   });
 
-  it('are announced by no Trailer field where none is left', async () => {
+  it('trailers: no Trailer header announces them where none is left', async () => {
     const target = await trailing({ 'Set-Cookie': 'a=1' });
     expect(await get({ target })).toEqual({ announced: undefined, trailers: {} });
   });
@@ -114,14 +114,14 @@ describe('trailers', () => {
     res.end();
   };
 
-  it('are announced and passed on', async () => {
+  it('trailers: are announced and passed on', async () => {
     const response = await request((await proxyTo(withTrailers)).url);
     expect(response.headers.trailer).toBe('X-Sum, X-Other');
     expect(await readText(response)).toBe('body');
     expect(response.trailers).toEqual({ 'x-sum': 'abc', 'x-other': '1' });
   });
 
-  it('follow an event stream', async () => {
+  it('trailers: follow an event stream', async () => {
     const proxy = await proxyTo((_req, res) => {
       res.setHeader('trailer', 'x-usage');
       eventStream(res).write('data: 1\n\n');
@@ -133,7 +133,7 @@ describe('trailers', () => {
     expect(response.trailers).toEqual({ 'x-usage': '5' });
   });
 
-  it('that were not announced are passed on as well', async () => {
+  it('trailers that were not announced are passed on as well', async () => {
     const proxy = await proxyToRaw(
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: abc\r\nX-Sum: def\r\n\r\n',
     );
@@ -142,13 +142,13 @@ describe('trailers', () => {
     expect(response.trailers).toEqual({ 'x-sum': 'abc, def' });
   });
 
-  it('are dropped for HTTP/1.0', async () => {
+  it('trailers: are dropped for HTTP/1.0', async () => {
     const { text } = await rawExchange((await proxyTo(withTrailers)).port, 'GET / HTTP/1.0\r\n\r\n');
     expect(text).toMatch(/\r\n\r\nbody$/);
     expect(text).not.toMatch(/x-sum|trailer/i);
   });
 
-  it('are not announced where none can come', async () => {
+  it('trailers: are not announced where none can come', async () => {
     const proxy = await proxyTo((req, res) => {
       res.setHeader('trailer', 'X-Sum');
       res.setHeader('transfer-encoding', 'chunked');
@@ -161,7 +161,7 @@ describe('trailers', () => {
     expect(head.statusCode).toBe(200);
   });
 
-  it('of a body with a length are not announced', async () => {
+  it('trailers of a body with a length are not announced', async () => {
     const proxy = await proxyToRaw('HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nContent-Length: 4\r\n\r\nbody');
     const response = await request(proxy.url);
     expect(response.headers).not.toHaveProperty('trailer');
@@ -169,7 +169,7 @@ describe('trailers', () => {
   });
 
   it.each(['Transfer-Encoding: chunked', 'Connection: close', 'Set-Cookie: a=1', '__proto__: x'])(
-    'that make no sense do no harm: %s',
+    'trailers that make no sense do no harm: %s',
     async (field) => {
       const proxy = await proxyToRaw(
         `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n${field}\r\nX-Sum: abc\r\n\r\n`,

@@ -24,7 +24,7 @@ async function expectClientClosed(proxy: ProxyUnderTest): Promise<void> {
 
 describe('a client that leaves', () => {
   describe.each(['router', 'pathRewrite'] as const)('while `%s` is pending', (name) => {
-    it('is the end of the exchange, and no upstream request is made', async () => {
+    it('client disconnect while a hook is pending: is the end of the exchange, and no upstream request is made', async () => {
       const { url, requests } = await manualUpstream();
       const called = signal();
       const pending = signal();
@@ -54,7 +54,7 @@ describe('a client that leaves', () => {
     });
   });
 
-  it('before the upstream answers aborts the upstream request', async () => {
+  it('client disconnect: a client that leaves before the upstream answers aborts the upstream request', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url });
 
@@ -74,22 +74,25 @@ describe('a client that leaves', () => {
     'ends its side of the connection': (socket: Socket) => socket.end(),
   };
 
-  it.each(Object.entries(leave))('mid-stream and %s aborts the upstream request', async (_, goAway) => {
-    const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url });
+  it.each(Object.entries(leave))(
+    'client disconnect: a client that leaves mid-stream and %s aborts the upstream request',
+    async (_, goAway) => {
+      const { url, requests } = await manualUpstream();
+      const proxy = await proxyApp({ target: url });
 
-    const client = await rawClient(proxy.port);
-    client.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
-    const received = await requests.next();
-    eventStream(received.res).write('data: 1\n\n');
-    await client.until('data: 1\n\n');
-    goAway(client.socket);
-    await received.closed;
-    await expectClientClosed(proxy);
-    expect(proxy.summaries[0]).toMatchObject({ statusCode: 200, bytes: 9 });
-  });
+      const client = await rawClient(proxy.port);
+      client.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+      const received = await requests.next();
+      eventStream(received.res).write('data: 1\n\n');
+      await client.until('data: 1\n\n');
+      goAway(client.socket);
+      await received.closed;
+      await expectClientClosed(proxy);
+      expect(proxy.summaries[0]).toMatchObject({ statusCode: 200, bytes: 9 });
+    },
+  );
 
-  it('before the first event of a stream aborts the upstream request', async () => {
+  it('client disconnect: a client that leaves before the first event of a stream aborts the upstream request', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url });
 
@@ -103,7 +106,7 @@ describe('a client that leaves', () => {
     await expectClientClosed(proxy);
   });
 
-  it('in the middle of a body that is no event stream aborts the upstream request', async () => {
+  it('client disconnect: a client that leaves in the middle of a body that is no event stream aborts the upstream request', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url }, (app) => app.use(compression()));
 
@@ -120,7 +123,7 @@ describe('a client that leaves', () => {
     await expectClientClosed(proxy);
   });
 
-  it('in the middle of a stream that is being decoded aborts the upstream request', async () => {
+  it('client disconnect: a client that leaves in the middle of a stream that is being decoded aborts the upstream request', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url });
 
@@ -136,7 +139,7 @@ describe('a client that leaves', () => {
     await expectClientClosed(proxy);
   });
 
-  it('while it is not reading aborts the upstream request', async () => {
+  it('client disconnect: a client that leaves while it is not reading aborts the upstream request', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url });
 
@@ -162,7 +165,7 @@ describe('a client that leaves', () => {
   it.each([
     ['Content-Length', { 'content-length': '1000000' }],
     ['chunks', { 'transfer-encoding': 'chunked' }],
-  ])('mid-upload (%s) aborts the upstream request', async (_, headers) => {
+  ])('client disconnect: a client that leaves mid-upload (%s) aborts the upstream request', async (_, headers) => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url });
 
@@ -176,7 +179,7 @@ describe('a client that leaves', () => {
     await expectClientClosed(proxy);
   });
 
-  it('mid-upload while the response streams down aborts the upstream request', async () => {
+  it('client disconnect: a client that leaves mid-upload while the response streams down aborts the upstream request', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url });
 
@@ -194,29 +197,32 @@ describe('a client that leaves', () => {
   it.each([
     ['before the head', (_res: ServerResponse) => {}],
     ['with a part of its body', (res: ServerResponse) => eventStream(res).write('data: queued\n\n')],
-  ])('aborts a pipelined request that is queued behind another response, too: %s', async (_, begin) => {
-    const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url });
+  ])(
+    'client disconnect: a client that leaves aborts a pipelined request that is queued behind another response, too: %s',
+    async (_, begin) => {
+      const { url, requests } = await manualUpstream();
+      const proxy = await proxyApp({ target: url });
 
-    const client = await rawClient(proxy.port);
-    client.socket.write('GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n');
-    const both = [await requests.next(), await requests.next()];
-    const [first, second] = both[0]?.req.url === '/1' ? both : both.reverse();
-    if (first === undefined || second === undefined) throw new Error('not reached');
-    begin(second.res);
-    eventStream(first.res).write('data: first\n\n');
-    await client.until('data: first\n\n');
-    expect(proxy.proxy.active).toBe(2);
-    client.socket.destroy();
-    await Promise.all([first.closed, second.closed]);
-    expect((await proxy.summary()).outcome).toBe('client-closed');
-    expect((await proxy.summary()).outcome).toBe('client-closed');
-    expect(proxy.proxy.active).toBe(0);
-    await turns();
-    expect(proxy.summaries).toHaveLength(2);
-  });
+      const client = await rawClient(proxy.port);
+      client.socket.write('GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n');
+      const both = [await requests.next(), await requests.next()];
+      const [first, second] = both[0]?.req.url === '/1' ? both : both.reverse();
+      if (first === undefined || second === undefined) throw new Error('not reached');
+      begin(second.res);
+      eventStream(first.res).write('data: first\n\n');
+      await client.until('data: first\n\n');
+      expect(proxy.proxy.active).toBe(2);
+      client.socket.destroy();
+      await Promise.all([first.closed, second.closed]);
+      expect((await proxy.summary()).outcome).toBe('client-closed');
+      expect((await proxy.summary()).outcome).toBe('client-closed');
+      expect(proxy.proxy.active).toBe(0);
+      await turns();
+      expect(proxy.summaries).toHaveLength(2);
+    },
+  );
 
-  it('before the middleware is called is never proxied', async () => {
+  it('client disconnect: a client that leaves before the middleware is called is never proxied', async () => {
     const { url, requests } = await manualUpstream();
     const arrived = new Queue<Request>();
     const proxy = await proxyApp({ target: url }, (app) =>
@@ -238,7 +244,7 @@ describe('a client that leaves', () => {
     expect(requests.count).toBe(1);
   });
 
-  it('is not reported as an error', async () => {
+  it('client disconnect: a client that leaves is not reported as an error', async () => {
     const { url, requests } = await manualUpstream();
     const errors: Error[] = [];
     const proxy = await proxyApp({ target: url, on: { error: (error) => errors.push(error) } });
@@ -262,7 +268,7 @@ describe('a client that leaves', () => {
     expect(errors).toEqual([]);
   });
 
-  it('does not disturb the stream of another', async () => {
+  it('client disconnect: a client that leaves does not disturb the stream of another', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url });
 

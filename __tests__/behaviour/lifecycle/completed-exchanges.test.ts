@@ -13,25 +13,28 @@ import { signal, turns } from '../../support/watch/wait.js';
 closeAndWatchEachTest();
 
 describe('a complete response', () => {
-  it.each([200, 201, 204, 302, 304, 400, 401, 429, 500, 503, 529])('is `completed` with status %i', async (status) => {
-    const { url } = await upstream((_req, res) => res.writeHead(status).end());
-    const proxy = await proxyApp({ target: url });
+  it.each([200, 201, 204, 302, 304, 400, 401, 429, 500, 503, 529])(
+    'complete response: is `completed` with status %i',
+    async (status) => {
+      const { url } = await upstream((_req, res) => res.writeHead(status).end());
+      const proxy = await proxyApp({ target: url });
 
-    const response = await request(proxy.url);
-    expect(response.statusCode).toBe(status);
-    await readAll(response);
-    expect(await proxy.summary()).toMatchObject({
-      outcome: 'completed',
-      statusCode: status,
-      attempts: { length: 1 },
-      target: url,
-    });
-    expect(proxy.proxy.active).toBe(0);
-    await turns();
-    expect(proxy.summaries).toHaveLength(1);
-  });
+      const response = await request(proxy.url);
+      expect(response.statusCode).toBe(status);
+      await readAll(response);
+      expect(await proxy.summary()).toMatchObject({
+        outcome: 'completed',
+        statusCode: status,
+        attempts: { length: 1 },
+        target: url,
+      });
+      expect(proxy.proxy.active).toBe(0);
+      await turns();
+      expect(proxy.summaries).toHaveLength(1);
+    },
+  );
 
-  it('counts its bytes and its times', async () => {
+  it('complete response: counts its bytes and its times', async () => {
     const { url } = await upstream((_req, res) => eventStream(res).end('data: 1\n\n'));
     const proxy = await proxyApp({ target: url });
 
@@ -44,7 +47,7 @@ describe('a complete response', () => {
     expect(total).toBeGreaterThanOrEqual(firstByte);
   });
 
-  it('is `completed` for each of several pipelined requests, in order', async () => {
+  it('complete response: is `completed` for each of several pipelined requests, in order', async () => {
     const { url } = await upstream((req, res) => res.end(`<${req.url}>`));
     const proxy = await proxyApp({ target: url });
 
@@ -55,7 +58,7 @@ describe('a complete response', () => {
     for (let i = 0; i < 3; i += 1) expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('that comes in the middle of an upload leaves the connection usable', async () => {
+  it('complete response that comes in the middle of an upload leaves the connection usable', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url });
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
@@ -80,7 +83,7 @@ describe('a complete response', () => {
     agent.destroy();
   });
 
-  it('resolves the promise of the middleware', async () => {
+  it('complete response: resolves the promise of the middleware', async () => {
     const { url } = await upstream((_req, res) => res.end('done'));
     const sseProxy = createSseProxy({ target: url });
     const settled = signal<unknown>();

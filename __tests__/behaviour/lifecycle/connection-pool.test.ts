@@ -32,18 +32,21 @@ describe('the connection to the upstream', () => {
     ['JSON', (res: ServerResponse) => res.end('{}')],
     ['an event stream', (res: ServerResponse) => eventStream(res).end('data: 1\n\n')],
     ['no body', (res: ServerResponse) => res.writeHead(204).end()],
-  ])('serves 20 requests in a row whose clients all say `Connection: close`: %s', async (_, answer) => {
-    const { url, sockets, connection } = await countingUpstream(answer);
-    const proxy = await proxyApp({ target: url });
+  ])(
+    'connection pool: the connection to the upstream serves 20 requests in a row whose clients all say `Connection: close`: %s',
+    async (_, answer) => {
+      const { url, sockets, connection } = await countingUpstream(answer);
+      const proxy = await proxyApp({ target: url });
 
-    for (let i = 0; i < 20; i += 1) {
-      await readAll(await request(proxy.url, { headers: { connection: 'close' } }));
-    }
-    expect(sockets).toHaveLength(1);
-    expect(connection).toEqual(Array(20).fill('keep-alive'));
-  });
+      for (let i = 0; i < 20; i += 1) {
+        await readAll(await request(proxy.url, { headers: { connection: 'close' } }));
+      }
+      expect(sockets).toHaveLength(1);
+      expect(connection).toEqual(Array(20).fill('keep-alive'));
+    },
+  );
 
-  it('serves uploads in a row', async () => {
+  it('connection pool: the connection to the upstream serves uploads in a row', async () => {
     const { url, sockets } = await countingUpstream((res) => res.end('{}'));
     const proxy = await proxyApp({ target: url });
 
@@ -54,7 +57,7 @@ describe('the connection to the upstream', () => {
     expect(sockets).toHaveLength(1);
   });
 
-  it('is one per concurrent request, without a cap', async () => {
+  it('connection pool: the connection to the upstream is one per concurrent request, without a cap', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url });
 
@@ -64,7 +67,7 @@ describe('the connection to the upstream', () => {
     expect(proxy.proxy.active).toBe(300);
   });
 
-  it('closes when the server that the proxy is mounted on closes', async () => {
+  it('connection pool: the connection to the upstream closes when the server that the proxy is mounted on closes', async () => {
     const { url, sockets } = await countingUpstream((res) => res.end('{}'));
     const proxy = await proxyApp({ target: url });
 
@@ -74,7 +77,7 @@ describe('the connection to the upstream', () => {
     await Promise.all(sockets.map(closed));
   });
 
-  it('stays open while another server uses the proxy', async () => {
+  it('connection pool: the connection to the upstream stays open while another server uses the proxy', async () => {
     const { url, sockets } = await countingUpstream((res) => res.end('{}'));
     const proxy = await proxyApp({ target: url });
     const app = express();
@@ -92,7 +95,7 @@ describe('the connection to the upstream', () => {
     await Promise.all(sockets.map(closed));
   });
 
-  it('is opened anew when the server listens again', async () => {
+  it('connection pool: the connection to the upstream is opened anew when the server listens again', async () => {
     const { url } = await countingUpstream((res) => res.end('{}'));
     const proxy = await proxyApp({ target: url });
 

@@ -70,7 +70,7 @@ const SSE_HEAD = 'head: 200, text/event-stream, event stream';
 const ATTEMPT = 'attempt 1: GET http://127.0.0.1:PORT/v1';
 
 describe('an exchange', () => {
-  it('is told of from its beginning to its end', async () => {
+  it('debug log: an exchange is told of from its beginning to its end', async () => {
     expect(await linesOf({ target: await answeringUpstream(EVENT) })).toEqual([
       'GET /v1',
       ATTEMPT,
@@ -79,7 +79,7 @@ describe('an exchange', () => {
     ]);
   });
 
-  it('is told of when it happens', async () => {
+  it('debug log: an exchange is told of when it happens', async () => {
     const { proxy, res, response } = await openStream({}, { client: { path: '/v1' } });
     expect(told()).toEqual(['GET /v1', ATTEMPT, SSE_HEAD]);
     res.end(EVENT);
@@ -88,7 +88,7 @@ describe('an exchange', () => {
     expect(told().slice(3)).toEqual(['ended: completed, 200, 9 bytes']);
   });
 
-  it('has a number of its own', async () => {
+  it('debug log: an exchange has a number of its own', async () => {
     const target = await answeringUpstream(EVENT);
     const proxy = await proxyApp({ target });
     const paths = ['/a', '/b', '/c'];
@@ -98,14 +98,14 @@ describe('an exchange', () => {
     expect([told(0)[0], told(1)[0], told(2)[0]].sort()).toEqual(['GET /a', 'GET /b', 'GET /c']);
   });
 
-  it('has the path that was asked for, and the one that is sent', async () => {
+  it('debug log: an exchange has the path that was asked for, and the one that is sent', async () => {
     const proxy = await proxyApp({ target: await answeringUpstream(EVENT), pathRewrite: { '^/chat': '/v1/chat' } });
     await readAll(await request(`${proxy.url}/chat?a=1`));
     await proxy.summary();
     expect(told().slice(0, 2)).toEqual(['GET /chat', 'attempt 1: GET http://127.0.0.1:PORT/v1/chat']);
   });
 
-  it('asks `isEventStream` no more often than it does untold', async () => {
+  it('debug log: an exchange asks `isEventStream` no more often than it does untold', async () => {
     const isEventStream = jest.fn(() => true);
     const lines = await linesOf({
       target: await answeringUpstream(EVENT, { 'content-type': 'text/plain' }),
@@ -115,14 +115,14 @@ describe('an exchange', () => {
     expect(lines).toContain('head: 200, text/plain, event stream');
   });
 
-  it('tells what is done with its events', async () => {
+  it('debug log: an exchange tells what is done with its events', async () => {
     const options = { onEvent: () => {}, transformEvent: () => null, heartbeat: {} } satisfies SseProxyOptions;
     expect(await linesOf({ target: await answeringUpstream(EVENT), ...options })).toContain(
       `${SSE_HEAD}, observe, transform, heartbeat`,
     );
   });
 
-  it('may be left to the app, or handed over to the user', async () => {
+  it('debug log: an exchange may be left to the app, or handed over to the user', async () => {
     const target = await answeringUpstream(EVENT);
     const proxy = await proxyApp({ target, pathFilter: '/api' }, (app) => app.get('/own', (_req, res) => res.end()));
     await readAll(await request(`${proxy.url}/other`));
@@ -146,7 +146,7 @@ describe('an exchange', () => {
 describe('another attempt', () => {
   const AGAIN = expect.stringMatching(/^failed: status 503; again in \d+ ms$/);
 
-  it('is told of with why and when: a status', async () => {
+  it('debug log: another attempt is told of with why and when: a status', async () => {
     const target = await answering(503, 503, 200);
     expect(await linesOf({ target, retry: { minTimeout: 1 } })).toEqual([
       'GET /v1',
@@ -162,7 +162,7 @@ describe('another attempt', () => {
     ]);
   });
 
-  it('is no fallback where the upstream asks for it at once', async () => {
+  it('debug log: another attempt is no fallback where the upstream asks for it at once', async () => {
     let count = 0;
     const { url: target } = await upstream((_req, res) => {
       count += 1;
@@ -171,7 +171,7 @@ describe('another attempt', () => {
     expect(await linesOf({ target, retry: {} })).toContain('failed: status 503; again in 0 ms');
   });
 
-  it('is told of with why: an error, and a fallback', async () => {
+  it('debug log: another attempt is told of with why: an error, and a fallback', async () => {
     const target = `http://127.0.0.1:${await closedPort()}`;
     expect(await linesOf({ target, fallbacks: [await answering(529), await answering(200)] })).toEqual([
       'GET /v1',
@@ -186,7 +186,7 @@ describe('another attempt', () => {
     ]);
   });
 
-  it('is told of with the targets that are skipped', async () => {
+  it('debug log: another attempt is told of with the targets that are skipped', async () => {
     const target = `http://127.0.0.1:${await closedPort()}`;
     const proxy = await proxyApp({ target, fallbacks: [await answering(200)] });
     for (let i = 0; i < 6; i += 1) {
@@ -203,7 +203,7 @@ describe('another attempt', () => {
     ]);
   });
 
-  it('is told of where there can be none, since the body is too large to be kept', async () => {
+  it('debug log: another attempt is told of where there can be none, since the body is too large to be kept', async () => {
     const target = await answering(503);
     const proxy = await proxyApp({ target, retry: { maxBodySize: 1, methods: ['POST'] } });
     await readAll(await post(`${proxy.url}/v1`, Buffer.alloc(100_000)));
@@ -211,7 +211,7 @@ describe('another attempt', () => {
     expect(told()).toContain("failed: status 503; the request's body was not kept for another attempt");
   });
 
-  it('is not told of where an answer needs none', async () => {
+  it('debug log: another attempt is not told of where an answer needs none', async () => {
     const target = await answering(404);
     const proxy = await proxyApp({ target, retry: { maxBodySize: 1, methods: ['POST'] } });
     await readAll(await post(`${proxy.url}/v1`, Buffer.alloc(100_000)));
@@ -220,7 +220,7 @@ describe('another attempt', () => {
     expect(told().at(-1)).toBe('ended: completed, 404, 9 bytes');
   });
 
-  it('is told of where a pooled connection was closed', async () => {
+  it('debug log: another attempt is told of where a pooled connection was closed', async () => {
     let count = 0;
     const { url } = await upstream((req, res) => {
       count += 1;
@@ -243,7 +243,7 @@ describe('another attempt', () => {
     ]);
   });
 
-  it('is told of where the first event is an error', async () => {
+  it('debug log: another attempt is told of where the first event is an error', async () => {
     const error = `data: ${JSON.stringify({ error: { message: 'secret', type: 'server_error', code: null } })}\n\n`;
     const target = await answeringUpstream(error);
     const provider = openai({ apiKey: SERVERS_KEY, target });
@@ -256,7 +256,7 @@ describe('another attempt', () => {
 });
 
 describe('an end', () => {
-  it('has the codes of a failure', async () => {
+  it('debug log: an end has the codes of a failure', async () => {
     const target = `http://127.0.0.1:${await closedPort()}`;
     expect(await linesOf({ target })).toEqual([
       'GET /v1',
@@ -265,14 +265,14 @@ describe('an end', () => {
     ]);
   });
 
-  it('is told of where nothing was sent', async () => {
+  it('debug log: an end is told of where nothing was sent', async () => {
     expect(await linesOf({ target: 'http://127.0.0.1:1', allow: ['GET /v1/models'] })).toEqual([
       'GET /v1',
       expect.stringMatching(/^ended: refused, 404, \d+ bytes, NOT_FOUND$/),
     ]);
   });
 
-  it('is told of where an answer breaks off', async () => {
+  it('debug log: an end is told of where an answer breaks off', async () => {
     const { proxy, res, response } = await openStream({});
     const stream = reader(response);
     res.write(EVENT);
@@ -286,7 +286,7 @@ describe('an end', () => {
   it.each([
     ['abort', 'aborted'],
     ['continue', 'the answer is read on'],
-  ] as const)('is told of where the client leaves: %s', async (onClientClose, expected) => {
+  ] as const)('debug log: an end is told of where the client leaves: %s', async (onClientClose, expected) => {
     const { proxy, res, response } = await openStream({ onClientClose });
     const stream = reader(response);
     res.write(EVENT);
@@ -302,7 +302,7 @@ describe('an end', () => {
     ]);
   });
 
-  it('is told of where nobody listens to `onFinish`', async () => {
+  it('debug log: an end is told of where nobody listens to `onFinish`', async () => {
     const port = await listen(createServer(createSseProxy({ target: await answeringUpstream(EVENT) })));
     await readAll(await request(`http://127.0.0.1:${port}/v1`));
     await until(() => told().length === 4);
@@ -311,7 +311,7 @@ describe('an end', () => {
 });
 
 describe('a place among those that run', () => {
-  it('is waited for, and given or not', async () => {
+  it('debug log: a place in the queue is waited for, and given or not', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits: { concurrency: 1, queue: { size: 1, timeout: 10_000 } } });
     const first = openRequest(`${proxy.url}/first`);
@@ -340,7 +340,7 @@ describe('a place among those that run', () => {
     expect(told(1)[2]).toBe('attempt 1: GET http://127.0.0.1:PORT/second');
   });
 
-  it('is waited for no longer than `limits.queue.timeout`', async () => {
+  it('debug log: a place in the queue is waited for no longer than `limits.queue.timeout`', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits: { concurrency: 1, queue: { size: 1, timeout: 1 } } });
     const first = openRequest(proxy.url);
@@ -361,7 +361,7 @@ describe('a place among those that run', () => {
 });
 
 describe('what nobody is to read', () => {
-  it('is in no line: keys, queries, header fields, bodies', async () => {
+  it('debug log: what nobody is to read is in no line: keys, queries, headers, bodies', async () => {
     const { upstream, proxy } = await proxiedProvider(openai, { requestHeaders: { set: { 'x-own': 'secret-field' } } });
     const body = JSON.stringify({ model: 'm', prompt: 'secret-prompt' });
     const headers = { authorization: 'Bearer secret-caller', cookie: 'secret-cookie' };
@@ -380,7 +380,7 @@ describe('what nobody is to read', () => {
     expect(said.join()).not.toMatch(/secret|sk-|Hel|\?/);
   });
 
-  it('is in no line where the path that is sent has the key', async () => {
+  it('debug log: what nobody is to read is in no line where the path that is sent has the key', async () => {
     const target = await answeringUpstream(EVENT);
     const provider = openai({ apiKey: SERVERS_KEY, target });
     const lines = await linesOf({ provider, pathRewrite: { '^/v1': `/bot/${SERVERS_KEY}/send` } });
@@ -388,7 +388,7 @@ describe('what nobody is to read', () => {
     expect(said.join()).not.toContain(SERVERS_KEY);
   });
 
-  it('is in no line where the target has credentials, or the hook that fails says something', async () => {
+  it('debug log: what nobody is to read is in no line where the target has credentials, or the hook that fails says something', async () => {
     const target = (await answeringUpstream(EVENT)).replace('//', '//user:secret-password@');
     const rewriteHeaders = (): never => {
       throw Object.assign(new Error('secret'), { code: 'secret' });
@@ -399,7 +399,7 @@ describe('what nobody is to read', () => {
     expect(said.join()).not.toContain('secret');
   });
 
-  it('is in no line where the upstream repeats it in its content type', async () => {
+  it('debug log: what nobody is to read is in no line where the upstream repeats it in its content type', async () => {
     const target = await answeringUpstream('{}', { 'content-type': `application/json; key=${SERVERS_KEY}` });
     expect(await linesOf({ provider: openai({ apiKey: SERVERS_KEY, target }) })).toContain(
       'head: 200, application/json, read',
@@ -436,7 +436,7 @@ describe('NODE_DEBUG', () => {
     return stderr;
   }
 
-  it('shows it', async () => {
+  it('NODE_DEBUG: shows the debug log', async () => {
     const lines = (await stderrOf('express-sse-proxy')).trimEnd().split('\n');
     expect(lines).toEqual([
       expect.stringMatching(/^EXPRESS-SSE-PROXY \d+: #1 \+\d+ ms GET \/v1$/),
@@ -447,7 +447,7 @@ describe('NODE_DEBUG', () => {
   }, 30_000);
 
   it.each(['', 'http-proxy-middleware'])(
-    'shows nothing where it does not ask: %j',
+    'NODE_DEBUG: shows nothing where it does not ask for it: %j',
     async (value) => {
       expect(await stderrOf(value)).not.toContain('SSE-PROXY');
     },

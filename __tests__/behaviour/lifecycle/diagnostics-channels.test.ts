@@ -34,7 +34,7 @@ function published(): [ChannelName, ExchangeMessages[keyof ExchangeMessages]][] 
 const EXPRESS_ROUTE = '/openai';
 
 describe('diagnostics channels: an exchange', () => {
-  it('is published from its start to its end, in order, with one id', async () => {
+  it('diagnostics channels: an exchange is published from its start to its end, in order, with one id', async () => {
     const exchanges: Exchange[] = [];
     const { upstream, proxy } = await proxiedProvider(openai, {
       onFinish: (_summary, exchange) => void exchanges.push(exchange),
@@ -73,7 +73,7 @@ describe('diagnostics channels: an exchange', () => {
     expect(JSON.stringify(messages)).not.toMatch(new RegExp(`${SERVERS_KEY}|Bearer|\\?`));
   });
 
-  it('has the path before it was mounted', async () => {
+  it('diagnostics channels: an exchange has the path before it was mounted', async () => {
     const started = messagesOf('started');
     const target = await answeringUpstream(EVENT);
     const proxy = await proxyApp({ target }, (app) => {
@@ -86,7 +86,7 @@ describe('diagnostics channels: an exchange', () => {
     expect(await started.next()).toMatchObject({ method: 'GET', path: '/openai/v1' });
   });
 
-  it('has an id of its own, the same whenever it is asked for', async () => {
+  it('diagnostics channels: an exchange has an id of its own, the same whenever it is asked for', async () => {
     const ids: string[] = [];
     const proxy = await proxyApp({
       target: await answeringUpstream(EVENT),
@@ -103,14 +103,14 @@ describe('diagnostics channels: an exchange', () => {
     expect(second).not.toBe(first);
   });
 
-  it('that is left to the app by `pathFilter` is none', async () => {
+  it('diagnostics channels: an exchange that is left to the app by `pathFilter` is none', async () => {
     const messages = published();
     const proxy = await proxyApp({ target: await answeringUpstream(EVENT), pathFilter: '/api' });
     expect((await request(`${proxy.url}/other`)).statusCode).toBe(404);
     expect(messages).toEqual([]);
   });
 
-  it('is not published where it began before anyone had subscribed', async () => {
+  it('diagnostics channels: an exchange is not published where it began before anyone had subscribed', async () => {
     const { proxy, res, response } = await openStream({});
     const messages = published();
     res.end(EVENT);
@@ -119,7 +119,7 @@ describe('diagnostics channels: an exchange', () => {
     expect(messages).toEqual([]);
   });
 
-  it('is published on the channels alone that have subscribers', async () => {
+  it('diagnostics channels: an exchange is published on the channels alone that have subscribers', async () => {
     const ended = messagesOf('ended');
     const proxy = await proxyApp({ target: await answeringUpstream(EVENT) });
     await readAll(await request(proxy.url));
@@ -128,7 +128,7 @@ describe('diagnostics channels: an exchange', () => {
 });
 
 describe('diagnostics channels: attempts', () => {
-  it('retries have what failed, how it goes on, and when', async () => {
+  it('diagnostics channels, attempts: retries have what failed, how it goes on, and when', async () => {
     let count = 0;
     const { url: target } = await upstream((_req, res) => {
       count += 1;
@@ -153,7 +153,7 @@ describe('diagnostics channels: attempts', () => {
     ]);
   });
 
-  it('fallbacks have the code of the error, and the end has it, too', async () => {
+  it('diagnostics channels, attempts: fallbacks have the code of the error, and the end has it, too', async () => {
     const retries = messagesOf('retry');
     const ended = messagesOf('ended');
     const [target, fallback] = [await closedPort(), await closedPort()].map((port) => `http://127.0.0.1:${port}`);
@@ -176,7 +176,7 @@ describe('diagnostics channels: attempts', () => {
     });
   });
 
-  it('a head without a media type has none', async () => {
+  it('diagnostics channels, attempts: a head without a media type has none', async () => {
     const heads = messagesOf('head');
     const { url } = await upstream((_req, res) => res.end());
     const proxy = await proxyApp({ target: url });
@@ -184,7 +184,7 @@ describe('diagnostics channels: attempts', () => {
     expect(await heads.next()).toEqual({ id: expect.any(String), attempt: 1, statusCode: 200 });
   });
 
-  it('the messages are copies: who changes one changes no summary', async () => {
+  it('diagnostics channels, attempts: the messages are copies: who changes one changes no summary', async () => {
     on('ended', ({ attempts }) => Object.assign(attempts[0] as object, { target: 'changed' }));
     const proxy = await proxyApp({ target: await answeringUpstream(EVENT) });
     await readAll(await request(proxy.url));
@@ -193,7 +193,7 @@ describe('diagnostics channels: attempts', () => {
 });
 
 describe('diagnostics channels: endings', () => {
-  it('a client that leaves before the head ends its exchange', async () => {
+  it('diagnostics channels, endings: a client that leaves before the head ends its exchange', async () => {
     const { url, requests } = await manualUpstream();
     const ended = messagesOf('ended');
     const proxy = await proxyApp({ target: url });
@@ -204,7 +204,7 @@ describe('diagnostics channels: endings', () => {
     expect(await ended.next()).toMatchObject({ outcome: 'client-closed', bytes: 0 });
   });
 
-  it('a WebSocket is an exchange, and so is one that was not let in', async () => {
+  it('diagnostics channels, endings: a WebSocket is an exchange, and so is one that was not let in', async () => {
     const messages = published();
     const { url: target } = await echoUpstream();
     const { url, summaries } = await upgradeServer({ target, allow: ['GET /chat'] });
@@ -232,7 +232,7 @@ describe('diagnostics channels: endings', () => {
 });
 
 describe('diagnostics channels: a subscriber that throws', () => {
-  it('is an uncaught exception, as Node has it, and the exchange goes on', async () => {
+  it('diagnostics channels: a subscriber that throws is an uncaught exception, as Node has it, and the exchange goes on', async () => {
     const script = `
       import { channel } from 'node:diagnostics_channel';
       import http from 'node:http';

@@ -58,7 +58,7 @@ function watch(promise: Promise<unknown>): { readonly isDone: boolean } {
 }
 
 describe('drain()', () => {
-  it('resolves at once where nothing runs, and leaves no timer', async () => {
+  it('drain(): resolves at once where nothing runs, and leaves no timer', async () => {
     stopTheClock();
     const { proxy } = await proxyApp({ target: 'http://127.0.0.1:9' });
     await proxy.drain();
@@ -66,7 +66,7 @@ describe('drain()', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  it('answers new requests with a 503, sends nothing of them, and closes their connections', async () => {
+  it('drain(): answers new requests with a 503, sends nothing of them, and closes their connections', async () => {
     const { proxy, res, client, requests } = await running();
     const drained = proxy.proxy.drain({ grace: LONG });
     const agent = keepAliveAgent();
@@ -87,18 +87,21 @@ describe('drain()', () => {
     expect(requests()).toBe(1);
   });
 
-  it.each([Number.POSITIVE_INFINITY, 2 ** 40])('waits for as long as it takes with a grace of %d', async (grace) => {
-    const { proxy, res, client } = await running();
-    const drained = proxy.proxy.drain({ grace });
-    // A timer that Node has cut to a millisecond would have fired.
-    await new Promise((resolve) => setTimeout(resolve, SHORT));
-    res.end('fine');
-    expect(await readText(await responseTo(client))).toBe('fine');
-    await drained;
-    expect(proxy.summaries).toMatchObject([{ outcome: 'completed' }]);
-  });
+  it.each([Number.POSITIVE_INFINITY, 2 ** 40])(
+    'drain(): waits for as long as it takes with a grace of %d',
+    async (grace) => {
+      const { proxy, res, client } = await running();
+      const drained = proxy.proxy.drain({ grace });
+      // A timer that Node has cut to a millisecond would have fired.
+      await new Promise((resolve) => setTimeout(resolve, SHORT));
+      res.end('fine');
+      expect(await readText(await responseTo(client))).toBe('fine');
+      await drained;
+      expect(proxy.summaries).toMatchObject([{ outcome: 'completed' }]);
+    },
+  );
 
-  it('lets running exchanges complete within the grace period, and resolves when the last was accounted for', async () => {
+  it('drain(): lets running exchanges complete within the grace period, and resolves when the last was accounted for', async () => {
     const finished: string[] = [];
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, onFinish: ({ outcome }) => void finished.push(outcome) });
@@ -120,7 +123,7 @@ describe('drain()', () => {
     expect((await bodies).sort()).toEqual(['data: 1\n\ndata: 2\n\n', 'late']);
   });
 
-  it('cuts what runs on after the grace period, as drained', async () => {
+  it('drain(): cuts what runs on after the grace period, as drained', async () => {
     const { proxy, res, client, upstreamClosed } = await running();
     eventStream(res).write('data: 1\n\n');
     const response = await responseTo(client);
@@ -134,7 +137,7 @@ describe('drain()', () => {
     expect(proxy.proxy.active).toBe(0);
   });
 
-  it('answers what has no head yet after the grace period with a 503', async () => {
+  it('drain(): answers what has no head yet after the grace period with a 503', async () => {
     const { proxy, client, upstreamClosed } = await running();
     const drained = proxy.proxy.drain({ grace: SHORT });
     const response = await responseTo(client);
@@ -147,7 +150,7 @@ describe('drain()', () => {
     ]);
   });
 
-  it('accounts for what a cut stream has used', async () => {
+  it('drain(): accounts for what a cut stream has used', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ provider: openai({ target: url, apiKey: SERVERS_KEY }) });
     const client = openRequest(proxy.url + openaiChat.path).end();
@@ -162,7 +165,7 @@ describe('drain()', () => {
     expect((await readUntilCut(response)).cut).toBe(true);
   });
 
-  it('waits for a client that does not read for five seconds more', async () => {
+  it('drain(): waits for a client that does not read for five seconds more', async () => {
     stopTheClock();
     const { proxy, res, client, upstreamClosed } = await running();
     const chunk = Buffer.alloc(1024 * 1024);
@@ -188,7 +191,7 @@ describe('drain()', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  it('resolves five seconds later, too, where a client pipelines and reads nothing', async () => {
+  it('drain(): resolves five seconds later, too, where a client pipelines and reads nothing', async () => {
     const { url } = await upstream((_req, res) => void res.end(Buffer.alloc(16 * 1024 * 1024)));
     const proxy = await proxyApp({ target: url, timeouts: { drain: false } });
     const connected = once(proxy.server, 'connection');
@@ -207,7 +210,7 @@ describe('drain()', () => {
     expect(proxy.proxy.active).toBe(0);
   });
 
-  it('resolves although requests come without end, and are refused', async () => {
+  it('drain(): resolves although requests come without end, and are refused', async () => {
     stopTheClock();
     const { proxy, client } = await running();
     const state = watch(proxy.proxy.drain());
@@ -231,7 +234,7 @@ describe('drain()', () => {
     while (!state.isDone) await turns();
   });
 
-  it('called twice resolves twice, and the shorter grace period counts', async () => {
+  it('drain(): called twice resolves twice, and the shorter grace period counts', async () => {
     const { proxy, client } = await running();
     const drains = [proxy.proxy.drain({ grace: LONG }), proxy.proxy.drain({ grace: SHORT })];
     expect((await responseTo(client)).statusCode).toBe(503);
@@ -240,7 +243,7 @@ describe('drain()', () => {
     await proxy.proxy.drain();
   });
 
-  it('ends the proxy’s own connections with the server: `server.close()`', async () => {
+  it('drain(): ends the proxy’s own connections with the server: `server.close()`', async () => {
     const { proxy, res, client } = await running({}, { connection: 'keep-alive' });
     const closed = once(proxy.server, 'close');
     proxy.server.close();
@@ -273,26 +276,26 @@ describe('a stream that is drained', () => {
     return body.toString();
   }
 
-  it('tells an EventSource when to come back', async () => {
+  it('drain(): a stream tells an EventSource when to come back', async () => {
     expect(await drainedBody({}, EVENT_SOURCE, 'data: 1\n\n')).toBe(`data: 1\n\n${RETRY}`);
   });
 
-  it('that only breaks off tells it nothing of the kind', async () => {
+  it('drain(): a stream that only breaks off tells an EventSource nothing of the kind', async () => {
     const { proxy, res, client } = await running({}, EVENT_SOURCE);
     eventStream(res).write('data: 1\n\n', () => res.destroy());
     expect((await readUntilCut(await responseTo(client))).body.toString()).toBe('data: 1\n\n');
     expect((await proxy.summary()).outcome).toBe('upstream-truncated');
   });
 
-  it('tells it nothing in the middle of an event', async () => {
+  it('drain(): a stream tells an EventSource nothing in the middle of an event', async () => {
     expect(await drainedBody({}, EVENT_SOURCE, 'data: 1\n\ndata: hal')).toBe('data: 1\n\ndata: hal');
   });
 
-  it('tells a client that is no EventSource nothing', async () => {
+  it('drain(): a stream tells a client that is no EventSource nothing', async () => {
     expect(await drainedBody({}, { accept: '*/*' }, 'data: 1\n\n')).toBe('data: 1\n\n');
   });
 
-  it('with a provider says so in its dialect, behind that', async () => {
+  it('drain(): a stream with a provider says so in its dialect, behind that', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ provider: openai({ target: url, apiKey: SERVERS_KEY }) });
     const read = async (headers: Record<string, string>, client = openRequest(proxy.url, { headers }).end()) => {
@@ -310,7 +313,7 @@ describe('a stream that is drained', () => {
     await drained;
   });
 
-  it('with a provider is not called failed where it had said its end', async () => {
+  it('drain(): a stream with a provider is not called failed where it had said its end', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ provider: openai({ target: url, apiKey: SERVERS_KEY }) });
     const client = openRequest(proxy.url + openaiChat.path).end();
@@ -324,7 +327,7 @@ describe('a stream that is drained', () => {
 });
 
 describe('an exchange that waits while the proxy is drained', () => {
-  it('for its turn still gets it within the grace period', async () => {
+  it('drain(): an exchange that waits for its turn still gets it within the grace period', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits: { concurrency: 1, queue: { size: 1 } } });
     openRequest(proxy.url)
@@ -342,7 +345,7 @@ describe('an exchange that waits while the proxy is drained', () => {
     await drained;
   });
 
-  it('for its turn is answered with a 503 after it', async () => {
+  it('drain(): an exchange that waits for its turn is answered with a 503 after it', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits: { concurrency: 1, queue: { size: 1 } } });
     const clients = [openRequest(proxy.url).end()];
@@ -359,7 +362,7 @@ describe('an exchange that waits while the proxy is drained', () => {
     expect(requests.count).toBe(1);
   });
 
-  it('for a retry is answered with a 503 after it, and nothing more is sent', async () => {
+  it('drain(): an exchange that waits for a retry is answered with a 503 after it, and nothing more is sent', async () => {
     const { proxy, res, client, upstreamClosed, requests } = await running({ retry: {} });
     res.writeHead(503, { 'retry-after': '20' }).end();
     await upstreamClosed;
@@ -371,7 +374,7 @@ describe('an exchange that waits while the proxy is drained', () => {
     expect(requests()).toBe(1);
   });
 
-  it('for a retry still gets it within the grace period', async () => {
+  it('drain(): an exchange that waits for a retry still gets it within the grace period', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, retry: {} });
     const client = openRequest(proxy.url).end();
@@ -382,7 +385,7 @@ describe('an exchange that waits while the proxy is drained', () => {
     await drained;
   });
 
-  it('for its first event is answered with a 503 after it', async () => {
+  it('drain(): an exchange that waits for its first event is answered with a 503 after it', async () => {
     const { proxy, res, client } = await running({ commit: 'first-event' });
     eventStream(res).write('data: hal');
     const drained = proxy.proxy.drain({ grace: SHORT });
@@ -409,36 +412,39 @@ describe('an exchange that waits while the proxy is drained', () => {
           return 'late';
         }) as NonNullable<SseProxyOptions['on']>['proxyRes'],
     ],
-  ])('is the answer where selfHandleResponse is not done, which may go on: %s', async (_name, create) => {
-    const { promise: late, resolve } = signal();
-    const drained = signal();
-    const handedOver = signal();
-    const { url } = await upstream((_req, res) => res.end('whole'));
-    const listener = create(drained.promise, resolve);
-    const { port, proxy } = await proxyApp({
-      target: url,
-      selfHandleResponse: true,
-      on: {
-        proxyRes(...args) {
-          handedOver.resolve();
-          return listener?.(...args);
+  ])(
+    'drain(): an exchange that waits is the answer where selfHandleResponse is not done, which may go on: %s',
+    async (_name, create) => {
+      const { promise: late, resolve } = signal();
+      const drained = signal();
+      const handedOver = signal();
+      const { url } = await upstream((_req, res) => res.end('whole'));
+      const listener = create(drained.promise, resolve);
+      const { port, proxy } = await proxyApp({
+        target: url,
+        selfHandleResponse: true,
+        on: {
+          proxyRes(...args) {
+            handedOver.resolve();
+            return listener?.(...args);
+          },
         },
-      },
-    });
-    const client = await rawClient(port);
-    client.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
-    await handedOver.promise;
-    await turns();
-    await proxy.drain({ grace: 0 });
-    drained.resolve();
-    await late;
-    await turns();
-    expect(answersIn((await client.end()).text)).toMatchObject([
-      { status: 503, body: expect.stringContaining('DRAINED') },
-    ]);
-  });
+      });
+      const client = await rawClient(port);
+      client.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+      await handedOver.promise;
+      await turns();
+      await proxy.drain({ grace: 0 });
+      drained.resolve();
+      await late;
+      await turns();
+      expect(answersIn((await client.end()).text)).toMatchObject([
+        { status: 503, body: expect.stringContaining('DRAINED') },
+      ]);
+    },
+  );
 
-  it('for the rest of an answer whose client has left is ended after it', async () => {
+  it('drain(): an exchange that waits for the rest of an answer whose client has left is ended after it', async () => {
     const { proxy, res, client, upstreamClosed } = await running({ onClientClose: 'continue' });
     eventStream(res).write('data: 1\n\n');
     await once(await responseTo(client), 'readable');
@@ -451,7 +457,7 @@ describe('an exchange that waits while the proxy is drained', () => {
   });
 });
 
-it('a process whose proxy is drained ends by itself: nothing is left that keeps it', async () => {
+it('drain(): a process whose proxy is drained ends by itself: nothing is left that keeps it', async () => {
   const { exitCode, stdout, stderr } = await runModule(`
     import { once } from 'node:events';
     import http from 'node:http';

@@ -31,11 +31,11 @@ async function get(url: string): Promise<[status: number | undefined, body: stri
 const nobody = 'http://127.0.0.1:1';
 
 describe('createSseProxy', () => {
-  it('throws for options that cannot be right', () => {
+  it('createSseProxy: throws for options that cannot be right', () => {
     expect(() => createSseProxy({})).toThrow('createSseProxy needs `target`');
   });
 
-  it('makes a function that Express does not take for an error handler, with a name for its stack', () => {
+  it('createSseProxy: makes a function that Express does not take for an error handler, with a name for its stack', () => {
     const proxy = createSseProxy({ target: nobody });
     expect(proxy).toHaveLength(3);
     expect(proxy.name).toBe('sseProxy');
@@ -43,7 +43,7 @@ describe('createSseProxy', () => {
 });
 
 describe("a request that is not the proxy's", () => {
-  it('goes to the next middleware, untouched', async () => {
+  it("middleware: a request that is not the proxy's goes to the next middleware, untouched", async () => {
     const proxy = await proxyApp({ target: nobody, pathFilter: '/api', pathRewrite: { '^/': '/x' } });
     proxy.app.use((req, res) => {
       res.json([req.url, req.headers.connection]);
@@ -52,14 +52,14 @@ describe("a request that is not the proxy's", () => {
     expect(proxy.summaries).toEqual([]);
   });
 
-  it('is a 404 where there is no next', async () => {
+  it("middleware: a request that is not the proxy's is a 404 where there is no next", async () => {
     const url = await serve(createSseProxy({ target: nobody, pathFilter: '/api' }));
     expect(await get(`${url}/other`)).toEqual([404, '']);
   });
 });
 
 describe('active', () => {
-  it('counts the exchanges that have not ended', async () => {
+  it('proxy.active: counts the exchanges that have not ended', async () => {
     const streams: ServerResponse[] = [];
     const { url } = await upstream((_req, res) => streams.push(eventStream(res)));
     const proxy = await proxyApp({ target: url, pathFilter: '/api' });
@@ -78,13 +78,13 @@ describe('active', () => {
     expect(proxy.proxy.active).toBe(0);
   });
 
-  it('cannot be set', () => {
+  it('proxy.active: cannot be set', () => {
     const proxy = createSseProxy({ target: nobody });
     expect(Reflect.set(proxy, 'active', 7)).toBe(false);
     expect(proxy.active).toBe(0);
   });
 
-  it('is 0 again after failures, also those that Express answers', async () => {
+  it('proxy.active: is 0 again after failures, also those that Express answers', async () => {
     for (const onError of ['respond', 'next'] as const) {
       const proxy = await proxyApp({ target: nobody, onError });
       proxy.app.use(((_error, _req, res, _next) => res.status(500).end()) satisfies ErrorRequestHandler);
@@ -96,7 +96,7 @@ describe('active', () => {
 });
 
 describe('the promise of a request', () => {
-  it('resolves when its exchange has ended', async () => {
+  it('middleware: the promise of a request resolves when its exchange has ended', async () => {
     let stream: ServerResponse | undefined;
     const { url } = await upstream((_req, res) => {
       stream = eventStream(res);
@@ -118,7 +118,7 @@ describe('the promise of a request', () => {
     expect(proxy.active).toBe(0);
   });
 
-  it('resolves when the request was handed on', async () => {
+  it('middleware: the promise of a request resolves when the request was handed on', async () => {
     const proxy = createSseProxy({ target: nobody, pathFilter: '/api' });
     let settled: Promise<void> | undefined;
     const url = await serve((req, res) => {
@@ -128,7 +128,7 @@ describe('the promise of a request', () => {
     await expect(settled).resolves.toBeUndefined();
   });
 
-  it('never rejects, even for a body that cannot be written again', async () => {
+  it('middleware: the promise of a request never rejects, even for a body that cannot be written again', async () => {
     const seen = watchProcess();
     const { url } = await echo();
     const proxy = createSseProxy({ target: url });
@@ -147,7 +147,7 @@ describe('the promise of a request', () => {
 });
 
 describe('the place of the proxy', () => {
-  it('may be a plain node:http server', async () => {
+  it('middleware: the place of the proxy may be a plain node:http server', async () => {
     const { url } = await echo();
     expect(await get(`${await serve(createSseProxy({ target: url }))}/a?b=c`)).toEqual([200, 'GET /a?b=c']);
   });
@@ -155,7 +155,7 @@ describe('the place of the proxy', () => {
   it.each([
     ['Express 5', express],
     ['Express 4', express4],
-  ])('may be a path, a router or a route of %s', async (_version, framework) => {
+  ])('middleware: the place of the proxy may be a path, a router or a route of %s', async (_version, framework) => {
     const { url } = await echo();
     const app = framework();
     app.use('/mounted', createSseProxy({ target: url }));
@@ -175,7 +175,7 @@ describe('the place of the proxy', () => {
   it.each([
     ['Express 5', express],
     ['Express 4', express4],
-  ])('streams event by event under %s', async (_version, framework) => {
+  ])('middleware: the place of the proxy streams event by event under %s', async (_version, framework) => {
     let stream: ServerResponse | undefined;
     const { url } = await upstream((_req, res) => {
       stream = eventStream(res);
@@ -193,7 +193,7 @@ describe('the place of the proxy', () => {
   it.each([
     ['Express 5', express],
     ['Express 4', express4],
-  ])('hands failures to the error middleware of %s', async (_version, framework) => {
+  ])('middleware: the place of the proxy hands failures to the error middleware of %s', async (_version, framework) => {
     const app = framework();
     app.use('/api', createSseProxy({ target: nobody, onError: 'next' }));
     const errors: unknown[] = [];
@@ -205,12 +205,12 @@ describe('the place of the proxy', () => {
     expect(errors[0]).toBeInstanceOf(SseProxyError);
   });
 
-  it('answers by itself where there is no error middleware to hand failures to', async () => {
+  it('middleware: the place of the proxy answers by itself where there is no error middleware to hand failures to', async () => {
     const [status, body] = await get(await serve(createSseProxy({ target: nobody, onError: 'next' })));
     expect([status, JSON.parse(body).error.code]).toEqual([502, 'UPSTREAM_UNREACHABLE']);
   });
 
-  it('gives the error middleware the URL that came in', async () => {
+  it('middleware: the place of the proxy gives the error middleware the URL that came in', async () => {
     const app = express();
     app.use('/api', createSseProxy({ target: nobody, onError: 'next', pathRewrite: { '^/in': '/out' } }));
     app.use('/api/in', ((_error, req, res, _next) =>
@@ -218,7 +218,7 @@ describe('the place of the proxy', () => {
     expect(await get(`${await serve(app)}/api/in?a`)).toEqual([502, '/api/in?a']);
   });
 
-  it('may be taken more than once: each with its target, pool and count', async () => {
+  it('middleware: the place of the proxy may be taken more than once: each with its target, pool and count', async () => {
     const seen = watchProcess();
     const app = express();
     const proxies = await Promise.all(
@@ -234,7 +234,7 @@ describe('the place of the proxy', () => {
     expect(seen.map(String)).toEqual([]);
   });
 
-  it('may be behind another proxy in the same app', async () => {
+  it('middleware: the place of the proxy may be behind another proxy in the same app', async () => {
     const { url } = await echo();
     const app = Router();
     app.use('/inner', createSseProxy({ target: url }));
@@ -242,7 +242,7 @@ describe('the place of the proxy', () => {
     expect(await get(`${await serve(createSseProxy({ target: `${inner}/inner` }))}/a`)).toEqual([200, 'GET /a']);
   });
 
-  it('may be shared by several servers; its pool goes with the last of them', async () => {
+  it('middleware: the place of the proxy may be shared by several servers; its pool goes with the last of them', async () => {
     const { server: origin, url } = await echo();
     const proxy = createSseProxy({ target: url });
     const [first, second] = [http.createServer(proxy), http.createServer(proxy)];
@@ -260,7 +260,7 @@ describe('the place of the proxy', () => {
 });
 
 describe("hooks and Express's own response", () => {
-  it('what a hook sets on the response is sent, as in http-proxy-middleware', async () => {
+  it("hooks and Express's response: what a hook sets on the response is sent, as in http-proxy-middleware", async () => {
     const { url } = await echo();
     const on: SseProxyOptions['on'] = {
       proxyReq: (_proxyReq, _req, res) => {
@@ -274,7 +274,7 @@ describe("hooks and Express's own response", () => {
     expect(headers).toMatchObject({ 'x-proxy-req': '1', 'x-proxy-res': '1' });
   });
 
-  it('a hook that ends the response in mid-stream ends it, not the process', async () => {
+  it("hooks and Express's response: a hook that ends the response in mid-stream ends it, not the process", async () => {
     const seen = watchProcess();
     const { url } = await upstream((_req, res) => {
       eventStream(res).write('data: 1\n\n');
@@ -296,21 +296,24 @@ describe("hooks and Express's own response", () => {
   it.each([
     ['the response of the upstream', async () => (await echo()).url],
     ['an error response', async () => nobody],
-  ])('an async rewriteHeaders that rejects ends the exchange, not the process: %s', async (_case, target) => {
-    const seen = watchProcess();
-    const rewriteHeaders = async (): Promise<void> => {
-      throw new Error('too late');
-    };
-    const proxy = await proxyApp({ target: await target(), rewriteHeaders });
-    const response = await request(proxy.url);
-    const { cut } = await readUntilCut(response);
-    // Never the upstream's response as if nothing had happened.
-    expect(response.statusCode === 502 || cut).toBe(true);
-    await proxy.summary();
-    expect(seen.map(String)).toEqual([]);
-  });
+  ])(
+    "hooks and Express's response: an async rewriteHeaders that rejects ends the exchange, not the process: %s",
+    async (_case, target) => {
+      const seen = watchProcess();
+      const rewriteHeaders = async (): Promise<void> => {
+        throw new Error('too late');
+      };
+      const proxy = await proxyApp({ target: await target(), rewriteHeaders });
+      const response = await request(proxy.url);
+      const { cut } = await readUntilCut(response);
+      // Never the upstream's response as if nothing had happened.
+      expect(response.statusCode === 502 || cut).toBe(true);
+      await proxy.summary();
+      expect(seen.map(String)).toEqual([]);
+    },
+  );
 
-  it('is finished once for a client that was just leaving', async () => {
+  it("hooks and Express's response: the response is finished once for a client that was just leaving", async () => {
     const { url } = await echo();
     const outcomes: string[] = [];
     let finish = (): void => {};

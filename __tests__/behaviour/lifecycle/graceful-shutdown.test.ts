@@ -173,7 +173,7 @@ function outcomeSeen({ status, text, cut }: Awaited<Client['seen']>): string {
 }
 
 describe('a server that gets SIGTERM under load', () => {
-  it('ends each stream whole or visibly cut, as its account says, and is gone', async () => {
+  it('graceful shutdown: a server that gets SIGTERM ends each stream whole or visibly cut, as its account says, and is gone', async () => {
     const { url, arrived, terminate } = await loadedUpstream();
     const server = await startServer(url, 2_000);
     const clients = Object.entries(KINDS).flatMap(([kind, { count }]) =>
@@ -228,7 +228,7 @@ describe('a server that gets SIGTERM under load', () => {
     expect(code).toBe(0);
   }, 20_000);
 
-  it('is gone at once where nothing is running, whatever connections are open', async () => {
+  it('graceful shutdown: a server that gets SIGTERM is gone at once where nothing is running, whatever connections are open', async () => {
     const { url } = await loadedUpstream();
     const server = await startServer(url, 600_000);
     const unused = net.connect(server.port, '127.0.0.1');

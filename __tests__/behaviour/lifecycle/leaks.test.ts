@@ -111,7 +111,7 @@ async function run(proxy: ProxyUnderTest, plan: Plan): Promise<void> {
 }
 
 describe('500 streams that break off at random points', () => {
-  it('leave no socket, no listener and no timer behind', async () => {
+  it('leaks: 500 streams that break off at random points leave no socket, no listener and no timer behind', async () => {
     const up = await upstream(planned);
     let arrived = 0;
     const proxy = await proxyApp({ target: up.url }, (app) =>
@@ -189,7 +189,7 @@ describe('requests one after the other', () => {
   it.each([
     ['GET', get],
     ['POST', post],
-  ])('add no listener to the connections on either side: %s', async (_, send) => {
+  ])('leaks: requests one after the other add no listener to the connections on either side: %s', async (_, send) => {
     const upstreamSockets: Socket[] = [];
     const { server, url } = await upstream((req, res) => {
       req.resume();
@@ -212,20 +212,20 @@ describe('requests one after the other', () => {
     }
   });
 
-  it('add no listener where they fail', async () => {
+  it('leaks: requests one after the other add no listener where they fail', async () => {
     const proxy = await proxyApp({ target: `http://127.0.0.1:${await closedPort()}` });
     const { before, after } = await compare(get, proxy);
     expect(after).toEqual(before);
   });
 
-  it('add no listener where the option `timeout` is set', async () => {
+  it('leaks: requests one after the other add no listener where the option `timeout` is set', async () => {
     const { url } = await upstream((_req, res) => res.end('fine'));
     const proxy = await proxyApp({ target: url, timeout: 60_000 });
     const { before, after } = await compare(get, proxy);
     expect(after).toEqual(before);
   });
 
-  it('add no listener to a server', async () => {
+  it('leaks: requests one after the other add no listener to a server', async () => {
     const { url } = await upstream((_req, res) => res.end('fine'));
     const proxy = await proxyApp({ target: url });
     await readAll(await request(proxy.url));
@@ -236,7 +236,7 @@ describe('requests one after the other', () => {
 });
 
 describe('a proxy that has been used', () => {
-  it('holds no timer, and no connection once its server is closed', async () => {
+  it('leaks: a proxy that has been used holds no timer, and no connection once its server is closed', async () => {
     const { url, server } = await upstream((_req, res) => eventStream(res).end('data: 1\n\n'));
     server.keepAliveTimeout = 0;
     const timers = active('Timeout');
@@ -249,7 +249,7 @@ describe('a proxy that has been used', () => {
     await until(() => active('TCPSocketWrap') === 0);
   });
 
-  it('holds no timer for responses that were cut', async () => {
+  it('leaks: a proxy that has been used holds no timer for responses that were cut', async () => {
     const { url } = await upstream((_req, res) => {
       eventStream(res).write('data: 1\n\n');
       setImmediate(() => res.destroy());
@@ -271,7 +271,7 @@ describe('what a request has brought is let go of when its answer has begun', ()
     ['of a small body', {}, []],
     ['of a body that could have been sent again', { retry: { methods: ['POST'] } }, []],
     ['of a body that a parser has read', {}, [express.json()]],
-  ])('%s', async (_what, options, before) => {
+  ])('leaks: what a request has brought is let go of when its answer has begun: %s', async (_what, options, before) => {
     const { url } = await upstream((req, res) => {
       req.resume();
       eventStream(res).write('data: 1\n\n');

@@ -57,7 +57,7 @@ describe("onClientClose: 'abort'", () => {
   it.each([
     ['is the default', {}],
     ['may be said', { onClientClose: 'abort' }],
-  ] as const)('%s: the upstream’s work ends with the client', async (_, options) => {
+  ] as const)("onClientClose 'abort': %s: the upstream’s work ends with the client", async (_, options) => {
     const { proxy, usages, asked } = await left(openaiChat, 2, options);
     await asked.closed;
     await expectOneSummary(proxy, { outcome: 'client-closed', statusCode: 200, usage: { complete: false } });
@@ -78,23 +78,26 @@ describe("onClientClose: 'continue'", () => {
     ['in the middle of a stream with heartbeats', openaiChat, 2, { heartbeat: { interval: 1 } }],
   ];
 
-  it.each(LEAVING)('reads the answer to its end, so that its usage is complete: %s', async (...row) => {
-    const [, answer, parts, options] = row;
-    const { proxy, usages, asked } = await left(answer, parts, { ...CONTINUE, ...options });
-    expect(proxy.proxy.active).toBe(1);
-    expect(usages.count).toBe(0);
+  it.each(LEAVING)(
+    "onClientClose 'continue': reads the answer to its end, so that its usage is complete: %s",
+    async (...row) => {
+      const [, answer, parts, options] = row;
+      const { proxy, usages, asked } = await left(answer, parts, { ...CONTINUE, ...options });
+      expect(proxy.proxy.active).toBe(1);
+      expect(usages.count).toBe(0);
 
-    if (parts < 0) asked.start(answer);
-    asked.send(answer.parts.slice(Math.max(parts, 0)));
-    asked.end();
-    const usage = usageFrom(toldBy(answer.parts));
-    expect(await usages.next()).toEqual(usage);
-    await expectOneSummary(proxy, { outcome: 'client-closed', usage, attempts: [{ statusCode: 200 }] });
-    expect(proxy.summaries[0]?.error).toBeUndefined();
-    expect(usages.count).toBe(1);
-  });
+      if (parts < 0) asked.start(answer);
+      asked.send(answer.parts.slice(Math.max(parts, 0)));
+      asked.end();
+      const usage = usageFrom(toldBy(answer.parts));
+      expect(await usages.next()).toEqual(usage);
+      await expectOneSummary(proxy, { outcome: 'client-closed', usage, attempts: [{ statusCode: 200 }] });
+      expect(proxy.summaries[0]?.error).toBeUndefined();
+      expect(usages.count).toBe(1);
+    },
+  );
 
-  it('reads the answer to its end also where its first event is still waited for', async () => {
+  it("onClientClose 'continue': reads the answer to its end also where its first event is still waited for", async () => {
     const headCame = signal();
     const { upstream, proxy, usages } = await proxiedProvider(openai, {
       ...CONTINUE,
@@ -113,7 +116,7 @@ describe("onClientClose: 'continue'", () => {
     await expectOneSummary(proxy, { outcome: 'client-closed', bytes: 0 });
   });
 
-  it('reads on also what the usage is asked for in the request', async () => {
+  it("onClientClose 'continue': reads on also what the usage is asked for in the request", async () => {
     const { proxy, usages, asked } = await left(openaiChat, -1, CONTINUE, (options) =>
       openai({ ...options, includeUsage: true }),
     );
@@ -123,7 +126,7 @@ describe("onClientClose: 'continue'", () => {
     await expectOneSummary(proxy, { outcome: 'client-closed', bytes: 0 });
   });
 
-  it('counts the bytes that the client was sent, and no more', async () => {
+  it("onClientClose 'continue': counts the bytes that the client was sent, and no more", async () => {
     const { proxy, asked } = await left(anthropicText, 1, CONTINUE, anthropic);
     asked.send(anthropicText.parts.slice(1));
     asked.end();
@@ -133,7 +136,7 @@ describe("onClientClose: 'continue'", () => {
     });
   });
 
-  it('keeps the connection to the upstream for the next request', async () => {
+  it("onClientClose 'continue': keeps the connection to the upstream for the next request", async () => {
     const { upstream, proxy, asked } = await left(openaiChat, 2, CONTINUE);
     asked.send(openaiChat.parts.slice(2));
     asked.end();
@@ -143,7 +146,7 @@ describe("onClientClose: 'continue'", () => {
     expect(req.socket).toBe(asked.req.socket);
   });
 
-  it('reads on what a client had not read when it left', async () => {
+  it("onClientClose 'continue': reads on what a client had not read when it left", async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, ...CONTINUE });
     const client = openRequest(proxy.url).end();
@@ -167,7 +170,7 @@ describe("onClientClose: 'continue'", () => {
     await expectOneSummary(proxy, { outcome: 'client-closed' });
   });
 
-  it('ends with the upstream where that dies: one summary, of the client that left', async () => {
+  it("onClientClose 'continue': ends with the upstream where that dies: one summary, of the client that left", async () => {
     const { proxy, usages, asked } = await left(openaiChat, 2, CONTINUE);
     asked.die();
     await expectOneSummary(proxy, {
@@ -178,7 +181,7 @@ describe("onClientClose: 'continue'", () => {
     expect(usages.count).toBe(1);
   });
 
-  it('ends with the upstream where that dies before the head, and nothing is tried again', async () => {
+  it("onClientClose 'continue': ends with the upstream where that dies before the head, and nothing is tried again", async () => {
     const { upstream, proxy, asked } = await left(openaiChat, -1, { ...CONTINUE, retry: { minTimeout: 1 } });
     let requests = 0;
     void upstream.next().then(() => {
@@ -192,13 +195,16 @@ describe("onClientClose: 'continue'", () => {
   it.each([
     ['headers', -1],
     ['idle', 2],
-  ] as const)('does not wait for an upstream for longer than `timeouts.%s`', async (name, parts) => {
-    const { proxy, asked } = await left(openaiChat, parts, { ...CONTINUE, timeouts: { [name]: 300 } });
-    await asked.closed;
-    await expectOneSummary(proxy, { outcome: 'client-closed' });
-  });
+  ] as const)(
+    "onClientClose 'continue': does not wait for an upstream for longer than `timeouts.%s`",
+    async (name, parts) => {
+      const { proxy, asked } = await left(openaiChat, parts, { ...CONTINUE, timeouts: { [name]: 300 } });
+      await asked.closed;
+      await expectOneSummary(proxy, { outcome: 'client-closed' });
+    },
+  );
 
-  it('aborts an upload that broke off: it will not be answered', async () => {
+  it("onClientClose 'continue': aborts an upload that broke off: it will not be answered", async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, ...CONTINUE });
     const client = openRequest(proxy.url, { method: 'POST' });
@@ -211,7 +217,7 @@ describe("onClientClose: 'continue'", () => {
     await expectOneSummary(proxy, { outcome: 'client-closed' });
   });
 
-  it('does not begin anything for a client that left before its request was sent', async () => {
+  it("onClientClose 'continue': does not begin anything for a client that left before its request was sent", async () => {
     const { url, requests } = await manualUpstream();
     const called = signal();
     const pending = signal<string>();
@@ -231,7 +237,7 @@ describe("onClientClose: 'continue'", () => {
     expect(requests.count).toBe(0);
   });
 
-  it('keeps the place of the exchange until then', async () => {
+  it("onClientClose 'continue': keeps the place of the exchange until the answer was read", async () => {
     const { upstream, proxy, asked } = await left(openaiChat, 2, {
       ...CONTINUE,
       limits: { concurrency: 1, queue: { size: 1 } },
@@ -243,7 +249,7 @@ describe("onClientClose: 'continue'", () => {
     expect((await upstream.next()).req.url).toBe('/next');
   });
 
-  it('is of no matter to a client that has got everything', async () => {
+  it("onClientClose 'continue': is of no matter to a client that has got everything", async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, ...CONTINUE });
     const client = openRequest(proxy.url).end();
@@ -254,7 +260,7 @@ describe("onClientClose: 'continue'", () => {
 });
 
 describe('what is read on for a client that has left', () => {
-  it('is no more than 64 MiB', async () => {
+  it("onClientClose 'continue': what is read on is no more than 64 MiB", async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, ...CONTINUE });
     const client = openRequest(proxy.url).end();
@@ -276,7 +282,7 @@ describe('what is read on for a client that has left', () => {
     await expectOneSummary(proxy, { outcome: 'client-closed' });
   });
 
-  it('is what comes within five minutes; then no timer is left', async () => {
+  it("onClientClose 'continue': what is read on is what comes within five minutes; then no timer is left", async () => {
     stopTheClock();
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, ...CONTINUE, timeouts: { idle: false, headers: false } });
@@ -299,30 +305,33 @@ describe('what is read on for a client that has left', () => {
 });
 
 describe('onClientClose as a function', () => {
-  it.each(['abort', 'continue'] as const)('decides, once per exchange whose client leaves: %s', async (decision) => {
-    const exchanges = new Queue<Exchange>();
-    const { proxy, asked } = await left(openaiChat, 2, {
-      onClientClose: (exchange) => {
-        exchanges.push(exchange);
-        return decision;
-      },
-    });
-    expect(await exchanges.next()).toMatchObject({ path: openaiChat.path, attempts: [{ statusCode: 200 }] });
-    if (decision === 'continue') {
-      expect(proxy.proxy.active).toBe(1);
-      asked.send(openaiChat.parts.slice(2));
-      asked.end();
-    } else {
-      await asked.closed;
-    }
-    await expectOneSummary(proxy, {
-      outcome: 'client-closed',
-      usage: { complete: decision === 'continue' },
-    });
-    expect(exchanges.count).toBe(1);
-  });
+  it.each(['abort', 'continue'] as const)(
+    'onClientClose as a function: decides, once per exchange whose client leaves: %s',
+    async (decision) => {
+      const exchanges = new Queue<Exchange>();
+      const { proxy, asked } = await left(openaiChat, 2, {
+        onClientClose: (exchange) => {
+          exchanges.push(exchange);
+          return decision;
+        },
+      });
+      expect(await exchanges.next()).toMatchObject({ path: openaiChat.path, attempts: [{ statusCode: 200 }] });
+      if (decision === 'continue') {
+        expect(proxy.proxy.active).toBe(1);
+        asked.send(openaiChat.parts.slice(2));
+        asked.end();
+      } else {
+        await asked.closed;
+      }
+      await expectOneSummary(proxy, {
+        outcome: 'client-closed',
+        usage: { complete: decision === 'continue' },
+      });
+      expect(exchanges.count).toBe(1);
+    },
+  );
 
-  it('that throws is logged, and the work ends', async () => {
+  it('onClientClose as a function that throws is logged, and the work ends', async () => {
     const { logger, errors } = logbook();
     const { proxy, asked } = await left(openaiChat, 2, {
       logger,
@@ -336,7 +345,7 @@ describe('onClientClose as a function', () => {
     expect(errors[0]).toMatch(/onClientClose failed/);
   });
 
-  it('is not asked about a client that has got everything', async () => {
+  it('onClientClose as a function: is not asked about a client that has got everything', async () => {
     const asked = new Queue<Exchange>();
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({

@@ -32,7 +32,7 @@ async function newsOf<T>(stalls: Queue<T>, seen: number): Promise<T[]> {
 }
 
 describe('stalls', () => {
-  it('upstream: silent in the middle of a stream, told once, and again when that happens again', async () => {
+  it('stalls: upstream: silent in the middle of a stream, told once, and again when that happens again', async () => {
     stopAllClocks();
     const stalls = messagesOf('stalled');
     const { proxy, res, response } = await openStream({ timeouts: OFF });
@@ -53,7 +53,7 @@ describe('stalls', () => {
     expect(stalls.count).toBe(2);
   });
 
-  it('upstream: no head', async () => {
+  it('stalls: upstream: no head', async () => {
     stopAllClocks();
     const stalls = messagesOf('stalled');
     const { url, requests } = await manualUpstream();
@@ -68,7 +68,7 @@ describe('stalls', () => {
     await proxy.summary();
   });
 
-  it('client: does not read (backpressure)', async () => {
+  it('stalls: client: does not read (backpressure)', async () => {
     stopAllClocks();
     const stalls = messagesOf('stalled');
     const { url, requests } = await manualUpstream();
@@ -83,7 +83,7 @@ describe('stalls', () => {
     await proxy.summary();
   });
 
-  it('client: does not send the rest of its request', async () => {
+  it('stalls: client: does not send the rest of its request', async () => {
     stopAllClocks();
     const stalls = messagesOf('stalled');
     const { url, requests } = await manualUpstream();
@@ -98,7 +98,7 @@ describe('stalls', () => {
     await proxy.summary();
   });
 
-  it.each(['router', 'pathRewrite'] as const)('hook: an async %s that does not settle', async (name) => {
+  it.each(['router', 'pathRewrite'] as const)('stalls: hook: an async %s that does not settle', async (name) => {
     stopAllClocks();
     const stalls = messagesOf('stalled');
     const { url, requests } = await manualUpstream();
@@ -121,7 +121,7 @@ describe('stalls', () => {
     await proxy.summary();
   });
 
-  it.each(['commit', 'transformEvent'] as const)('hook: an async %s that does not settle', async (name) => {
+  it.each(['commit', 'transformEvent'] as const)('stalls: hook: an async %s that does not settle', async (name) => {
     stopAllClocks();
     const stalls = messagesOf('stalled');
     const { url, requests } = await manualUpstream();
@@ -150,7 +150,7 @@ describe('stalls', () => {
     await proxy.summary();
   });
 
-  it('event loop: blocked, which is told of all exchanges, and for which nobody else is blamed', async () => {
+  it('stalls: event loop: blocked, which is told of all exchanges, and for which nobody else is blamed', async () => {
     const stalls = messagesOf('stalled');
     const first = await openStream({ timeouts: OFF });
     const second = await openStream({ timeouts: OFF });
@@ -171,7 +171,7 @@ describe('stalls', () => {
     }
   });
 
-  it('are none where something moves, or where nobody waits: a WebSocket', async () => {
+  it('stalls: are none where something moves, or where nobody waits: a WebSocket', async () => {
     stopAllClocks();
     const stalls = messagesOf('stalled');
     const { res, response, proxy } = await openStream({ timeouts: OFF });
@@ -189,7 +189,7 @@ describe('stalls', () => {
     await proxy.summary();
   });
 
-  it('are watched for by one timer for all, and by none where nobody has subscribed', async () => {
+  it('stalls: are watched for by one timer for all, and by none where nobody has subscribed', async () => {
     stopAllClocks();
     const started = jest.spyOn(globalThis, 'setInterval');
     const unwatched = await openStream({ timeouts: OFF });

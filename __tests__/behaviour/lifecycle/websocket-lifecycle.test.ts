@@ -44,32 +44,35 @@ async function rawTunnels(): Promise<{ url: string; sockets: Set<Socket>; arrive
 }
 
 describe('a client that leaves while its WebSocket handshake is pending', () => {
-  it.each(LEAVING)('ends the upstream request at once: %s', async (_name, leave) => {
-    const { url, sockets, arrived } = await silentUpstream();
-    const errors: unknown[] = [];
-    const { port, server, proxy, summaries } = await upgradeServer({
-      target: url,
-      on: { error: (error) => void errors.push(error) },
-    });
-    const clients = await Promise.all(Array.from({ length: 20 }, () => rawClient(port)));
-    for (const { socket } of clients) socket.write(handshake());
-    for (let i = 0; i < 20; i += 1) await arrived.next();
-    expect(proxy.active).toBe(20);
-    for (const { socket } of clients) leave(socket);
-    await until(() => sockets.size === 0);
-    await until(() => proxy.active === 0);
-    expect(await connections(server)).toBe(0);
-    for (let i = 0; i < 20; i += 1) {
-      const summary = await summaries.next();
-      expect(summary).toMatchObject({ outcome: 'client-closed', attempts: [{ target: url }] });
-      expect(summary).not.toHaveProperty('statusCode');
-    }
-    expect(errors).toEqual([]);
-    // Nothing keeps the server open.
-    await new Promise((resolve) => server.close(resolve));
-  });
+  it.each(LEAVING)(
+    'WebSocket handshake: a client that leaves while it is pending ends the upstream request at once: %s',
+    async (_name, leave) => {
+      const { url, sockets, arrived } = await silentUpstream();
+      const errors: unknown[] = [];
+      const { port, server, proxy, summaries } = await upgradeServer({
+        target: url,
+        on: { error: (error) => void errors.push(error) },
+      });
+      const clients = await Promise.all(Array.from({ length: 20 }, () => rawClient(port)));
+      for (const { socket } of clients) socket.write(handshake());
+      for (let i = 0; i < 20; i += 1) await arrived.next();
+      expect(proxy.active).toBe(20);
+      for (const { socket } of clients) leave(socket);
+      await until(() => sockets.size === 0);
+      await until(() => proxy.active === 0);
+      expect(await connections(server)).toBe(0);
+      for (let i = 0; i < 20; i += 1) {
+        const summary = await summaries.next();
+        expect(summary).toMatchObject({ outcome: 'client-closed', attempts: [{ target: url }] });
+        expect(summary).not.toHaveProperty('statusCode');
+      }
+      expect(errors).toEqual([]);
+      // Nothing keeps the server open.
+      await new Promise((resolve) => server.close(resolve));
+    },
+  );
 
-  it('is noticed although it has sent more than its handshake', async () => {
+  it('WebSocket handshake: a client that leaves while it is pending is noticed although it has sent more than its handshake', async () => {
     const { url, sockets, arrived } = await silentUpstream();
     const { port, proxy } = await upgradeServer({ target: url });
     const { socket } = await rawClient(port);
@@ -80,40 +83,46 @@ describe('a client that leaves while its WebSocket handshake is pending', () => 
     await until(() => proxy.active === 0);
   });
 
-  it.each(LEAVING)('is noticed while `router` is at work: nothing is sent upstream: %s', async (_name, leave) => {
-    const { url, handshakes } = await echoUpstream();
-    const asked = signal();
-    const answer = signal<string>();
-    const router = (): Promise<string> => {
-      asked.resolve();
-      return answer.promise;
-    };
-    const { port, proxy, summaries } = await upgradeServer({ router });
-    const { socket } = await rawClient(port);
-    socket.write(handshake());
-    await asked.promise;
-    leave(socket);
-    await until(() => proxy.active === 0);
-    answer.resolve(url);
-    expect(await summaries.next()).toMatchObject({ outcome: 'client-closed', attempts: [] });
-    await turns();
-    expect(handshakes).toEqual([]);
-  });
+  it.each(LEAVING)(
+    'WebSocket handshake: a client that leaves while it is pending is noticed while `router` is at work: nothing is sent upstream: %s',
+    async (_name, leave) => {
+      const { url, handshakes } = await echoUpstream();
+      const asked = signal();
+      const answer = signal<string>();
+      const router = (): Promise<string> => {
+        asked.resolve();
+        return answer.promise;
+      };
+      const { port, proxy, summaries } = await upgradeServer({ router });
+      const { socket } = await rawClient(port);
+      socket.write(handshake());
+      await asked.promise;
+      leave(socket);
+      await until(() => proxy.active === 0);
+      answer.resolve(url);
+      expect(await summaries.next()).toMatchObject({ outcome: 'client-closed', attempts: [] });
+      await turns();
+      expect(handshakes).toEqual([]);
+    },
+  );
 
-  it.each(LEAVING)('gives up its place in the queue: %s', async (_name, leave) => {
-    const { url, handshakes } = await echoUpstream();
-    const limits = { concurrency: 1, queue: { size: 5 } };
-    const { port, proxy, url: address } = await upgradeServer({ target: url, limits });
-    const first = await opened(address);
-    const { socket } = await rawClient(port);
-    socket.write(handshake('/second'));
-    await until(() => proxy.active === 2);
-    leave(socket);
-    await until(() => proxy.active === 1);
-    first.close();
-    await opened(`${address}/third`);
-    expect(handshakes.map(({ url: path }) => path)).toEqual(['/', '/third']);
-  });
+  it.each(LEAVING)(
+    'WebSocket handshake: a client that leaves while it is pending gives up its place in the queue: %s',
+    async (_name, leave) => {
+      const { url, handshakes } = await echoUpstream();
+      const limits = { concurrency: 1, queue: { size: 5 } };
+      const { port, proxy, url: address } = await upgradeServer({ target: url, limits });
+      const first = await opened(address);
+      const { socket } = await rawClient(port);
+      socket.write(handshake('/second'));
+      await until(() => proxy.active === 2);
+      leave(socket);
+      await until(() => proxy.active === 1);
+      first.close();
+      await opened(`${address}/third`);
+      expect(handshakes.map(({ url: path }) => path)).toEqual(['/', '/third']);
+    },
+  );
 });
 
 describe('the deadlines of a WebSocket handshake', () => {
@@ -121,7 +130,7 @@ describe('the deadlines of a WebSocket handshake', () => {
     ['timeouts.headers', { timeouts: { headers: 50 } }, 'UPSTREAM_TIMEOUT'],
     ['timeouts.total', { timeouts: { total: 50 } }, 'TOTAL_TIMEOUT'],
     ['upgradeTimeout', { upgradeTimeout: 50, timeouts: { headers: 1 } }, 'UPSTREAM_TIMEOUT'],
-  ])('are answered with a 504: %s', async (_name, options, code) => {
+  ])('WebSocket handshake, deadlines: are answered with a 504: %s', async (_name, options, code) => {
     const { url, sockets } = await silentUpstream();
     const errors: unknown[] = [];
     const { port, proxy, summaries } = await upgradeServer({
@@ -140,7 +149,7 @@ describe('the deadlines of a WebSocket handshake', () => {
     expect(errors).toEqual(['ERR_UPSTREAM_UPGRADE_TIMEOUT']);
   });
 
-  it('connect: is a 504 where TLS is not established in time', async () => {
+  it('WebSocket handshake, deadlines: connect: is a 504 where TLS is not established in time', async () => {
     const { url, sockets } = await silentUpstream();
     const { port } = await upgradeServer({ target: url.replace('http', 'https'), timeouts: { connect: 50 } });
     const { text } = await rawExchange(port, handshake());
@@ -148,7 +157,7 @@ describe('the deadlines of a WebSocket handshake', () => {
     await until(() => sockets.size === 0);
   });
 
-  it('upgradeTimeout: may be set by `router` for one handshake, and 0 is none', async () => {
+  it('WebSocket handshake, deadlines: upgradeTimeout: may be set by `router` for one handshake, and 0 is none', async () => {
     const { url, arrived } = await silentUpstream();
     const { port, url: address } = await upgradeServer({
       target: url,
@@ -165,7 +174,7 @@ describe('the deadlines of a WebSocket handshake', () => {
     expect(socket.text()).toBe('');
   });
 
-  it('are over with the handshake: an open WebSocket may be silent', async () => {
+  it('WebSocket handshake, deadlines: are over with the handshake: an open WebSocket may be silent', async () => {
     const { url } = await echoUpstream();
     const timeouts = { connect: 60, headers: 60, idle: 60, drain: 60 };
     const { url: address } = await upgradeServer({ target: url, timeouts });
@@ -174,7 +183,7 @@ describe('the deadlines of a WebSocket handshake', () => {
     expect(await echo(socket, 'still')).toBe('still');
   });
 
-  it('total: ends an open WebSocket', async () => {
+  it('WebSocket handshake, deadlines: total: ends an open WebSocket', async () => {
     const { url, sockets } = await echoUpstream();
     const { url: address, summaries } = await upgradeServer({ target: url, timeouts: { total: 100 } });
     const socket = await opened(address);
@@ -183,14 +192,14 @@ describe('the deadlines of a WebSocket handshake', () => {
     await until(() => sockets.size === 0);
   });
 
-  it('idle: ends a refusal of the upstream that falls silent', async () => {
+  it('WebSocket handshake, deadlines: idle: ends a refusal of the upstream that falls silent', async () => {
     const { url } = await rawUpstream((socket) => socket.write('HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\npart'));
     const { port, summaries } = await upgradeServer({ target: url, timeouts: { idle: 50 } });
     expect((await rawExchange(port, handshake())).text).toMatch(/part$/);
     expect(await summaries.next()).toMatchObject({ outcome: 'timeout', statusCode: 403 });
   });
 
-  it('idle: ends a tunnel of which one side only has ended', async () => {
+  it('WebSocket handshake, deadlines: idle: ends a tunnel of which one side only has ended', async () => {
     const { url, arrived } = await rawTunnels();
     const { port, server, proxy, summaries } = await upgradeServer({ target: url, timeouts: { idle: 50 } });
     const client = await rawClient(port);
@@ -207,7 +216,7 @@ describe('the deadlines of a WebSocket handshake', () => {
 });
 
 describe('limits.concurrency and WebSockets', () => {
-  it('holds a place until the tunnel is over', async () => {
+  it('WebSocket, limits.concurrency: holds a place until the tunnel is over', async () => {
     const { url } = await echoUpstream();
     const { url: address, port, proxy } = await upgradeServer({ target: url, limits: { concurrency: 1 } });
     const first = await opened(address);
@@ -233,7 +242,7 @@ describe('limits.concurrency and WebSockets', () => {
     return response;
   }
 
-  it('counts requests and WebSockets together, and has them wait for their turn', async () => {
+  it('WebSocket, limits.concurrency: counts requests and WebSockets together, and has them wait for their turn', async () => {
     const stream = signal<http.ServerResponse>();
     const { url, handshakes } = await echoUpstream(http.createServer((_req, res) => stream.resolve(res)));
     const { url: address } = await upgradeServer({ target: url, limits: { concurrency: 1, queue: { size: 1 } } });
@@ -250,7 +259,7 @@ describe('limits.concurrency and WebSockets', () => {
     ['a handshake that is refused upstream', {}, 403],
     ['a hook that throws', { requestHeaders: { set: { 'x-a': () => JSON.parse('{') } } }, 500],
     ['a path outside the target', { pathRewrite: () => '/..' }, 400],
-  ])('gives the place back after %s', async (_name, options, status) => {
+  ])('WebSocket, limits.concurrency: gives the place back after %s', async (_name, options, status) => {
     const refusing = await rawUpstream((socket) => socket.end('HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n'));
     const { port, proxy } = await upgradeServer({ target: refusing.url, limits: { concurrency: 1 }, ...options });
     for (let i = 0; i < 3; i += 1) {
@@ -262,7 +271,7 @@ describe('limits.concurrency and WebSockets', () => {
 });
 
 describe('drain() and WebSockets', () => {
-  it('refuses new handshakes with a 503, lets open ones go on, and resolves with the last', async () => {
+  it('WebSocket, drain(): refuses new handshakes with a 503, lets open ones go on, and resolves with the last', async () => {
     const { url } = await echoUpstream();
     const { url: address, port, proxy, summaries } = await upgradeServer({ target: url });
     const socket = await opened(address);
@@ -278,7 +287,7 @@ describe('drain() and WebSockets', () => {
     expect(await summaries.next()).toMatchObject({ outcome: 'completed', statusCode: 101 });
   });
 
-  it('ends open tunnels when the grace is over, so that the server can close', async () => {
+  it('WebSocket, drain(): ends open tunnels when the grace is over, so that the server can close', async () => {
     const { url, sockets } = await echoUpstream();
     const { url: address, proxy, server, summaries } = await upgradeServer({ target: url });
     const clients = await Promise.all([opened(address), opened(address)]);
@@ -290,7 +299,7 @@ describe('drain() and WebSockets', () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
-  it('answers pending handshakes with a 503 when the grace is over', async () => {
+  it('WebSocket, drain(): answers pending handshakes with a 503 when the grace is over', async () => {
     const { url, sockets, arrived } = await silentUpstream();
     const { url: address, proxy } = await upgradeServer({ target: url });
     const failure = failed(address);
@@ -300,7 +309,7 @@ describe('drain() and WebSockets', () => {
     await until(() => sockets.size === 0);
   });
 
-  it('resolves although a client neither reads nor closes', async () => {
+  it('WebSocket, drain(): resolves although a client neither reads nor closes', async () => {
     const { url, arrived } = await rawTunnels();
     const { port, proxy, server } = await upgradeServer({ target: url });
     const client = await rawClient(port);
@@ -322,22 +331,25 @@ describe('on.error and a WebSocket handshake that fails', () => {
   it.each<[string, SseProxyOptions, string | undefined, number]>([
     ['the upstream cannot be reached', {}, 'ECONNREFUSED', 502],
     ['router rejects', { router: () => Promise.reject(new Error('mine')) }, 'HOOK_FAILED', 500],
-  ])('is told, and the proxy answers where it has not: %s', async (_name, options, code, status) => {
-    const seen: unknown[][] = [];
-    const target = `http://127.0.0.1:${await closedPort()}`;
-    const { port, proxy } = await upgradeServer({
-      target,
-      ...options,
-      on: {
-        error: (error, req, socket) =>
-          void seen.push([Reflect.get(error, 'code'), req.url, socket instanceof net.Socket]),
-      },
-    });
-    const { text } = await rawExchange(port, handshake('/chat'));
-    expect(text.split(' ')[1]).toBe(String(status));
-    expect(seen).toEqual([[code, '/chat', true]]);
-    await until(() => proxy.active === 0);
-  });
+  ])(
+    'WebSocket handshake that fails: on.error is told, and the proxy answers where it has not: %s',
+    async (_name, options, code, status) => {
+      const seen: unknown[][] = [];
+      const target = `http://127.0.0.1:${await closedPort()}`;
+      const { port, proxy } = await upgradeServer({
+        target,
+        ...options,
+        on: {
+          error: (error, req, socket) =>
+            void seen.push([Reflect.get(error, 'code'), req.url, socket instanceof net.Socket]),
+        },
+      });
+      const { text } = await rawExchange(port, handshake('/chat'));
+      expect(text.split(' ')[1]).toBe(String(status));
+      expect(seen).toEqual([[code, '/chat', true]]);
+      await until(() => proxy.active === 0);
+    },
+  );
 
   const ANSWER = 'HTTP/1.1 418 Teapot\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 
@@ -351,7 +363,7 @@ describe('on.error and a WebSocket handshake that fails', () => {
         socket.end(ANSWER);
       },
     ],
-  ])('has the word where it %s', async (_name, answer) => {
+  ])('WebSocket handshake that fails: on.error has the word where it %s', async (_name, answer) => {
     const { port, proxy } = await upgradeServer({
       target: `http://127.0.0.1:${await closedPort()}`,
       on: { error: (_error, _req, socket) => answer(socket as Socket) },
@@ -363,7 +375,7 @@ describe('on.error and a WebSocket handshake that fails', () => {
   it.each<[string, () => void | Promise<void>]>([
     ['throws', () => JSON.parse('{')],
     ['rejects', () => Promise.reject(new Error('mine'))],
-  ])('does not keep the client waiting where it %s', async (_name, fail) => {
+  ])('WebSocket handshake that fails: on.error does not keep the client waiting where it %s', async (_name, fail) => {
     const { port } = await upgradeServer({
       target: `http://127.0.0.1:${await closedPort()}`,
       on: { error: fail },
@@ -374,22 +386,25 @@ describe('on.error and a WebSocket handshake that fails', () => {
   it.each<[string, (res: ServerResponse) => void | Promise<void>]>([
     ['its listener answers too late', (res) => void setTimeout(() => res.end('late'), 20)],
     ['its promise settles without an answer', () => turns()],
-  ])('may give the connection to a response of its own: ours goes out where %s', async (_name, answer) => {
-    const { port, proxy } = await upgradeServer({
-      target: `http://127.0.0.1:${await closedPort()}`,
-      on: {
-        error: (_error, req, socket) => {
-          const res = new ServerResponse(req);
-          res.assignSocket(socket as Socket);
-          return answer(res);
+  ])(
+    'WebSocket handshake that fails: on.error may give the connection to a response of its own: ours goes out where %s',
+    async (_name, answer) => {
+      const { port, proxy } = await upgradeServer({
+        target: `http://127.0.0.1:${await closedPort()}`,
+        on: {
+          error: (_error, req, socket) => {
+            const res = new ServerResponse(req);
+            res.assignSocket(socket as Socket);
+            return answer(res);
+          },
         },
-      },
-    });
-    expect((await rawExchange(port, handshake())).text).toMatch(/^HTTP\/1\.1 502 [\s\S]*"UPSTREAM_UNREACHABLE"}}$/);
-    await until(() => proxy.active === 0);
-  });
+      });
+      expect((await rawExchange(port, handshake())).text).toMatch(/^HTTP\/1\.1 502 [\s\S]*"UPSTREAM_UNREACHABLE"}}$/);
+      await until(() => proxy.active === 0);
+    },
+  );
 
-  it('may write too late, which ends nothing', async () => {
+  it('WebSocket handshake that fails: on.error may write too late, which ends nothing', async () => {
     const late = signal();
     const { port } = await upgradeServer({
       target: `http://127.0.0.1:${await closedPort()}`,
@@ -407,7 +422,7 @@ describe('on.error and a WebSocket handshake that fails', () => {
     await turns();
   });
 
-  it('is told of a tunnel that the upstream resets', async () => {
+  it('WebSocket handshake that fails: on.error is told of a tunnel that the upstream resets', async () => {
     const { url, arrived } = await rawTunnels();
     const errors: unknown[] = [];
     const { port, summaries } = await upgradeServer({
@@ -426,7 +441,7 @@ describe('on.error and a WebSocket handshake that fails', () => {
 });
 
 describe('a tunnel', () => {
-  it('passes on what was sent behind the heads, on both sides, in order', async () => {
+  it('WebSocket tunnel: passes on what was sent behind the heads, on both sides, in order', async () => {
     const received = signal<string>();
     const { url } = await rawUpstream((socket, request) => {
       if (!request.startsWith('GET')) return;
@@ -448,7 +463,7 @@ describe('a tunnel', () => {
     expect(await received.promise).toBe('abcdef');
   });
 
-  it('has the bytes of the upstream in its summary, and how it ended', async () => {
+  it('WebSocket tunnel: has the bytes of the upstream in its summary, and how it ended', async () => {
     const { url, arrived } = await rawTunnels();
     const { port, summaries } = await upgradeServer({ target: url });
     for (const [outcome, end] of [
@@ -471,7 +486,7 @@ describe('a tunnel', () => {
     }
   });
 
-  it('delivers all of it to a client that reads slowly, when the upstream has closed', async () => {
+  it('WebSocket tunnel: delivers all of it to a client that reads slowly, when the upstream has closed', async () => {
     const { url, arrived } = await rawTunnels();
     const { port, summaries } = await upgradeServer({ target: url });
     const client = await rawClient(port);
@@ -486,7 +501,7 @@ describe('a tunnel', () => {
     expect(await summaries.next()).toMatchObject({ outcome: 'completed', bytes: 8_000_000 });
   });
 
-  it('leaves no listener of the client’s connection behind but the one for late errors', async () => {
+  it('WebSocket tunnel: leaves no listener of the client’s connection behind but the one for late errors', async () => {
     const { url } = await echoUpstream();
     const sockets: Socket[] = [];
     const { url: address, proxy } = await upgradeServer({
@@ -505,7 +520,7 @@ describe('a WebSocket handshake behind other requests of its connection', () => 
   it.each<[string, SseProxyOptions, RegExp]>([
     ['that opens', {}, /HTTP\/1\.1 101 Switching Protocols\r\n/],
     ['that is refused', { allow: ['GET /first'] }, /HTTP\/1\.1 404 Not Found\r\n/],
-  ])('waits for its turn: %s', async (_name, options, second) => {
+  ])('WebSocket handshake behind pipelined requests: waits for its turn: %s', async (_name, options, second) => {
     const stream = signal<http.ServerResponse>();
     const { url } = await echoUpstream(http.createServer((_req, res) => stream.resolve(res)));
     const { port, proxy } = await upgradeServer({ target: url, ...options });
@@ -522,21 +537,24 @@ describe('a WebSocket handshake behind other requests of its connection', () => 
     expect(rest).toMatch(second);
   });
 
-  it.each(LEAVING)('is over, and they are, when its client leaves before that: %s', async (_name, leave) => {
-    const stream = signal<http.ServerResponse>();
-    const { url, handshakes } = await echoUpstream(http.createServer((_req, res) => stream.resolve(res)));
-    const { port, proxy, server } = await upgradeServer({ target: url });
-    const client = await rawClient(port);
-    client.socket.write(`GET /first HTTP/1.1\r\nHost: a\r\n\r\n${handshake()}`);
-    (await stream.promise).write('one');
-    await client.until('one');
-    leave(client.socket);
-    await until(() => proxy.active === 0);
-    expect(handshakes).toEqual([]);
-    expect(await connections(server)).toBe(0);
-  });
+  it.each(LEAVING)(
+    'WebSocket handshake behind pipelined requests: is over, and they are, when its client leaves before that: %s',
+    async (_name, leave) => {
+      const stream = signal<http.ServerResponse>();
+      const { url, handshakes } = await echoUpstream(http.createServer((_req, res) => stream.resolve(res)));
+      const { port, proxy, server } = await upgradeServer({ target: url });
+      const client = await rawClient(port);
+      client.socket.write(`GET /first HTTP/1.1\r\nHost: a\r\n\r\n${handshake()}`);
+      (await stream.promise).write('one');
+      await client.until('one');
+      leave(client.socket);
+      await until(() => proxy.active === 0);
+      expect(handshakes).toEqual([]);
+      expect(await connections(server)).toBe(0);
+    },
+  );
 
-  it('closes the connection, but not in the middle of an answer, when its time is over before that', async () => {
+  it('WebSocket handshake behind pipelined requests: closes the connection, but not in the middle of an answer, when its time is over before that', async () => {
     const stream = signal<http.ServerResponse>();
     const { url } = await echoUpstream(http.createServer((_req, res) => stream.resolve(res)));
     const own = await upgradeServer({ target: url });
@@ -554,7 +572,7 @@ describe('a WebSocket handshake behind other requests of its connection', () => 
 });
 
 describe('a server with TLS', () => {
-  it('has WebSockets, and refusals that are read to their end', async () => {
+  it('WebSocket: a server with TLS has WebSockets, and refusals that are read to their end', async () => {
     const { url } = await echoUpstream();
     const proxy = createSseProxy({ target: url, allow: ['GET /chat'] });
     const server = https.createServer(await certificate());
@@ -578,7 +596,7 @@ describe('a server with TLS', () => {
 });
 
 describe('onFinish', () => {
-  it('tells of a WebSocket with ws: true, too', async () => {
+  it('WebSocket: onFinish tells of a WebSocket with ws: true, too', async () => {
     const { url } = await echoUpstream();
     const proxy = await proxyApp({ target: url, ws: true });
     const first = openRequest(proxy.url);
@@ -590,7 +608,7 @@ describe('onFinish', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', statusCode: 101 });
   });
 
-  it('that throws is logged', async () => {
+  it('WebSocket: onFinish that throws is logged', async () => {
     const { url } = await echoUpstream();
     const error = jest.fn();
     const { url: address } = await upgradeServer({

@@ -25,7 +25,7 @@ async function send(proxy: ProxyUnderTest, path = '/', options = {}): Promise<Cl
 }
 
 describe('limits.concurrency', () => {
-  it('answers what is more with a 503 at once, and does not send it', async () => {
+  it('limits.concurrency: answers what is more with a 503 at once, and does not send it', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits: { concurrency: 2 } });
     const running = [await send(proxy), await send(proxy)];
@@ -44,7 +44,7 @@ describe('limits.concurrency', () => {
     expect(requests.count).toBe(2);
   });
 
-  it('says so in the shape of the provider', async () => {
+  it('limits.concurrency: says so in the shape of the provider', async () => {
     const { url, requests } = await manualUpstream();
     const provider = openai({ target: url, apiKey: SERVERS_KEY });
     const proxy = await proxyApp({ provider, limits: { concurrency: 1 } });
@@ -55,7 +55,7 @@ describe('limits.concurrency', () => {
     res.end();
   });
 
-  it('does not count what the proxy is not for', async () => {
+  it('limits.concurrency: does not count what the proxy is not for', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits: { concurrency: 1 }, pathFilter: '/ours' });
     await send(proxy, '/ours');
@@ -151,7 +151,7 @@ describe('limits.concurrency', () => {
     },
   ];
 
-  it.each(ENDINGS)('gives the place of an exchange back that $that', async ({ end, options }) => {
+  it.each(ENDINGS)('limits.concurrency: gives the place of an exchange back that $that', async ({ end, options }) => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits: { concurrency: 1 }, ...(await options?.()) });
     await end(proxy, async () => (await requests.next()).res);
@@ -168,7 +168,7 @@ describe('limits.concurrency', () => {
 });
 
 describe('limits.queue', () => {
-  it('has requests wait for their turn, in the order of their coming, up to `size`', async () => {
+  it('limits.queue: has requests wait for their turn, in the order of their coming, up to `size`', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits: { concurrency: 1, queue: { size: 2 } } });
     const clients = [await send(proxy, '/1'), await send(proxy, '/2'), await send(proxy, '/3')];
@@ -187,7 +187,7 @@ describe('limits.queue', () => {
     expect(order).toEqual(['/1', '/2', '/3']);
   });
 
-  it('keeps the body of a request that waits', async () => {
+  it('limits.queue: keeps the body of a request that waits', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits: { concurrency: 1, queue: { size: 1 } } });
     await send(proxy);
@@ -202,7 +202,7 @@ describe('limits.queue', () => {
     expect(await readText(await response)).toBe('fine');
   });
 
-  it('has nobody wait for longer than `timeout`', async () => {
+  it('limits.queue: has nobody wait for longer than `timeout`', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits: { concurrency: 1, queue: { size: 1, timeout: 20 } } });
     await send(proxy);
@@ -216,7 +216,7 @@ describe('limits.queue', () => {
     expect(requests.count).toBe(1);
   });
 
-  it('gives the place of a client that leaves to the next', async () => {
+  it('limits.queue: gives the place of a client that leaves to the next', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits: { concurrency: 1, queue: { size: 1 } } });
     await send(proxy, '/1');
@@ -234,7 +234,7 @@ describe('limits.queue', () => {
     expect(requests.count).toBe(2);
   });
 
-  it('gives back the places of clients that leave all at once', async () => {
+  it('limits.queue: gives back the places of clients that leave all at once', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits: { concurrency: 1, queue: { size: 1 } } });
     await send(proxy, '/1');
@@ -251,7 +251,7 @@ describe('limits.queue', () => {
     expect(await readText(await responseTo(next))).toBe('/3');
   });
 
-  it('counts as a part of the whole exchange: `timeouts.total`', async () => {
+  it('limits.queue: counts as a part of the whole exchange: `timeouts.total`', async () => {
     const { url, requests } = await manualUpstream();
     let total = false;
     const proxy = await proxyApp({

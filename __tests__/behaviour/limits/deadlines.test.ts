@@ -92,7 +92,7 @@ const PHASES: [name: keyof NonNullable<SseProxyOptions['timeouts']>, Waiting, nu
 describe.each(PHASES)('timeouts.%s', (name, wait, length, code) => {
   const asTotal = name === 'total';
 
-  it(`is ${asTotal ? 'as long as is said' : `${length} ms by default`}`, async () => {
+  it(`timeouts.${name}: is ${asTotal ? 'as long as is said' : `${length} ms by default`}`, async () => {
     stopTheClock();
     const { proxy } = await wait(asTotal ? { timeouts: { total: length } } : {});
     jest.advanceTimersByTime(length - 1);
@@ -104,7 +104,7 @@ describe.each(PHASES)('timeouts.%s', (name, wait, length, code) => {
     await expectOneSummary(proxy, timeout(code));
   });
 
-  it(`is switched off by ${asTotal ? 'default' : '`false`'}`, async () => {
+  it(`timeouts.${name}: is switched off by ${asTotal ? 'default' : '`false`'}`, async () => {
     stopTheClock();
     // Of the same exchange, the other deadlines may be what ends it.
     const off = { connect: false, headers: false, idle: false, drain: false } as const;
@@ -122,7 +122,7 @@ describe.each(PHASES)('timeouts.%s', (name, wait, length, code) => {
 // --- before the head --------------------------------------------------------------------------------------------------
 
 describe('an upstream that is not connected in time', () => {
-  it('is a 504 that may be tried again, since the request was not sent', async () => {
+  it('timeouts.connect: an upstream that is not connected in time is a 504 that may be tried again, since the request was not sent', async () => {
     const { url, sockets } = await unconnectable();
     const proxy = await proxyApp({ target: url, timeouts: { connect: SHORT } });
 
@@ -135,7 +135,7 @@ describe('an upstream that is not connected in time', () => {
     await Promise.all([...sockets].map(closed));
   });
 
-  it('does not count once it is connected', async () => {
+  it('timeouts.connect: does not count once the upstream is connected', async () => {
     stopTheClock();
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, timeouts: { connect: 1_000 } });
@@ -148,7 +148,7 @@ describe('an upstream that is not connected in time', () => {
 });
 
 describe('an upstream that does not answer in time', () => {
-  it('is a 504 that must not be tried again, since the request may have been served', async () => {
+  it('timeouts.headers: an upstream that does not answer in time is a 504 that must not be tried again, since the request may have been served', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, timeouts: { headers: SHORT } });
 
@@ -163,7 +163,7 @@ describe('an upstream that does not answer in time', () => {
     });
   });
 
-  it('has all of that time from the end of the request on: the upload of a slow client does not count', async () => {
+  it('timeouts.headers: run from the end of the request on: the upload of a slow client does not count', async () => {
     stopTheClock();
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url });
@@ -182,7 +182,7 @@ describe('an upstream that does not answer in time', () => {
     expect(await readText(await responseTo(req))).toBe('fine');
   });
 
-  it('nor does an upload that the upstream takes slowly, but takes', async () => {
+  it('timeouts.headers: an upload that the upstream takes slowly, but takes, does not count', async () => {
     stopTheClock();
     const { url, requests } = await manualUpstream();
     let upstreamRequest: ClientRequest | undefined;
@@ -218,7 +218,7 @@ describe('an upstream that does not answer in time', () => {
     expect(await readText(await responseTo(client))).toBe('fine');
   });
 
-  it('does not take the upload', async () => {
+  it('timeouts.headers: an upstream that does not take the upload is one that does not answer in time', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, timeouts: { headers: SHORT } });
     const req = openRequest(proxy.url, { method: 'POST' });
@@ -250,7 +250,7 @@ function upload(req: ClientRequest): { written: number } {
 // --- behind the head --------------------------------------------------------------------------------------------------
 
 describe('an upstream that falls silent behind the head', () => {
-  it('has its response cut, visibly, and its connection closed', async () => {
+  it('timeouts.idle: an upstream that falls silent has its response cut, visibly, and its connection closed', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, timeouts: { idle: SHORT } });
     const response = request(proxy.url);
@@ -268,7 +268,7 @@ describe('an upstream that falls silent behind the head', () => {
     });
   });
 
-  it('has so even if not a byte of the body came', async () => {
+  it('timeouts.idle: an upstream that falls silent has its response cut even if not a byte of the body came', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, timeouts: { idle: SHORT } });
     const response = request(proxy.url);
@@ -277,7 +277,7 @@ describe('an upstream that falls silent behind the head', () => {
     await expectOneSummary(proxy, timeout('UPSTREAM_TIMEOUT'));
   });
 
-  it('is told of in an error event, where `truncation` says so', async () => {
+  it('timeouts.idle: an upstream that falls silent is told of in an error event, where `truncation` says so', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, timeouts: { idle: SHORT }, truncation: 'event' });
     const response = request(proxy.url);
@@ -287,7 +287,7 @@ describe('an upstream that falls silent behind the head', () => {
     expect(cut).toBe(true);
   });
 
-  it('is not hidden by heartbeats', async () => {
+  it('timeouts.idle: an upstream that falls silent is not hidden by heartbeats', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, timeouts: { idle: 10 * SHORT }, heartbeat: { interval: SHORT / 4 } });
     const response = request(proxy.url);
@@ -302,7 +302,7 @@ describe('an upstream that falls silent behind the head', () => {
     ['', {}],
     [' in front of a transform', { transformEvent: () => {} }],
     [' in front of a transform that drops everything', { transformEvent: () => null }],
-  ])('is heard again with each chunk%s', async (_, options) => {
+  ])('timeouts.idle: an upstream that falls silent is heard again with each chunk%s', async (_, options) => {
     stopTheClock();
     const { url, requests } = await manualUpstream();
     const read = new Queue<Buffer>();
@@ -325,7 +325,7 @@ describe('an upstream that falls silent behind the head', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('is another than one whose client does not read', async () => {
+  it('timeouts.idle: an upstream that falls silent is another than one whose client does not read (backpressure)', async () => {
     stopTheClock();
     const { proxy, release } = await untilRead({ timeouts: { idle: 1_000, drain: false } });
     jest.advanceTimersByTime(DAY);
@@ -337,7 +337,7 @@ describe('an upstream that falls silent behind the head', () => {
 });
 
 describe('a client that takes nothing', () => {
-  it('is cut off, and so is the upstream', async () => {
+  it('timeouts for a client that does not read: a client that takes nothing is cut off, and so is the upstream', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, timeouts: { drain: SHORT } });
     const { socket } = stuckClient(proxy.server);
@@ -348,7 +348,7 @@ describe('a client that takes nothing', () => {
     await expectOneSummary(proxy, { ...timeout('CLIENT_TIMEOUT'), statusCode: 200 });
   });
 
-  it('is cut off, too, where all that it has not taken is the rest of a response that has ended', async () => {
+  it('timeouts for a client that does not read: a client that takes nothing is cut off, too, where all that it has not taken is the rest of a response that has ended', async () => {
     const { url } = await upstream((_req, res) => eventStream(res).end('data: 1\n\n'));
     const proxy = await proxyApp({ target: url, timeouts: { drain: SHORT } });
     const { socket, taken } = stuckClient(proxy.server);
@@ -357,7 +357,7 @@ describe('a client that takes nothing', () => {
     await expectOneSummary(proxy, timeout('CLIENT_TIMEOUT'));
   });
 
-  it('is one over a real connection that is not read, too', async () => {
+  it('timeouts for a client that does not read: one over a real connection, too', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, timeouts: { drain: 10 * SHORT } });
     const req = openRequest(proxy.url).end();
@@ -377,7 +377,7 @@ describe('a client that takes nothing', () => {
 });
 
 describe('timeouts.total', () => {
-  it('is a 504 before the head', async () => {
+  it('timeouts.total: is a 504 before the head', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, timeouts: { total: SHORT } });
     const response = request(proxy.url);
@@ -387,7 +387,7 @@ describe('timeouts.total', () => {
     await expectOneSummary(proxy, timeout('TOTAL_TIMEOUT'));
   });
 
-  it('cuts a stream that goes on', async () => {
+  it('timeouts.total: cuts a stream that goes on', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, timeouts: { total: 5 * SHORT } });
     const response = request(proxy.url);
@@ -404,7 +404,7 @@ describe('timeouts.total', () => {
     await expectOneSummary(proxy, timeout('TOTAL_TIMEOUT'));
   });
 
-  it('ends the wait for a retry, and nothing more is sent', async () => {
+  it('timeouts.total: ends the wait for a retry, and nothing more is sent', async () => {
     let requests = 0;
     const { url } = await upstream((_req, res) => {
       requests += 1;
@@ -416,7 +416,7 @@ describe('timeouts.total', () => {
     expect(requests).toBe(1);
   });
 
-  it('is not started anew by a retry', async () => {
+  it('timeouts.total: is not started anew by a retry', async () => {
     const target = `http://127.0.0.1:${await closedPort()}`;
     const proxy = await proxyApp({
       target,
@@ -429,7 +429,7 @@ describe('timeouts.total', () => {
 });
 
 describe('with selfHandleResponse', () => {
-  it('no deadline cuts what is the user’s', async () => {
+  it('timeouts with selfHandleResponse: no deadline cuts what is the user’s', async () => {
     stopTheClock();
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({
@@ -452,10 +452,13 @@ describe('with selfHandleResponse', () => {
   it.each([
     ['headers', 'UPSTREAM_TIMEOUT'],
     ['total', 'TOTAL_TIMEOUT'],
-  ] as const)('an upstream that does not answer is a 504 all the same: %s', async (name, code) => {
-    const { url } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, selfHandleResponse: true, timeouts: { [name]: SHORT } });
-    await expectTimeout(await request(proxy.url), code, false);
-    await expectOneSummary(proxy, timeout(code));
-  });
+  ] as const)(
+    'timeouts with selfHandleResponse: an upstream that does not answer is a 504 all the same: %s',
+    async (name, code) => {
+      const { url } = await manualUpstream();
+      const proxy = await proxyApp({ target: url, selfHandleResponse: true, timeouts: { [name]: SHORT } });
+      await expectTimeout(await request(proxy.url), code, false);
+      await expectOneSummary(proxy, timeout(code));
+    },
+  );
 });

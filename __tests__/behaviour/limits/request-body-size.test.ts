@@ -17,7 +17,7 @@ describe('limits.requestBody', () => {
   const limits = { requestBody: '1kb' };
   const TOO_MUCH = 1025;
 
-  it('answers a larger Content-Length with a 413 before anything of the body, and sends nothing', async () => {
+  it('limits.requestBody: answers a larger Content-Length with a 413 before anything of the body, and sends nothing', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits });
     const req = openRequest(proxy.url, { method: 'POST', headers: { 'content-length': String(TOO_MUCH) } });
@@ -30,7 +30,7 @@ describe('limits.requestBody', () => {
     expect(requests.count).toBe(0);
   });
 
-  it('answers a body that turns out to be larger with a 413, and aborts the upstream request', async () => {
+  it('limits.requestBody: answers a body that turns out to be larger with a 413, and aborts the upstream request', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits });
     const req = openRequest(proxy.url, { method: 'POST' });
@@ -51,7 +51,7 @@ describe('limits.requestBody', () => {
   it.each([
     ['Content-Length', { 'content-length': String(50 * 1024 * 1024) }],
     ['chunked', {}],
-  ])('reaches a client that goes on sending, and does not read that: %s', async (_, headers) => {
+  ])('limits.requestBody: reaches a client that goes on sending, and does not read that: %s', async (_, headers) => {
     const { url } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits });
     const connected = once(proxy.server, 'connection');
@@ -71,7 +71,7 @@ describe('limits.requestBody', () => {
     expect(socket.bytesRead).toBeLessThan(10 * chunk.length);
   });
 
-  it('is not retried, and goes to no fallback', async () => {
+  it('limits.requestBody: is not retried, and goes to no fallback', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({
       target: url,
@@ -89,7 +89,7 @@ describe('limits.requestBody', () => {
   it.each([
     ['Content-Length', { 'content-length': '1024' }],
     ['chunked', {}],
-  ])('lets pass what is exactly as large: %s', async (_, headers) => {
+  ])('limits.requestBody: lets pass what is exactly as large: %s', async (_, headers) => {
     const { url } = await upstream(async (req, res) => res.end(String((await readAll(req)).length)));
     const proxy = await proxyApp({ target: url, limits });
     const req = openRequest(proxy.url, { method: 'POST', headers });
@@ -98,7 +98,7 @@ describe('limits.requestBody', () => {
     expect(await readText(await responseTo(req))).toBe('1024');
   });
 
-  it('is each attempt’s, not all attempts’ together', async () => {
+  it('limits.requestBody: is each attempt’s, not all attempts’ together', async () => {
     let requests = 0;
     const { url } = await upstream(async (req, res) => {
       requests += 1;
@@ -115,7 +115,7 @@ describe('limits.requestBody', () => {
   it.each<[string, (req: ClientRequest) => void]>([
     ['at once', (req) => req.end(`"${'x'.repeat(TOO_MUCH)}"`)],
     ['that does not end', (req) => req.write(`"${'x'.repeat(TOO_MUCH)}"`)],
-  ])('is that of a body, too, which a provider reads to change it: %s', async (_, write) => {
+  ])('limits.requestBody: is that of a body, too, which a provider reads to change it: %s', async (_, write) => {
     const { url } = await manualUpstream();
     const provider = openai({ target: url, apiKey: SERVERS_KEY, includeUsage: true });
     const proxy = await proxyApp({ provider, limits });
@@ -127,7 +127,7 @@ describe('limits.requestBody', () => {
     await expectErrorResponse(await responseTo(req), 413, 'REQUEST_BODY_TOO_LARGE');
   });
 
-  it('is that of a body, too, which the app has parsed', async () => {
+  it('limits.requestBody: is that of a body, too, which the app has parsed', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({ target: url, limits }, (app) => app.use(express.json()));
     const req = openRequest(proxy.url, {

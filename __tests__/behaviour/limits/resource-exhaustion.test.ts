@@ -145,29 +145,32 @@ describe('256 MB without the end of an event', () => {
     { what: 'NDJSON for onEvent', type: NDJSON, opening: `${EVENTS.lines}{"n":"`, options: observed, events: 1 },
     { what: 'a JSON array', type: JSON_TYPE, opening: `${EVENTS.elements},{"n":"`, options: arrays, events: 1, path },
     { what: 'a JSON answer for a provider', type: JSON_TYPE, opening: '{"n":"', options: read },
-  ])('pass byte for byte, and are held nowhere: $what', async ({ type, opening, options, events, path = '/' }) => {
-    const { url } = await upstream((_req, res) => {
-      res.writeHead(200, { 'content-type': type }).write(opening);
-      fill(res, MUCH);
-    });
-    const { logger, errors } = logbook();
-    const proxy = await proxyApp({ target: url, logger, ...aimedAt(url, options) });
-    const { length, grown } = await readFilled(await request(proxy.url + path), opening);
-    expect(length).toBe(opening.length + MUCH);
-    expect(grown).toBeLessThan(FLAT);
-    const summary = await proxy.summary();
-    expect(summary).toMatchObject({ outcome: 'completed', bytes: length });
-    expect(summary.events).toBe(events);
-    expect(errors).toEqual(
-      'onEvent' in options || 'onUsage' in options ? [expect.stringContaining('EventTooLarge')] : [],
-    );
-  });
+  ])(
+    'endless event: 256 MB without the end of an event pass byte for byte, and are held nowhere: $what',
+    async ({ type, opening, options, events, path = '/' }) => {
+      const { url } = await upstream((_req, res) => {
+        res.writeHead(200, { 'content-type': type }).write(opening);
+        fill(res, MUCH);
+      });
+      const { logger, errors } = logbook();
+      const proxy = await proxyApp({ target: url, logger, ...aimedAt(url, options) });
+      const { length, grown } = await readFilled(await request(proxy.url + path), opening);
+      expect(length).toBe(opening.length + MUCH);
+      expect(grown).toBeLessThan(FLAT);
+      const summary = await proxy.summary();
+      expect(summary).toMatchObject({ outcome: 'completed', bytes: length });
+      expect(summary.events).toBe(events);
+      expect(errors).toEqual(
+        'onEvent' in options || 'onUsage' in options ? [expect.stringContaining('EventTooLarge')] : [],
+      );
+    },
+  );
 
   it.each([
     ['Server-Sent Events', SSE, EVENTS.sse, 'data: '],
     ['NDJSON', NDJSON, EVENTS.lines, '{"n":"'],
   ])(
-    'are EVENT_TOO_LARGE where they were to be edited, and the upstream is stopped: %s',
+    'endless event: 256 MB without the end of an event are EVENT_TOO_LARGE where they were to be edited, and the upstream is stopped: %s',
     async (_what, type, whole, half) => {
       const { url, requests } = await manualUpstream();
       const proxy = await proxyApp({ target: url, transformEvent: async (event) => event });
@@ -253,26 +256,29 @@ describe.each(BOMBS)('1 GB in a few bytes of %s', (coding, bomb) => {
   it.each([
     ['an event', SSE, 1],
     ['a JSON answer', JSON_TYPE, undefined],
-  ])('pass as they are, and are not read any further than limits.eventSize: %s', async (_what, type, events) => {
-    const usages: unknown[] = [];
-    const used = memory();
-    const { proxy, errors } = await serve(
-      { provider: provider.openai, onEvent: () => used.sample(), onUsage: (usage) => void usages.push(usage) },
-      type,
-      true,
-    );
-    const response = await request(proxy.url, { headers: { 'accept-encoding': coding } });
-    expect((await readAll(response)).equals(bytes)).toBe(true);
-    const summary = await proxy.summary();
-    used.sample();
-    expect(summary).toMatchObject({ outcome: 'completed', bytes: bytes.length });
-    expect(summary.events).toBe(events);
-    expect(usages).toEqual([{ complete: false }]);
-    expect(errors).toEqual([expect.stringContaining('EventTooLarge')]);
-    expect(used.grown).toBeLessThan(FLAT);
-  });
+  ])(
+    'decompression bomb: 1 GB in a few bytes pass as they are, and are not read any further than limits.eventSize: %s',
+    async (_what, type, events) => {
+      const usages: unknown[] = [];
+      const used = memory();
+      const { proxy, errors } = await serve(
+        { provider: provider.openai, onEvent: () => used.sample(), onUsage: (usage) => void usages.push(usage) },
+        type,
+        true,
+      );
+      const response = await request(proxy.url, { headers: { 'accept-encoding': coding } });
+      expect((await readAll(response)).equals(bytes)).toBe(true);
+      const summary = await proxy.summary();
+      used.sample();
+      expect(summary).toMatchObject({ outcome: 'completed', bytes: bytes.length });
+      expect(summary.events).toBe(events);
+      expect(usages).toEqual([{ complete: false }]);
+      expect(errors).toEqual([expect.stringContaining('EventTooLarge')]);
+      expect(used.grown).toBeLessThan(FLAT);
+    },
+  );
 
-  it('are EVENT_TOO_LARGE where they were to be edited', async () => {
+  it('decompression bomb: 1 GB in a few bytes are EVENT_TOO_LARGE where they were to be edited', async () => {
     const used = memory();
     const { proxy } = await serve({ transformEvent: (event) => event });
     await expect(readAll(await request(proxy.url))).rejects.toThrow();
@@ -281,7 +287,7 @@ describe.each(BOMBS)('1 GB in a few bytes of %s', (coding, bomb) => {
     expect(used.grown).toBeLessThan(FLAT);
   });
 
-  it('are decoded no faster than they are read, and no further when the reader has left', async () => {
+  it('decompression bomb: 1 GB in a few bytes are decoded no faster than they are read, and no further when the reader has left', async () => {
     const { proxy } = await serve({ heartbeat: { interval: 60_000 } });
     const connected = once(proxy.server, 'connection');
     const used = memory();
@@ -298,7 +304,7 @@ describe.each(BOMBS)('1 GB in a few bytes of %s', (coding, bomb) => {
 });
 
 describe('what stands for a thousand times as much', () => {
-  it('is decoded whole for a client that reads it, and held nowhere', async () => {
+  it('decompression bomb: what stands for a thousand times as much is decoded whole for a client that reads it, and held nowhere', async () => {
     const members = Math.ceil(MUCH / FILLER.length);
     const url = await answeringUpstream(repeat(zlib.gzipSync(FILLER), members), { 'content-encoding': 'gzip' });
     const proxy = await proxyApp({ target: url, onEvent() {} });
@@ -310,7 +316,7 @@ describe('what stands for a thousand times as much', () => {
   /** Comments, or events, of a kilobyte each. */
   const unit = (start: string): Buffer => Buffer.from(`${start.padEnd(1022, 'x')}\n\n`.repeat(1024));
 
-  it('is read no further than 64 MB when its exchange is over, and is no work for drain()', async () => {
+  it('decompression bomb: what stands for a thousand times as much is read no further than 64 MB when its exchange is over, and is no work for drain()', async () => {
     const bytes = await brotli(': \n\n', unit('data: '), 512);
     const url = await answeringUpstream(bytes, { 'content-encoding': 'br' });
     const { logger, errors } = logbook();
@@ -328,23 +334,26 @@ describe('what stands for a thousand times as much', () => {
   it.each([
     ['gzip', gzip],
     ['br', brotli],
-  ])('is searched for the first event no further than limits.eventSize: %s', async (coding, bomb) => {
-    const bytes = await bomb(': \n\n', unit(': '), 8);
-    const url = await answeringUpstream(bytes, { 'content-encoding': coding });
-    let asked = 0;
-    const proxy = await proxyApp({
-      target: url,
-      commit: () => {
-        asked += 1;
-        return true;
-      },
-    });
-    const response = await request(proxy.url, { headers: { 'accept-encoding': coding } });
-    expect(response.statusCode).toBe(200);
-    expect((await readAll(response)).equals(bytes)).toBe(true);
-    expect(asked).toBe(0);
-    expect((await proxy.summary()).outcome).toBe('completed');
-  });
+  ])(
+    'decompression bomb: what stands for a thousand times as much is searched for the first event no further than limits.eventSize: %s',
+    async (coding, bomb) => {
+      const bytes = await bomb(': \n\n', unit(': '), 8);
+      const url = await answeringUpstream(bytes, { 'content-encoding': coding });
+      let asked = 0;
+      const proxy = await proxyApp({
+        target: url,
+        commit: () => {
+          asked += 1;
+          return true;
+        },
+      });
+      const response = await request(proxy.url, { headers: { 'accept-encoding': coding } });
+      expect(response.statusCode).toBe(200);
+      expect((await readAll(response)).equals(bytes)).toBe(true);
+      expect(asked).toBe(0);
+      expect((await proxy.summary()).outcome).toBe('completed');
+    },
+  );
 });
 
 /** Nothing announces that no more is taken: it is when nothing has moved for a while. */
@@ -369,7 +378,7 @@ if (BOMBS.some(([coding]) => coding === 'zstd')) {
     [2 ** 23, 'completed'],
     [2 ** 24, 'upstream-truncated'],
   ])('zstd with a window of %i bytes', (window, outcome) => {
-    it(`is ${outcome}`, async () => {
+    it(`zstd window: is ${outcome}`, async () => {
       const params = { [constants.ZSTD_c_windowLog]: Math.log2(window) };
       // Without its size in front, as of a stream: for less the window would be smaller.
       const encoder = zlib.createZstdCompress({ params });
@@ -398,7 +407,7 @@ describe('a burst of tiny events', () => {
     ['observed', {}],
     ['edited', { transformEvent: (event) => event }],
     ['edited by and by', { transformEvent: async (event) => event }],
-  ])('is in order, and held nowhere: %s', async (_how, options) => {
+  ])('burst of tiny events: is in order, and held nowhere: %s', async (_how, options) => {
     const { url, requests } = await manualUpstream();
     const used = memory();
     let next = 0;
@@ -480,34 +489,37 @@ describe('a reader that stops', () => {
     { that: 'is decoded', options: {}, coding: 'gzip' },
     { that: 'is decoded and edited', options: { transformEvent: async (event) => event }, coding: 'gzip' },
     { that: 'is decoded aside', options: { onEvent() {} }, coding: 'gzip', accepts: 'gzip' },
-  ])('stops the upstream of a stream that $that, and ends it when it leaves', async ({ options, coding, accepts }) => {
-    const { url, next } = await flooding(coding);
-    let source: Socket | undefined;
-    const on: SseProxyOptions['on'] = {
-      proxyRes: (response) => {
-        source = response.socket;
-      },
-    };
-    const proxy = await proxyApp({ target: url, on, ...aimedAt(url, options) });
-    const used = memory();
-    for (const leave of ['destroy', 'resetAndDestroy'] as const) {
-      const connected = once(proxy.server, 'connection');
-      const req = openRequest(proxy.url, { headers: { 'accept-encoding': accepts ?? 'identity' } }).end();
-      const { socket, upstreamClosed } = await next();
-      const [client] = (await connected) as [Socket];
-      const response = await responseTo(req);
-      await expectStopped(socket);
-      // What the kernel has taken is not held by the proxy.
-      expect((source?.bytesRead ?? MUCH) - (client.bytesWritten - client.writableLength)).toBeLessThan(MB);
-      response.socket[leave]();
-      await upstreamClosed;
-      expect((await proxy.summary()).outcome).toBe('client-closed');
-    }
-    used.sample();
-    expect(used.grown).toBeLessThan(FLAT);
-  });
+  ])(
+    'backpressure: a reader that stops stops the upstream of a stream that $that, and ends it when it leaves',
+    async ({ options, coding, accepts }) => {
+      const { url, next } = await flooding(coding);
+      let source: Socket | undefined;
+      const on: SseProxyOptions['on'] = {
+        proxyRes: (response) => {
+          source = response.socket;
+        },
+      };
+      const proxy = await proxyApp({ target: url, on, ...aimedAt(url, options) });
+      const used = memory();
+      for (const leave of ['destroy', 'resetAndDestroy'] as const) {
+        const connected = once(proxy.server, 'connection');
+        const req = openRequest(proxy.url, { headers: { 'accept-encoding': accepts ?? 'identity' } }).end();
+        const { socket, upstreamClosed } = await next();
+        const [client] = (await connected) as [Socket];
+        const response = await responseTo(req);
+        await expectStopped(socket);
+        // What the kernel has taken is not held by the proxy.
+        expect((source?.bytesRead ?? MUCH) - (client.bytesWritten - client.writableLength)).toBeLessThan(MB);
+        response.socket[leave]();
+        await upstreamClosed;
+        expect((await proxy.summary()).outcome).toBe('client-closed');
+      }
+      used.sample();
+      expect(used.grown).toBeLessThan(FLAT);
+    },
+  );
 
-  it('stops the upstream over HTTP/2, too, and ends it when it resets its stream', async () => {
+  it('backpressure: a reader that stops stops the upstream over HTTP/2, too, and ends it when it resets its stream', async () => {
     const { url, next } = await flooding(undefined);
     const { session, summary } = await http2Proxy({ target: url });
     const stream = session.request({ ':path': '/' }).on('error', () => {});
@@ -550,28 +562,31 @@ describe('an upload that does not end', () => {
     expect(received?.req.complete ?? false).toBe(false);
   }
 
-  it.each(UPLOADS)('gives its place back when its client leaves: one that $that', async ({ options, reaches }) => {
-    const { url, requests } = await manualUpstream();
-    const proxy = await proxyApp({ target: url, limits: { concurrency: 3 }, ...aimedAt(url, options) });
-    const uploads = [];
-    for (let i = 0; i < 3; i += 1) uploads.push(await trickle(proxy, requests, reaches));
-    expect((await request(proxy.url)).statusCode).toBe(503);
-    await proxy.summary();
+  it.each(UPLOADS)(
+    'endless upload: gives its place back when its client leaves: one that $that',
+    async ({ options, reaches }) => {
+      const { url, requests } = await manualUpstream();
+      const proxy = await proxyApp({ target: url, limits: { concurrency: 3 }, ...aimedAt(url, options) });
+      const uploads = [];
+      for (let i = 0; i < 3; i += 1) uploads.push(await trickle(proxy, requests, reaches));
+      expect((await request(proxy.url)).statusCode).toBe(503);
+      await proxy.summary();
 
-    for (const { req, received } of uploads) {
-      req.destroy();
-      expect((await proxy.summary()).outcome).toBe('client-closed');
-      await expectNothingWhole(received);
-    }
-    expect(requests.count).toBe(reaches ? 3 : 0);
-    for (let i = 0; i < 3; i += 1) {
-      openRequest(proxy.url).end();
-      await requests.next();
-    }
-    expect((await request(proxy.url)).statusCode).toBe(503);
-  });
+      for (const { req, received } of uploads) {
+        req.destroy();
+        expect((await proxy.summary()).outcome).toBe('client-closed');
+        await expectNothingWhole(received);
+      }
+      expect(requests.count).toBe(reaches ? 3 : 0);
+      for (let i = 0; i < 3; i += 1) {
+        openRequest(proxy.url).end();
+        await requests.next();
+      }
+      expect((await request(proxy.url)).statusCode).toBe(503);
+    },
+  );
 
-  it.each(UPLOADS)('is ended by timeouts.total: one that $that', async ({ options, reaches }) => {
+  it.each(UPLOADS)('endless upload: is ended by timeouts.total: one that $that', async ({ options, reaches }) => {
     const { url, requests } = await manualUpstream();
     stopTheClock();
     const timeouts = { total: 60_000 };
@@ -611,14 +626,14 @@ describe('a client that has closed its half of the connection', () => {
     return { proxy, client, received };
   }
 
-  it('has left, as Node has it, and the upstream is stopped', async () => {
+  it('half-closed client: has left, as Node has it, and the upstream is stopped', async () => {
     const { proxy, client, received } = await halfClosed(false);
     await received.closed;
     expect((await proxy.summary()).outcome).toBe('client-closed');
     expect((await client.end()).text).not.toContain('0\r\n\r\n');
   });
 
-  it('gets its whole answer where the server has `httpAllowHalfOpen`', async () => {
+  it('half-closed client: gets its whole answer where the server has `httpAllowHalfOpen`', async () => {
     const { proxy, client, received } = await halfClosed(true);
     for (const data of ['2', '3']) {
       received.res.write(`data: ${data}\n\n`);
@@ -664,7 +679,7 @@ describe('1,000 streams at a time that are given up at random points', () => {
   const active = (resource: string): number =>
     realProcess.getActiveResourcesInfo().filter((name) => name === resource).length;
 
-  it('leave nothing behind, and have one summary each', async () => {
+  it('1,000 streams given up at random points: leave nothing behind, and have one summary each', async () => {
     /** By the number of the stream: how often each has come to the proxy, and been told of. */
     const arrived = new Map<number, number>();
     const [finished, used] = [new Map<number, number>(), new Map<number, number>()];
@@ -772,7 +787,7 @@ describe('a head that is too large', () => {
     ['a query', query(32_768), {}],
     ['cookies', '/', { cookie: cookies(3_000) }],
   ])('%s', (_what, path, headers: OutgoingHttpHeaders) => {
-    it('is a 431 of Node, and is not for the proxy', async () => {
+    it('oversized request head: is a 431 of Node, and is not for the proxy', async () => {
       const { url, requests } = await manualUpstream();
       const proxy = await proxyApp({ target: url });
       const response = await responseTo(openRequest(proxy.url + path, { headers }).end());
@@ -780,7 +795,7 @@ describe('a head that is too large', () => {
       expect([requests.count, proxy.summaries.length, proxy.proxy.active]).toEqual([0, 0, 0]);
     });
 
-    it('is the 431 of an upstream that takes less than the server', async () => {
+    it('oversized request head: is the 431 of an upstream that takes less than the server', async () => {
       const { url } = await upstream((_req, res) => res.end());
       const proxy = await spacious({ target: url });
       const response = await responseTo(openRequest(proxy.url + path, { headers }).end());
@@ -800,7 +815,7 @@ describe('a head that is too large', () => {
       'x-a',
     ],
   ])(
-    'arrives whole, where both let it in: %s',
+    'oversized head: a large head arrives whole, where both let it in: %s',
     async (_what, path, headers, lost) => {
       const asked = signal<IncomingMessage>();
       const server = http.createServer(MAX, (req, res) => {
@@ -825,17 +840,20 @@ describe('a head that is too large', () => {
     ['a name of 1 MB', `HTTP/1.1 200 OK\r\n${'x'.repeat(MB)}: 1\r\n\r\n`],
     ['a reason of 1 MB', `HTTP/1.1 200 ${'x'.repeat(MB)}\r\nContent-Length: 0\r\n\r\n`],
     ['a hint of 1 MB', `HTTP/1.1 103 Early Hints\r\nLink: <${'x'.repeat(MB)}>\r\n\r\n`],
-  ])('is a 502 where it is a response, and its connection is closed: %s', async (_what, head) => {
-    const { url, sockets } = await rawUpstream((socket) => socket.write(head));
-    const proxy = await proxyApp({ target: url });
-    const response = await request(proxy.url);
-    expect(response.statusCode).toBe(502);
-    expect(JSON.parse(String(await readAll(response))).error.code).toBe('UPSTREAM_INVALID_RESPONSE');
-    expect((await proxy.summary()).outcome).toBe('upstream-error');
-    await until(() => sockets.size === 0);
-  });
+  ])(
+    'oversized head: a large head is a 502 where it is a response, and its connection is closed: %s',
+    async (_what, head) => {
+      const { url, sockets } = await rawUpstream((socket) => socket.write(head));
+      const proxy = await proxyApp({ target: url });
+      const response = await request(proxy.url);
+      expect(response.statusCode).toBe(502);
+      expect(JSON.parse(String(await readAll(response))).error.code).toBe('UPSTREAM_INVALID_RESPONSE');
+      expect((await proxy.summary()).outcome).toBe('upstream-error');
+      await until(() => sockets.size === 0);
+    },
+  );
 
-  it('is a cut where it is that of the trailers', async () => {
+  it('oversized head: a large head is a cut where it is that of the trailers', async () => {
     const { url, sockets } = await rawUpstream((socket) => {
       const head = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n';
       socket.write(`${head}${line('X').repeat(10_000)}\r\n`);
@@ -848,7 +866,7 @@ describe('a head that is too large', () => {
     await until(() => sockets.size === 0);
   });
 
-  it('is not made of hints without end, of which only a hundred are passed on', async () => {
+  it('oversized head: a large head is not made of hints without end, of which only a hundred are passed on', async () => {
     const hint = `HTTP/1.1 103 Early Hints\r\nLink: </${'x'.repeat(1000)}>\r\n\r\n`;
     const { url } = await rawUpstream((socket) => {
       socket.write(hint.repeat(1_000));
@@ -958,7 +976,7 @@ describe('what takes a megabyte of malice in its stride:', () => {
     ['options behind white space', () => isEdited(`{"stream":true,"stream_options"${long(' ')}:{"a":{}}}`), true],
     ['options in options', () => isEdited(body(`"m":[${OPTIONS.repeat(29_000)}1]`, '{"a":{}}')), true],
   ])(
-    '%s',
+    'a megabyte of malice in linear time: %s',
     async (_what, run, result) => {
       const got = await inTime(run);
       // Not a megabyte in the message of a failure.
@@ -979,7 +997,7 @@ describe('what takes a megabyte of malice in its stride:', () => {
     ['JSON in JSON', json, `${long('[', MB / 2)}${long(']', MB / 2)}`],
   ];
   it.each(ROWS)(
-    '%s',
+    'a megabyte of malice in linear time: %s',
     async (_what, format, text) => {
       const count = await inTime(() => blocks(format, text, 2 * MB));
       expect(await inTime(() => blocks(format, text, MB / 2))).toBe(count);
@@ -992,7 +1010,7 @@ describe('what takes a megabyte of malice in its stride:', () => {
     ['a line', ndjson, ''],
     ['a JSON array', jsonArray, '[{"a":"'],
   ])(
-    '%s without an end, byte by byte',
+    'a megabyte of malice in linear time: %s without an end, byte by byte',
     async (_what, format, opening) => {
       expect(await inTime(() => blocks(format, opening + long('x'), 1))).toBe(0);
     },

@@ -45,21 +45,24 @@ describe.each(VERSIONS)('a request that flows already, from a client of %s', (ve
     ['small', SMALL],
     ['large', LARGE],
   ])('%s', (_size, body) => {
-    it.each(WAYS)('arrives whole, for the upstream and for the middleware that reads it: %s', async (_way, options) => {
-      const { url, received } = await recorder();
-      const { front, hashes } = hashing();
-      const { ask, summary } = await proxyIn(version, { target: url, ...options }, front);
-      for (const headers of [JSON_TYPE, { ...JSON_TYPE, 'content-length': String(body.length) }]) {
-        const answer = await ask({ method: 'POST', headers, body });
-        expect(answer.status).toBe(200);
-        await answer.ended();
-        expect(await summary()).toMatchObject({ outcome: 'completed' });
-        expect(sha(String(received.pop()?.body))).toBe(sha(body));
-        expect(hashes.pop()?.digest('hex')).toBe(sha(body));
-      }
-    });
+    it.each(WAYS)(
+      'request body that flows already: arrives whole, for the upstream and for the middleware that reads it: %s',
+      async (_way, options) => {
+        const { url, received } = await recorder();
+        const { front, hashes } = hashing();
+        const { ask, summary } = await proxyIn(version, { target: url, ...options }, front);
+        for (const headers of [JSON_TYPE, { ...JSON_TYPE, 'content-length': String(body.length) }]) {
+          const answer = await ask({ method: 'POST', headers, body });
+          expect(answer.status).toBe(200);
+          await answer.ended();
+          expect(await summary()).toMatchObject({ outcome: 'completed' });
+          expect(sha(String(received.pop()?.body))).toBe(sha(body));
+          expect(hashes.pop()?.digest('hex')).toBe(sha(body));
+        }
+      },
+    );
 
-    it('arrives as its provider has changed it', async () => {
+    it('request body that flows already: arrives as its provider has changed it', async () => {
       const { url, received } = await recorder();
       const { front, hashes } = hashing();
       const provider = openai({ apiKey: 'sk-1234567890', includeUsage: true });
@@ -74,7 +77,7 @@ describe.each(VERSIONS)('a request that flows already, from a client of %s', (ve
     });
   });
 
-  it('goes on to flow for an app that it is left to by `pathFilter`', async () => {
+  it('request body that flows already: goes on to flow for an app that it is left to by `pathFilter`', async () => {
     const { url } = await recorder();
     const front: Front = (req, res, next) => {
       let text = '';
@@ -108,7 +111,7 @@ describe.each(VERSIONS)('a request that flows already, from a client of %s', (ve
     expect(await (await ask({ method: 'POST', body: SMALL })).ended()).toMatchObject({ text: SMALL });
   });
 
-  it('is a REQUEST_BODY_CONSUMED at once where a part of it has gone by', async () => {
+  it('request body that flows already: is a REQUEST_BODY_CONSUMED at once where a part of it has gone by', async () => {
     const { url, received } = await recorder();
     const front: Front = (req, _res, next) => {
       req.once('data', () => setImmediate(next));
@@ -120,7 +123,7 @@ describe.each(VERSIONS)('a request that flows already, from a client of %s', (ve
     expect(received).toEqual([]);
   });
 
-  it('arrives from `req.rawBody` where middleware has kept it all', async () => {
+  it('request body that flows already: arrives from `req.rawBody` where middleware has kept it all', async () => {
     const { url, received } = await recorder();
     const front: Front = (req, _res, next) => {
       const chunks: Buffer[] = [];
@@ -140,16 +143,19 @@ describe.each(VERSIONS)('an `on.proxyReq` listener, for a client of %s', (versio
   it.each([
     ['small', SMALL],
     ['large', LARGE],
-  ])('that flushes the head: a %s body that nobody has read follows', async (_size, body) => {
-    const { url, received } = await recorder();
-    const on = { proxyReq: (request: { flushHeaders(): void }) => request.flushHeaders() };
-    const { ask } = await proxyIn(version, { target: url, on });
-    const answer = await ask({ method: 'POST', headers: JSON_TYPE, body });
-    expect([answer.status, (await answer.ended()).text]).toEqual([200, 'ok']);
-    expect(String(received[0]?.body)).toBe(body);
-  });
+  ])(
+    'request body and on.proxyReq: a listener that flushes the head: a %s body that nobody has read follows',
+    async (_size, body) => {
+      const { url, received } = await recorder();
+      const on = { proxyReq: (request: { flushHeaders(): void }) => request.flushHeaders() };
+      const { ask } = await proxyIn(version, { target: url, on });
+      const answer = await ask({ method: 'POST', headers: JSON_TYPE, body });
+      expect([answer.status, (await answer.ended()).text]).toEqual([200, 'ok']);
+      expect(String(received[0]?.body)).toBe(body);
+    },
+  );
 
-  it('that writes a prefix: the body that nobody has read follows', async () => {
+  it('request body and on.proxyReq: a listener that writes a prefix: the body that nobody has read follows', async () => {
     const { url, received } = await recorder();
     const { ask } = await proxyIn(version, {
       target: url,
@@ -168,7 +174,7 @@ describe.each(VERSIONS)('an `on.proxyReq` listener, for a client of %s', (versio
     }
   });
 
-  it('that ends the request has it as it is', async () => {
+  it('request body and on.proxyReq: a listener that ends the request has it as it is', async () => {
     const { url, received } = await recorder();
     const { ask } = await proxyIn(version, {
       target: url,
@@ -188,7 +194,7 @@ describe('a body that a parser has consumed', () => {
   const CRLF = { 'field\r\nX-Evil: 1': 'value' };
   const MULTIPART = { 'content-type': 'multipart/form-data; boundary=b' };
 
-  it('is sent once more where a listener has only flushed the head', async () => {
+  it('parsed request body and on.proxyReq: the body is sent once more where a listener has only flushed the head', async () => {
     const { url, received } = await recorder();
     const on = { proxyReq: (request: { flushHeaders(): void }) => request.flushHeaders() };
     const proxy = await proxyApp({ target: url, on }, (app) => app.use(express.json()));
@@ -196,7 +202,7 @@ describe('a body that a parser has consumed', () => {
     expect(String(received[0]?.body)).toBe(SMALL);
   });
 
-  it('is sent as a listener has written it, and not twice', async () => {
+  it('parsed request body and on.proxyReq: the body is sent as a listener has written it, and not twice', async () => {
     const { url, received } = await recorder();
     const on = { proxyReq: fixRequestBody };
     const proxy = await proxyApp({ target: url, on }, (app) => app.use(express.json()));
@@ -204,7 +210,7 @@ describe('a body that a parser has consumed', () => {
     expect(String(received[0]?.body)).toBe(SMALL);
   });
 
-  it('and is lost: a listener that only flushes the head does not bring it back', async () => {
+  it('parsed request body and on.proxyReq: a lost body is not brought back by a listener that only flushes the head', async () => {
     const { url, received } = await recorder();
     const on = { proxyReq: (request: { flushHeaders(): void }) => request.flushHeaders() };
     const proxy = await proxyApp({ target: url, on }, (app) => {
@@ -219,17 +225,20 @@ describe('a body that a parser has consumed', () => {
     ['a name', CRLF],
     ['a value', { field: 'value\r\n--b\r\nContent-Disposition: form-data; name="evil"\r\n\r\n1' }],
     ['a boundary in a value', { field: 'a--b' }],
-  ])('with CRLF injection in a multipart form is a 400: %s', async (_where, fields) => {
-    const { url, received } = await recorder();
-    const proxy = await proxyApp({ target: url, on: { proxyReq: fixRequestBody } }, (app) => {
-      app.use((req, _res, next) => {
-        req.body = fields;
-        req.resume().once('end', next);
+  ])(
+    'parsed request body and on.proxyReq: the body with CRLF injection in a multipart form is a 400: %s',
+    async (_where, fields) => {
+      const { url, received } = await recorder();
+      const proxy = await proxyApp({ target: url, on: { proxyReq: fixRequestBody } }, (app) => {
+        app.use((req, _res, next) => {
+          req.body = fields;
+          req.resume().once('end', next);
+        });
       });
-    });
-    const { status } = await exchange(proxy.url, { method: 'POST', headers: MULTIPART, body: '--b--\r\n' });
-    expect(status).toBe(400);
-    expect(await proxy.summary()).toMatchObject({ statusCode: 400 });
-    expect(received).toEqual([]);
-  });
+      const { status } = await exchange(proxy.url, { method: 'POST', headers: MULTIPART, body: '--b--\r\n' });
+      expect(status).toBe(400);
+      expect(await proxy.summary()).toMatchObject({ statusCode: 400 });
+      expect(received).toEqual([]);
+    },
+  );
 });

@@ -70,25 +70,28 @@ describe.each(WAYS)('a request that is %s', (way, options, fail) => {
     return { proxy, seen };
   }
 
-  it.each(['GET', 'HEAD', 'OPTIONS', 'DELETE', 'POST', 'PUT'])('without a body: %s', async (method) => {
-    for (const followRedirects of [true, false]) {
-      const { proxy, seen } = await proxied(followRedirects);
-      const headers = `${method} /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`;
-      const { text } = await rawExchange(proxy.port, headers);
-      expect(text).toMatch(followRedirects ? /^HTTP\/1.1 200 / : /^HTTP\/1.1 307 /);
-      expect(seen).toHaveLength(followRedirects ? 3 : 2);
-      const framing = method === 'GET' || method === 'HEAD' ? {} : { 'content-length': '0' };
-      for (const one of seen) expect(one).toMatchObject({ method, body: '', framing });
-      expect(await proxy.summary()).toMatchObject({ outcome: 'completed', attempts: { length: 2 } });
-      expect(proxy.proxy.active).toBe(0);
-    }
-  });
+  it.each(['GET', 'HEAD', 'OPTIONS', 'DELETE', 'POST', 'PUT'])(
+    'request that is sent again without a body: %s',
+    async (method) => {
+      for (const followRedirects of [true, false]) {
+        const { proxy, seen } = await proxied(followRedirects);
+        const headers = `${method} /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`;
+        const { text } = await rawExchange(proxy.port, headers);
+        expect(text).toMatch(followRedirects ? /^HTTP\/1.1 200 / : /^HTTP\/1.1 307 /);
+        expect(seen).toHaveLength(followRedirects ? 3 : 2);
+        const framing = method === 'GET' || method === 'HEAD' ? {} : { 'content-length': '0' };
+        for (const one of seen) expect(one).toMatchObject({ method, body: '', framing });
+        expect(await proxy.summary()).toMatchObject({ outcome: 'completed', attempts: { length: 2 } });
+        expect(proxy.proxy.active).toBe(0);
+      }
+    },
+  );
 
   it.each([
     ['Content-Length', { 'content-length': '8' }],
     ['chunks', { 'transfer-encoding': 'chunked' }],
     ['an empty body', { 'content-length': '0' }],
-  ])('with a body: %s', async (_framing, headers) => {
+  ])('request that is sent again with a body: %s', async (_framing, headers) => {
     for (const followRedirects of [true, false]) {
       const { proxy, seen } = await proxied(followRedirects);
       const body = (headers as IncomingHttpHeaders)['content-length'] === '0' ? '' : 'the body';
@@ -103,7 +106,7 @@ describe.each(WAYS)('a request that is %s', (way, options, fail) => {
     }
   });
 
-  it('over HTTP/2, with a body and without', async () => {
+  it('request that is sent again over HTTP/2, with a body and without', async () => {
     for (const followRedirects of [true, false]) {
       for (const [method, body] of [
         ['GET', ''],
@@ -130,7 +133,7 @@ describe.each(WAYS)('a request that is %s', (way, options, fail) => {
   });
 });
 
-it('an upload that was sent to a dead connection in part is gone on with, and redirected', async () => {
+it('request that is sent again: an upload that was sent to a dead connection in part is gone on with, and redirected', async () => {
   const { url } = await upstream(async (req, res) => {
     if (req.url === '/warm-up') res.end();
     else if (!isDead) {
@@ -157,7 +160,7 @@ it('an upload that was sent to a dead connection in part is gone on with, and re
 });
 
 describe('a stream of the user’s (`buffer`)', () => {
-  it('is not sent twice where no hook makes it anew: the failure is the answer', async () => {
+  it('request that is sent again: a stream of the user’s (`buffer`) is not sent twice where no hook makes it anew: the failure is the answer', async () => {
     const { url, seen } = await failingOnce(STATUS);
     const proxy = await proxyApp({
       target: url,
@@ -169,7 +172,7 @@ describe('a stream of the user’s (`buffer`)', () => {
     expect(seen.map(({ body }) => body)).toEqual(['own']);
   });
 
-  it('is made anew by `router` for each attempt', async () => {
+  it('request that is sent again: a stream of the user’s (`buffer`) is made anew by `router` for each attempt', async () => {
     const { url, seen } = await failingOnce(STATUS);
     const proxy = await proxyApp({
       target: url,
@@ -191,18 +194,21 @@ describe('the deadline for the head of a response passes', () => {
     ['a body that was sent', 'POST', {}, 'body'],
     ['a body that was sent, with followRedirects', 'POST', { followRedirects: true }, 'body'],
     ['a body of the user’s', 'POST', { buffer: Readable.from(['own']) }, 'body'],
-  ])('where nothing more is to come from the client: %s', async (_name, method, options, body) => {
-    stopTheClock();
-    const { url, sockets } = await rawUpstream(() => {});
-    const proxy = await proxyApp({ target: url, timeouts: { headers: 1_000 }, ...options });
-    const response = request(proxy.url, { method, body });
-    while (sockets.size === 0) await turns(1);
-    await turns(20);
-    jest.advanceTimersByTime(1_000);
-    expect((await response).statusCode).toBe(504);
-  });
+  ])(
+    'request that is sent again: timeouts.headers passes where nothing more is to come from the client: %s',
+    async (_name, method, options, body) => {
+      stopTheClock();
+      const { url, sockets } = await rawUpstream(() => {});
+      const proxy = await proxyApp({ target: url, timeouts: { headers: 1_000 }, ...options });
+      const response = request(proxy.url, { method, body });
+      while (sockets.size === 0) await turns(1);
+      await turns(20);
+      jest.advanceTimersByTime(1_000);
+      expect((await response).statusCode).toBe(504);
+    },
+  );
 
-  it('and not as long as the client still sends, with followRedirects as without', async () => {
+  it('request that is sent again: timeouts.headers does not pass as long as the client still sends, with followRedirects as without', async () => {
     for (const followRedirects of [true, false]) {
       stopTheClock();
       const { url } = await upstream(async (req, res) => void res.end(await readAll(req)));
@@ -219,7 +225,7 @@ describe('the deadline for the head of a response passes', () => {
   });
 });
 
-it('HPM frames such requests so', async () => {
+it('request that is sent again: HPM frames it in the same way', async () => {
   const { url, seen } = await failingOnce(STATUS);
   const { port } = await hpmApp({ target: url });
   for (const method of ['GET', 'DELETE']) {

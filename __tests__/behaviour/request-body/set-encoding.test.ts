@@ -102,7 +102,7 @@ describe.each(ENCODINGS)('a request with setEncoding(%s)', (encoding) => {
   }
 
   describe.each(WAYS)('whose body is %s', (_way, options) => {
-    it.each(MIDDLEWARE)('reaches the upstream in bytes: %s', async (_name, middleware) => {
+    it.each(MIDDLEWARE)('setEncoding: a request reaches the upstream in bytes: %s', async (_name, middleware) => {
       const { url, bodies } = await failing();
       const proxy = await proxyApp({ target: url, ...options }, (app) => app.use(middleware(encoding)));
       // What is no text is lost where it was decoded before the proxy saw it; and of these encodings the end as well.
@@ -111,14 +111,14 @@ describe.each(ENCODINGS)('a request with setEncoding(%s)', (encoding) => {
       for (const body of all) await expectBytes(proxy, bodies, body);
     });
 
-    it.each(HOOKS)('reaches the upstream in bytes: %s', async (_name, hook) => {
+    it.each(HOOKS)('setEncoding: a request reaches the upstream in bytes: %s', async (_name, hook) => {
       const { url, bodies } = await failing();
       const proxy = await proxyApp({ target: url, ...options, ...hook(encoding) });
       for (const body of [TEXT, BYTES, LARGE]) await expectBytes(proxy, bodies, body);
     });
   });
 
-  it('is read and changed by a provider', async () => {
+  it('setEncoding: a request is read and changed by a provider', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp(
       { provider: openai({ target: url, apiKey: 'key', includeUsage: true }), retry: AT_ONCE },
@@ -136,7 +136,7 @@ describe.each(ENCODINGS)('a request with setEncoding(%s)', (encoding) => {
     });
   });
 
-  it('is limited by its bytes', async () => {
+  it('setEncoding: a request is limited by its bytes', async () => {
     const { url, received } = await recorder();
     const options = { target: url, limits: { requestBody: TEXT.length } };
     const proxy = await proxyApp(options, (app) => app.use(MIDDLEWARE[0]?.[1](encoding) as RequestHandler));
@@ -153,7 +153,7 @@ describe.each(ENCODINGS)('a request with setEncoding(%s)', (encoding) => {
     expect(received).toHaveLength(1);
   });
 
-  it('is text for who reads it beside the proxy', async () => {
+  it('setEncoding: a request is text for who reads it beside the proxy', async () => {
     const { url, received } = await recorder();
     const { promise, resolve } = signal<string>();
     const proxy = await proxyApp({ target: url, retry: AT_ONCE }, (app) =>
@@ -177,7 +177,7 @@ describe.each(ENCODINGS)('a request with setEncoding(%s)', (encoding) => {
     expect(received[0]?.body.equals(BYTES)).toBe(true);
   });
 
-  it('may have been read by hand', async () => {
+  it('setEncoding: a request may have been read by hand', async () => {
     const bodies: Buffer[] = [];
     for (const name of ['rawBody', 'body']) {
       const { url, received } = await recorder();
@@ -198,7 +198,7 @@ describe.each(ENCODINGS)('a request with setEncoding(%s)', (encoding) => {
     }
   });
 
-  it('over HTTP/2', async () => {
+  it('setEncoding: a request over HTTP/2', async () => {
     const { url, received } = await recorder();
     const { cert } = await certificate();
     const proxy = createSseProxy({ target: url, retry: AT_ONCE });
@@ -214,7 +214,7 @@ describe.each(ENCODINGS)('a request with setEncoding(%s)', (encoding) => {
     expect(received[0]?.body.equals(BYTES)).toBe(true);
   });
 
-  it('is the app’s as it was where the proxy leaves it to the app', async () => {
+  it('setEncoding: a request is the app’s as it was where the proxy leaves it to the app', async () => {
     const proxy = await proxyApp({ target: 'http://127.0.0.1:9', pathFilter: '/ai' }, (app) =>
       app.use(MIDDLEWARE[0]?.[1](encoding) as RequestHandler),
     );
@@ -228,7 +228,7 @@ describe.each(ENCODINGS)('a request with setEncoding(%s)', (encoding) => {
   });
 });
 
-it('a request with an encoding is streamed where a provider finds it too large to be changed', async () => {
+it('setEncoding: a request with an encoding is streamed where a provider finds it too large to be changed', async () => {
   const { url, received } = await recorder();
   const large = Buffer.concat([Buffer.from('{"stream":true,"x":"'), Buffer.alloc(11_000_000, 'ż'), Buffer.from('"}')]);
   const proxy = await proxyApp({ provider: openai({ target: url, apiKey: 'key', includeUsage: true }) }, (app) =>
@@ -241,7 +241,7 @@ it('a request with an encoding is streamed where a provider finds it too large t
   expect(received[0]?.body.equals(large)).toBe(true);
 });
 
-it('a request part of which was decoded before the proxy saw it reaches the upstream whole', async () => {
+it('setEncoding: a request part of which was decoded before the proxy saw it reaches the upstream whole', async () => {
   const { url, received } = await recorder();
   const body = Buffer.from('🙂 zażółć 🙂');
   for (const split of [1, 3, 5, 8]) {
@@ -268,25 +268,28 @@ it('a request part of which was decoded before the proxy saw it reaches the upst
 it.each<[string, (req: IncomingMessage) => void]>([
   ['as soon as it has handed it on', (req) => void req.setEncoding('utf8')],
   ['when it is being sent', (req) => void req.once('data', () => req.setEncoding('utf8'))],
-])('a request whose encoding middleware sets %s is sent, limited and tried again', async (_name, setEncoding) => {
-  const { url, bodies } = await failing();
-  const proxy = await proxyApp({ target: url, retry: AT_ONCE, limits: { requestBody: LARGE.length } }, (app) =>
-    app.use((req, _res, next) => {
-      next();
-      setEncoding(req);
-    }),
-  );
-  const body = Buffer.concat([TEXT, TEXT, TEXT]);
-  const req = openRequest(proxy.url, { method: 'POST' });
-  req.flushHeaders();
-  await until(() => proxy.proxy.active === 1);
-  await turns(20);
-  writeSplit(req, body, 16);
-  (await responseTo(req)).resume();
-  expect(bodies.map(String)).toEqual([String(body), String(body)]);
-});
+])(
+  'setEncoding: a request whose encoding middleware sets %s is sent, limited and tried again',
+  async (_name, setEncoding) => {
+    const { url, bodies } = await failing();
+    const proxy = await proxyApp({ target: url, retry: AT_ONCE, limits: { requestBody: LARGE.length } }, (app) =>
+      app.use((req, _res, next) => {
+        next();
+        setEncoding(req);
+      }),
+    );
+    const body = Buffer.concat([TEXT, TEXT, TEXT]);
+    const req = openRequest(proxy.url, { method: 'POST' });
+    req.flushHeaders();
+    await until(() => proxy.proxy.active === 1);
+    await turns(20);
+    writeSplit(req, body, 16);
+    (await responseTo(req)).resume();
+    expect(bodies.map(String)).toEqual([String(body), String(body)]);
+  },
+);
 
-it('a listener of a request that throws ends the exchange, and not the process', async () => {
+it('setEncoding: a listener of a request that throws ends the exchange, and not the process', async () => {
   const { url } = await upstream((req) => void req.resume());
   const proxy = await proxyApp({ target: url, logger: { info() {}, warn() {}, error() {} } }, (app) =>
     app.use((req, _res, next) => {
@@ -419,34 +422,37 @@ describe.each(READS)('a response that a hook of on.proxyRes reads: %s', (name, r
     },
   };
 
-  it.each(Object.entries(SCENES))('%s', async (scene, { type, body, headers, options = {}, expected }) => {
-    const masks = scene === 'masked text';
-    const { url } = await upstream((_req, res) => {
-      res.writeHead(masks ? 400 : 200, { 'content-type': type, ...headers });
-      res.flushHeaders();
-      writeSplit(res, body);
-    });
-    for (const encoding of ['utf8', 'latin1', 'hex', 'base64'] as const) {
-      let log: unknown[] = [];
-      const proxy = await proxyApp({
-        ...options,
-        target: url,
-        timeouts: { idle: 3_000 },
-        on: { proxyRes: (response) => read(response, (chunk) => void log.push(chunk), encoding) },
+  it.each(Object.entries(SCENES))(
+    'setEncoding: a response that on.proxyRes reads %s',
+    async (scene, { type, body, headers, options = {}, expected }) => {
+      const masks = scene === 'masked text';
+      const { url } = await upstream((_req, res) => {
+        res.writeHead(masks ? 400 : 200, { 'content-type': type, ...headers });
+        res.flushHeaders();
+        writeSplit(res, body);
       });
-      const response = await request(proxy.url);
-      expect((await readAll(response)).equals(expected ?? body)).toBe(true);
-      expect(await proxy.summary()).toMatchObject({ outcome: 'completed', bytes: (expected ?? body).length });
-      log = log.filter((chunk) => chunk !== '');
-      if (name === 'setEncoding alone' || name === 'later') continue;
-      expect(new Set(log.map((chunk) => typeof chunk))).toEqual(new Set(['string']));
-      // A pipe encodes text anew.
-      if (name === 'pipe') continue;
-      expect(log.join('')).toBe(asText(body, encoding));
-    }
-  });
+      for (const encoding of ['utf8', 'latin1', 'hex', 'base64'] as const) {
+        let log: unknown[] = [];
+        const proxy = await proxyApp({
+          ...options,
+          target: url,
+          timeouts: { idle: 3_000 },
+          on: { proxyRes: (response) => read(response, (chunk) => void log.push(chunk), encoding) },
+        });
+        const response = await request(proxy.url);
+        expect((await readAll(response)).equals(expected ?? body)).toBe(true);
+        expect(await proxy.summary()).toMatchObject({ outcome: 'completed', bytes: (expected ?? body).length });
+        log = log.filter((chunk) => chunk !== '');
+        if (name === 'setEncoding alone' || name === 'later') continue;
+        expect(new Set(log.map((chunk) => typeof chunk))).toEqual(new Set(['string']));
+        // A pipe encodes text anew.
+        if (name === 'pipe') continue;
+        expect(log.join('')).toBe(asText(body, encoding));
+      }
+    },
+  );
 
-  it('over HTTP/2', async () => {
+  it('setEncoding: a response that on.proxyRes reads over HTTP/2', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { 'content-type': 'application/octet-stream' });
       res.flushHeaders();
@@ -461,7 +467,7 @@ describe.each(READS)('a response that a hook of on.proxyRes reads: %s', (name, r
     expect((await summary).outcome).toBe('completed');
   });
 
-  it('whose upstream breaks off', async () => {
+  it('setEncoding: a response that on.proxyRes reads whose upstream breaks off', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { 'content-type': 'text/plain', 'content-length': '100' });
       res.write(TEXT.subarray(0, 50));
@@ -493,7 +499,7 @@ describe('a response whose encoding is set', () => {
   it.each<[string, NonNullable<SseProxyOptions['on']>]>([
     ['by a listener of the request to the upstream', { proxyReq: (proxyReq) => void proxyReq.once('response', log) }],
     ['in front of httpxy', { proxyReq: (proxyReq) => void proxyReq.prependOnceListener('response', log) }],
-  ])('%s', async (_name, on) => {
+  ])('setEncoding: a response whose encoding is set %s', async (_name, on) => {
     const { url } = await upstream((_req, res) => writeSplit(res, BYTES));
     const proxy = await proxyApp({ target: url, on });
     expect((await readAll(await request(proxy.url))).equals(BYTES)).toBe(true);
@@ -503,13 +509,13 @@ describe('a response whose encoding is set', () => {
     response.setEncoding('utf8').on('data', () => {});
   }
 
-  it('by a plugin', async () => {
+  it('setEncoding: a response whose encoding is set by a plugin', async () => {
     const { url } = await upstream((_req, res) => writeSplit(res, BYTES));
     const proxy = await proxyApp({ target: url, plugins: [(server) => void server.on('proxyRes', log)] });
     expect((await readAll(await request(proxy.url))).equals(BYTES)).toBe(true);
   });
 
-  it('leaves piece by piece, as it comes, although a character is split', async () => {
+  it('setEncoding: a response whose encoding is set leaves piece by piece, as it comes, although a character is split', async () => {
     const emoji = Buffer.from('🙂');
     const { url, pieces } = await piecewise();
     const proxy = await proxyApp({ target: url, on: { proxyRes: log } });
@@ -526,7 +532,7 @@ describe('a response whose encoding is set', () => {
     return { url, pieces: promise };
   }
 
-  it('is text with selfHandleResponse', async () => {
+  it('setEncoding: a response whose encoding is set is text with selfHandleResponse', async () => {
     const { url } = await upstream((_req, res) => writeSplit(res, TEXT));
     const proxy = await proxyApp({
       target: url,
@@ -549,29 +555,32 @@ describe('a listener of a response that throws', () => {
     ['at data, in text', (response) => response.setEncoding('utf8').on('data', fail)],
     ['at end', (response) => response.on('end', fail)],
     ['at readable', (response) => response.on('readable', fail)],
-  ])('ends the response, and not the process: %s', async (_name, listen) => {
-    const { url } = await upstream((_req, res) => {
-      res.writeHead(200, { 'content-type': 'text/plain' });
-      res.flushHeaders();
-      setImmediate(() => res.end(TEXT));
-    });
-    const errors: unknown[] = [];
-    const logger = { info() {}, warn() {}, error: (...values: unknown[]) => void errors.push(values.at(-1)) };
-    const proxy = await proxyApp({ target: url, logger, on: { proxyRes: (response) => void listen(response) } });
-    const response = await request(proxy.url);
-    response.on('error', () => {}).resume();
-    await new Promise((resolve) => response.once('close', resolve));
-    expect(await proxy.summary()).toMatchObject({ error: { code: 'HOOK_FAILED' } });
-    expect(errors).toContainEqual(new Error('of a listener'));
-    expect(proxy.proxy.active).toBe(0);
-  });
+  ])(
+    'setEncoding: a listener of a response that throws ends the response, and not the process: %s',
+    async (_name, listen) => {
+      const { url } = await upstream((_req, res) => {
+        res.writeHead(200, { 'content-type': 'text/plain' });
+        res.flushHeaders();
+        setImmediate(() => res.end(TEXT));
+      });
+      const errors: unknown[] = [];
+      const logger = { info() {}, warn() {}, error: (...values: unknown[]) => void errors.push(values.at(-1)) };
+      const proxy = await proxyApp({ target: url, logger, on: { proxyRes: (response) => void listen(response) } });
+      const response = await request(proxy.url);
+      response.on('error', () => {}).resume();
+      await new Promise((resolve) => response.once('close', resolve));
+      expect(await proxy.summary()).toMatchObject({ error: { code: 'HOOK_FAILED' } });
+      expect(errors).toContainEqual(new Error('of a listener'));
+      expect(proxy.proxy.active).toBe(0);
+    },
+  );
 
   function fail(): void {
     throw new Error('of a listener');
   }
 });
 
-it('HPM passes such a response on, too, where it is text', async () => {
+it('setEncoding: HPM passes such a response on, too, where it is text', async () => {
   const { url } = await upstream((_req, res) => writeSplit(res, TEXT));
   for (const [name, read] of READS) {
     const { url: reference } = await hpmApp({ target: url, on: { proxyRes: (res) => read(res, () => {}, 'utf8') } });
@@ -579,7 +588,7 @@ it('HPM passes such a response on, too, where it is text', async () => {
   }
 });
 
-it('without hooks nothing is put on a message', async () => {
+it('setEncoding without hooks nothing is put on a message', async () => {
   const { url } = await recorder();
   const seen: unknown[] = [];
   const proxy = createSseProxy({ target: url });

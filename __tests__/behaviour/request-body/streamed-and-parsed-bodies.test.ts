@@ -44,14 +44,17 @@ function expectLength({ headers, body }: RecordedRequest): void {
 }
 
 describe('a body that streams', () => {
-  it.each(['POST', 'PUT', 'PATCH', 'DELETE'])('arrives with %s and its Content-Length', async (method) => {
-    const received = await sendThrough(undefined, { method, body: 'höher', headers: { 'content-length': 6 } });
-    expect(received.method).toBe(method);
-    expect(received.body.toString()).toBe('höher');
-    expectLength(received);
-  });
+  it.each(['POST', 'PUT', 'PATCH', 'DELETE'])(
+    'streamed request body: arrives with %s and its Content-Length',
+    async (method) => {
+      const received = await sendThrough(undefined, { method, body: 'höher', headers: { 'content-length': 6 } });
+      expect(received.method).toBe(method);
+      expect(received.body.toString()).toBe('höher');
+      expectLength(received);
+    },
+  );
 
-  it.each(['POST', 'PUT', 'PATCH', 'DELETE'])('arrives with %s and chunked', async (method) => {
+  it.each(['POST', 'PUT', 'PATCH', 'DELETE'])('streamed request body: arrives with %s and chunked', async (method) => {
     const received = await sendThrough(undefined, {
       method,
       body: 'höher',
@@ -64,7 +67,7 @@ describe('a body that streams', () => {
   it.each([
     ['with a length', { 'content-length': 3_000_000 }],
     ['chunked', { 'transfer-encoding': 'chunked' }],
-  ])('is byte-identical, %s', async (_name, headers) => {
+  ])('streamed request body: is byte-identical, %s', async (_name, headers) => {
     const body = Buffer.alloc(
       3_000_000,
       Uint8Array.from({ length: 251 }, (_value, i) => (i * 7) % 256),
@@ -76,7 +79,7 @@ describe('a body that streams', () => {
   it.each([
     ['with a length', { 'content-length': 9 }],
     ['chunked', { 'transfer-encoding': 'chunked' }],
-  ])('reaches the upstream piece by piece, %s', async (_name, headers) => {
+  ])('streamed request body: reaches the upstream piece by piece, %s', async (_name, headers) => {
     let incoming = (_req: IncomingMessage): void => {};
     const arrival = new Promise<IncomingMessage>((resolve) => {
       incoming = resolve;
@@ -98,7 +101,7 @@ describe('a body that streams', () => {
     expect(await readText((await answer)[0])).toBe('ok');
   });
 
-  it('is asked for with 100 (Continue), and follows', async () => {
+  it('streamed request body: is asked for with 100 (Continue), and follows', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url });
     const client = http.request(proxy.url, {
@@ -117,12 +120,12 @@ describe('a body that streams', () => {
     expect(received[0]?.headers).not.toHaveProperty('expect');
   });
 
-  it('is left alone by parsers of other types', async () => {
+  it('streamed request body: is left alone by parsers of other types', async () => {
     const received = await sendThrough(express.json(), { headers: { 'content-type': 'text/plain' }, body: 'text' });
     expect(received.body.toString()).toBe('text');
   });
 
-  it('can be read by on.proxyReq as it flows', async () => {
+  it('streamed request body: can be read by on.proxyReq as it flows', async () => {
     const { url, received } = await recorder();
     const seen: string[] = [];
     const proxy = await proxyApp({
@@ -134,7 +137,7 @@ describe('a body that streams', () => {
     expect(received[0]?.body.toString()).toBe('seen');
   });
 
-  it('goes on upstream after a hook has looked at the request', async () => {
+  it('streamed request body: goes on upstream after a hook has looked at the request', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({
       target: url,
@@ -149,25 +152,28 @@ describe('a body that streams', () => {
 });
 
 describe('no body', () => {
-  it.each(['GET', 'DELETE', 'OPTIONS'])('is none upstream with %s, behind every parser', async (method) => {
-    const { url, received } = await recorder();
-    const proxy = await proxyApp({ target: url }, (app) =>
-      app.use(express.json(), express.urlencoded({ extended: true }), express.text(), express.raw()),
-    );
-    expect((await exchange(proxy.url, { method })).status).toBe(200);
-    expect(received[0]?.body).toHaveLength(0);
-    expect(received[0]?.headers).not.toHaveProperty('transfer-encoding');
-  });
+  it.each(['GET', 'DELETE', 'OPTIONS'])(
+    'request without a body: is none upstream with %s, behind every parser',
+    async (method) => {
+      const { url, received } = await recorder();
+      const proxy = await proxyApp({ target: url }, (app) =>
+        app.use(express.json(), express.urlencoded({ extended: true }), express.text(), express.raw()),
+      );
+      expect((await exchange(proxy.url, { method })).status).toBe(200);
+      expect(received[0]?.body).toHaveLength(0);
+      expect(received[0]?.headers).not.toHaveProperty('transfer-encoding');
+    },
+  );
 
   it.each([
     ['with a length of 0', { 'content-length': 0 }],
     ['chunked', { 'transfer-encoding': 'chunked' }],
-  ])('is an empty one upstream with POST %s, behind express.json()', async (_name, headers) => {
+  ])('request without a body: is an empty one upstream with POST %s, behind express.json()', async (_name, headers) => {
     const received = await sendThrough(express.json(), { headers: { ...JSON_TYPE, ...headers } });
     expect(received.body).toHaveLength(0);
   });
 
-  it('keeps a GET that has a body whole', async () => {
+  it('request without a body: keeps a GET that has a body whole', async () => {
     const received = await sendThrough(express.json(), {
       method: 'GET',
       headers: { ...JSON_TYPE, 'content-length': 7 },
@@ -199,23 +205,26 @@ describe('a body that a parser has read', () => {
     ['null', { strict: false }, 'null', 'null'],
     ['false', { strict: false }, 'false', 'false'],
     ['an empty string', { strict: false }, '""', '""'],
-  ])('is sent again after express.json(): %s', async (_name, options, body, expected) => {
+  ])('parsed request body: is sent again after express.json(): %s', async (_name, options, body, expected) => {
     const received = await sendThrough(express.json(options), { headers: JSON_TYPE, body });
     expect(received.body.toString()).toBe(expected);
     expect(received.headers['content-type']).toBe('application/json');
     expectLength(received);
   });
 
-  it.each(['application/vnd.api+json', 'application/json; charset=utf-8'])('is sent again as %s', async (type) => {
-    const received = await sendThrough(express.json({ type: () => true }), {
-      headers: { 'content-type': type },
-      body: '{"a":"é"}',
-    });
-    expect(received.body.toString()).toBe('{"a":"é"}');
-    expect(received.headers['content-type']).toBe(type);
-  });
+  it.each(['application/vnd.api+json', 'application/json; charset=utf-8'])(
+    'parsed request body: is sent again as %s',
+    async (type) => {
+      const received = await sendThrough(express.json({ type: () => true }), {
+        headers: { 'content-type': type },
+        body: '{"a":"é"}',
+      });
+      expect(received.body.toString()).toBe('{"a":"é"}');
+      expect(received.headers['content-type']).toBe(type);
+    },
+  );
 
-  it('is sent in UTF-8 with the type saying so after a JSON body in another charset', async () => {
+  it('parsed request body: is sent in UTF-8 with the type saying so after a JSON body in another charset', async () => {
     const received = await sendThrough(express.json(), {
       headers: { 'content-type': 'application/json; charset=utf-16le' },
       body: Buffer.from('{"a":"é"}', 'utf16le'),
@@ -225,7 +234,7 @@ describe('a body that a parser has read', () => {
     expectLength(received);
   });
 
-  it('is sent with what the app changed in it', async () => {
+  it('parsed request body: is sent with what the app changed in it', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url }, (app) =>
       app.use(express.json(), (req, _res, next) => {
@@ -237,7 +246,7 @@ describe('a body that a parser has read', () => {
     expect(JSON.parse(String(received[0]?.body))).toEqual({ model: 'other' });
   });
 
-  it('loses its Content-Encoding where express.json() has inflated it', async () => {
+  it('parsed request body: loses its Content-Encoding where express.json() has inflated it', async () => {
     const received = await sendThrough(express.json(), {
       headers: { ...JSON_TYPE, 'content-encoding': 'gzip' },
       body: zlib.gzipSync('{"a":1}'),
@@ -247,14 +256,14 @@ describe('a body that a parser has read', () => {
     expectLength(received);
   });
 
-  it('keeps its Content-Encoding where nobody has read it', async () => {
+  it('parsed request body: keeps its Content-Encoding where nobody has read it', async () => {
     const body = zlib.gzipSync('{"a":1}');
     const received = await sendThrough(undefined, { headers: { ...JSON_TYPE, 'content-encoding': 'gzip' }, body });
     expect(received.body.equals(body)).toBe(true);
     expect(received.headers['content-encoding']).toBe('gzip');
   });
 
-  it('is sent with a length where it came in chunks, over a connection that is kept', async () => {
+  it('parsed request body: is sent with a length where it came in chunks, over a connection that is kept', async () => {
     const received = await sendThrough(express.json(), {
       headers: { ...JSON_TYPE, 'transfer-encoding': 'chunked' },
       body: '{"a":1}',
@@ -273,7 +282,7 @@ describe('a body that a parser has read', () => {
     ['a list of one', true, 'a[]=1', { a: ['1'] }],
     ['an empty value', true, 'a=&b=1', { a: '', b: '1' }],
     ['a list of objects', true, 'a[0][b]=1&a[0][c]=2&a[1][b]=3', { a: [{ b: '1', c: '2' }, { b: '3' }] }],
-  ])('is sent again after express.urlencoded(): %s', async (_name, extended, body, meaning) => {
+  ])('parsed request body: is sent again after express.urlencoded(): %s', async (_name, extended, body, meaning) => {
     const received = await sendThrough(express.urlencoded({ extended }), { headers: FORM_TYPE, body });
     expectLength(received);
     expect(received.headers['content-type']).toBe('application/x-www-form-urlencoded');
@@ -293,14 +302,14 @@ describe('a body that a parser has read', () => {
     ['JSON as text', 'application/json', '{ "a": 1 }', 'application/json'],
     ['XML', 'application/xml', '<a/>', 'application/xml'],
     ['empty text with a type', 'text/plain', ' ', 'text/plain'],
-  ])('is sent again after express.text(): %s', async (_name, type, body, expectedType) => {
+  ])('parsed request body: is sent again after express.text(): %s', async (_name, type, body, expectedType) => {
     const received = await sendThrough(express.text({ type: () => true }), { headers: { 'content-type': type }, body });
     expect(received.body.toString()).toBe(body);
     expect(received.headers['content-type']).toBe(expectedType);
     expectLength(received);
   });
 
-  it('is sent in UTF-8 with the type saying so after a text in another charset', async () => {
+  it('parsed request body: is sent in UTF-8 with the type saying so after a text in another charset', async () => {
     const received = await sendThrough(express.text(), {
       headers: { 'content-type': 'text/plain; charset=iso-8859-1; format=flowed' },
       body: Buffer.from('é', 'latin1'),
@@ -310,7 +319,7 @@ describe('a body that a parser has read', () => {
     expectLength(received);
   });
 
-  it('is sent byte by byte after express.raw()', async () => {
+  it('parsed request body: is sent byte by byte after express.raw()', async () => {
     const body = Buffer.from([0, 255, 128, 10, 13]);
     const received = await sendThrough(express.raw(), {
       headers: { 'content-type': 'application/octet-stream' },
@@ -320,7 +329,7 @@ describe('a body that a parser has read', () => {
     expectLength(received);
   });
 
-  it('is sent inflated after express.raw() has inflated it', async () => {
+  it('parsed request body: is sent inflated after express.raw() has inflated it', async () => {
     const received = await sendThrough(express.raw(), {
       headers: { 'content-type': 'application/octet-stream', 'content-encoding': 'gzip' },
       body: zlib.gzipSync('bytes'),
@@ -329,7 +338,7 @@ describe('a body that a parser has read', () => {
     expect(received.headers).not.toHaveProperty('content-encoding');
   });
 
-  it('is sent as it came where `verify` has kept it in req.rawBody', async () => {
+  it('parsed request body: is sent as it came where `verify` has kept it in req.rawBody', async () => {
     const text = '{ "spaced" : 1.0 }';
     const received = await sendThrough(
       express.json({
@@ -343,7 +352,7 @@ describe('a body that a parser has read', () => {
     expectLength(received);
   });
 
-  it('is sent as the string in req.rawBody', async () => {
+  it('parsed request body: is sent as the string in req.rawBody', async () => {
     const received = await sendThrough(
       express.json({
         verify: (req, _res, buffer) => {
@@ -355,7 +364,7 @@ describe('a body that a parser has read', () => {
     expect(received.body.toString()).toBe('{ "ü" : 1 }');
   });
 
-  it('is sent from req.rawBody whatever its type', async () => {
+  it('parsed request body: is sent from req.rawBody whatever its type', async () => {
     const body = '--x\r\ncontent-disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n';
     const received = await sendThrough(keepRawBody, {
       headers: { 'content-type': 'multipart/form-data; boundary=x' },
@@ -364,7 +373,7 @@ describe('a body that a parser has read', () => {
     expect(received.body.toString()).toBe(body);
   });
 
-  it('is sent inflated from a rawBody of verify, which is inflated, too', async () => {
+  it('parsed request body: is sent inflated from a rawBody of verify, which is inflated, too', async () => {
     const received = await sendThrough(
       express.json({
         verify: (req, _res, buffer) => {
@@ -378,7 +387,7 @@ describe('a body that a parser has read', () => {
     expectLength(received);
   });
 
-  it('is sent compressed from a rawBody that is, where it came in chunks', async () => {
+  it('parsed request body: is sent compressed from a rawBody that is, where it came in chunks', async () => {
     const body = zlib.gzipSync('{ "a": 1 }');
     const headers = { ...JSON_TYPE, 'content-encoding': 'gzip', 'transfer-encoding': 'chunked' };
     const received = await sendThrough(keepRawBody, { headers, body });
@@ -386,7 +395,7 @@ describe('a body that a parser has read', () => {
     expect(received.body).toEqual(body);
   });
 
-  it('survives a redirect that keeps the method', async () => {
+  it('parsed request body: survives a redirect that keeps the method', async () => {
     const { url, received } = await recorder((req, res) => {
       if (req.url === '/') res.writeHead(307, { location: '/there' });
       res.end('ok');
@@ -406,7 +415,7 @@ describe('a body that a parser has read', () => {
     }
   });
 
-  it('is sent again by each request of a kept connection', async () => {
+  it('parsed request body: is sent again by each request of a kept connection', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url }, (app) => app.use(express.json()));
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
@@ -430,7 +439,7 @@ describe('a body that is lost', () => {
     body: '--x\r\ncontent-disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n',
   };
 
-  it('is a 500 that says what to do, and the connection stays usable', async () => {
+  it('lost request body: is a 500 that says what to do, and the connection stays usable', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url }, (app) => app.post('/lost', consume));
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
@@ -453,7 +462,7 @@ describe('a body that is lost', () => {
     expect(received.map((item) => item.url)).toEqual(['/']);
   });
 
-  it('is lost where a parser has made fields of it that cannot be sent again', async () => {
+  it('lost request body: is lost where a parser has made fields of it that cannot be sent again', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url }, (app) =>
       app.use(consume, (req, _res, next) => {
@@ -467,7 +476,7 @@ describe('a body that is lost', () => {
     expect(received).toEqual([]);
   });
 
-  it('is lost where it was read in part', async () => {
+  it('lost request body: is lost where it was read in part', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url }, (app) =>
       app.use((req, _res, next) => {
@@ -488,7 +497,7 @@ describe('a body that is lost', () => {
     expect(received).toEqual([]);
   });
 
-  it('goes to the error middleware with onError: next', async () => {
+  it('lost request body: goes to the error middleware with onError: next', async () => {
     const { url } = await recorder();
     const proxy = await proxyApp({ target: url, onError: 'next' }, (app) => app.use(consume));
     proxy.app.use(((error, _req, res, _next) => {
@@ -498,7 +507,7 @@ describe('a body that is lost', () => {
     expect({ status, body }).toEqual({ status: 500, body: 'REQUEST_BODY_CONSUMED' });
   });
 
-  it('is no loss where the user gives a buffer of their own', async () => {
+  it('lost request body: is no loss where the user gives a buffer of their own', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url, buffer: Readable.from([Buffer.from(multipart.body)]) }, (app) =>
       app.use(consume),
@@ -507,13 +516,13 @@ describe('a body that is lost', () => {
     expect(received[0]?.body.toString()).toBe(multipart.body);
   });
 
-  it('is no loss where the request had none', async () => {
+  it('lost request body: is no loss where the request had none', async () => {
     const { url } = await recorder();
     const proxy = await proxyApp({ target: url }, (app) => app.use(consume));
     expect((await exchange(proxy.url)).status).toBe(200);
   });
 
-  it('leaves no hanging exchange where the client leaves after a part of it', async () => {
+  it('lost request body: leaves no hanging exchange where the client leaves after a part of it', async () => {
     const { url } = await upstream(() => {});
     const proxy = await proxyApp({ target: url });
     const client = net.connect(proxy.port, '127.0.0.1');
@@ -543,7 +552,7 @@ describe('in Express 4', () => {
     ['urlencoded()', express4.urlencoded({ extended: true }), 'application/x-www-form-urlencoded', 'a=1&b=2'],
     ['text()', express4.text(), 'text/plain', 'text'],
     ['raw()', express4.raw(), 'application/octet-stream', 'raw'],
-  ])('is sent again after express.%s', async (_name, parser, type, body) => {
+  ])('request body in Express 4: is sent again after express.%s', async (_name, parser, type, body) => {
     const { url, received } = await express4App(parser);
     const { status } = await exchange(url, { method: 'POST', headers: { 'content-type': type }, body });
     expect(status).toBe(200);
@@ -551,13 +560,16 @@ describe('in Express 4', () => {
     expect(received[0]?.headers['content-length']).toBe(String(body.length));
   });
 
-  it.each(['GET', 'POST'])('is none for an empty %s, although express.json() sets req.body to {}', async (method) => {
-    const { url, received } = await express4App(express4.json());
-    expect((await exchange(url, { method, headers: JSON_TYPE })).status).toBe(200);
-    expect(received[0]?.body).toHaveLength(0);
-  });
+  it.each(['GET', 'POST'])(
+    'request body in Express 4: is none for an empty %s, although express.json() sets req.body to {}',
+    async (method) => {
+      const { url, received } = await express4App(express4.json());
+      expect((await exchange(url, { method, headers: JSON_TYPE })).status).toBe(200);
+      expect(received[0]?.body).toHaveLength(0);
+    },
+  );
 
-  it('streams where nobody has read it, behind a parser of another type', async () => {
+  it('request body in Express 4: streams where nobody has read it, behind a parser of another type', async () => {
     const { url, received } = await express4App(express4.json());
     await exchange(url, { method: 'POST', headers: { 'content-type': 'text/plain' }, body: 'text' });
     expect(received[0]?.body.toString()).toBe('text');

@@ -52,7 +52,7 @@ describe('credentials', () => {
       ['a value', SERVERS_KEY],
       ['a function', () => SERVERS_KEY],
       ['an async function', async () => SERVERS_KEY],
-    ])("are the server's, from %s, and none of the caller's", async (_kind, apiKey) => {
+    ])("credentials: are the server's, from %s, and none of the caller's", async (_kind, apiKey) => {
       const { url, headers, rawHeaders = [] } = (await sent((target) => create({ target, apiKey }))) ?? {};
       expect(url).toBe('/v1/x?a=%20&b=1');
       expect(headers).toMatchObject(fields);
@@ -60,7 +60,7 @@ describe('credentials', () => {
       expect(rawHeaders.filter((value) => value.includes(SERVERS_KEY))).toHaveLength(1);
     });
 
-    it("are the caller's where `apiKey` is false, but nothing of the app's", async () => {
+    it("credentials: are the caller's where `apiKey` is false, but nothing of the app's", async () => {
       const { url, headers = {} } = (await sent((target) => create({ target, apiKey: false }))) ?? {};
       expect(url).toBe(path);
       expect(headers).toMatchObject(callers);
@@ -72,7 +72,7 @@ describe('credentials', () => {
       ['gives a promise of none', async () => undefined, 'CREDENTIALS_MISSING'],
       ['rejects', () => Promise.reject(new Error('The vault is closed')), 'HOOK_FAILED'],
       ['gives one with a line break', () => `${SERVERS_KEY}\n`, 'HOOK_FAILED'],
-    ])('fail the request where their function %s, and nothing is sent', async (_what, apiKey, code) => {
+    ])('credentials: fail the request where their function %s, and nothing is sent', async (_what, apiKey, code) => {
       const { url, received } = await recorder();
       const usages: Usage[] = [];
       const provider = create({ target: url, apiKey });
@@ -85,13 +85,13 @@ describe('credentials', () => {
     });
   });
 
-  it("of an Ollama without a key are none, the caller's neither", async () => {
+  it("credentials of an Ollama without a key are none, the caller's neither", async () => {
     const { url, rawHeaders = [] } = (await sent((target) => ollama({ target }))) ?? {};
     expect(url).toBe('/v1/x?a=%20&b=1');
     expect(rawHeaders.join('\n')).not.toMatch(/sk-|app\.example|authorization/i);
   });
 
-  it('may be chosen by the exchange', async () => {
+  it('credentials: may be chosen by the exchange', async () => {
     const { url, received } = await recorder();
     const apiKey: ApiKey = ({ req }) => `sk-of-${req.headers['x-tenant']}`;
     const proxy = await proxyApp({ provider: openai({ target: url, apiKey }) });
@@ -99,7 +99,7 @@ describe('credentials', () => {
     expect(received.map(({ headers }) => headers.authorization)).toEqual(['Bearer sk-of-a', 'Bearer sk-of-b']);
   });
 
-  it('come with the version that the caller names', async () => {
+  it('credentials: come with the version that the caller names', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ provider: anthropic({ target: url, apiKey: SERVERS_KEY }) });
     await readAll(await request(proxy.url, { headers: { 'anthropic-version': '2024-10-22' } }));

@@ -33,12 +33,12 @@ describe('a client chooses no host', () => {
     'http://evil.example/v1/models',
     'https://evil.example:8443/v1/models',
     'http://user:secret@evil.example/v1/models',
-  ])('by an absolute request target: %s', async (target) => {
+  ])('path confinement: a client chooses no host by an absolute request target: %s', async (target) => {
     const { received, port } = await asked(`GET ${target} HTTP/1.1\r\nHost: evil.example`);
     expect(received).toMatchObject([{ url: '/v1/models', headers: { host: `127.0.0.1:${port}` } }]);
   });
 
-  it('by an absolute request target behind a mount path', async () => {
+  it('path confinement: a client chooses no host by an absolute request target behind a mount path', async () => {
     const { url, received } = await recorder();
     const app = express().use('/openai', createSseProxy({ target: url }));
     const port = await listen(http.createServer(app));
@@ -52,7 +52,7 @@ describe('a client chooses no host', () => {
     '/http://evil.example/',
     '/evil.example:80/%40',
     '/%2f%2fevil.example',
-  ])('by a path that looks like one: %s', async (path) => {
+  ])('path confinement: a client chooses no host by a path that looks like one: %s', async (path) => {
     const { received, port } = await asked(`GET ${path} HTTP/1.1\r\nHost: a`, { base: '/base' });
     expect(received).toMatchObject([{ url: `/base${path}`, headers: { host: `127.0.0.1:${port}` } }]);
   });
@@ -62,13 +62,13 @@ describe('a client chooses no host', () => {
     'X-Forwarded-Host: evil.example',
     'Forwarded: host=evil.example',
     'X-Original-URL: /admin',
-  ])('by %s', async (field) => {
+  ])('path confinement: a client chooses no host by %s', async (field) => {
     const host = field.startsWith('Host') ? '' : 'Host: a\r\n';
     const { received, port } = await asked(`GET /v1 HTTP/1.1\r\n${host}${field}`);
     expect(received).toMatchObject([{ url: '/v1', headers: { host: `127.0.0.1:${port}` } }]);
   });
 
-  it('by the authority of an HTTP/2 request', async () => {
+  it('path confinement: a client chooses no host by the authority of an HTTP/2 request', async () => {
     const { url, port, received } = await recorder();
     const { session, summary } = await http2Proxy({ target: `${url}/base` });
     const stream = session.request({ ':path': '/v1', ':authority': 'evil.example' });
@@ -87,14 +87,14 @@ describe("a client does not leave the target's base path", () => {
     '/%252e%252e%252fadmin',
     '/v1\\..\\..\\admin',
     '/..;/admin',
-  ])('by %s', async (path) => {
+  ])("path traversal: a client does not leave the target's base path by %s", async (path) => {
     const { received, answer } = await asked(`GET ${path} HTTP/1.1\r\nHost: a`, { base: '/base' });
     expect(received).toEqual([]);
     expect(answer).toMatch(/^HTTP\/1\.1 400 /);
     expect(answer).toContain('"code":"PATH_OUTSIDE_TARGET"');
   });
 
-  it('over HTTP/2', async () => {
+  it("path traversal: a client does not leave the target's base path over HTTP/2", async () => {
     const { url, received } = await recorder();
     const { session, summary } = await http2Proxy({ target: url });
     const stream = session.request({ ':path': '/v1/%2e%2e/%2e%2e/admin' });
@@ -103,7 +103,7 @@ describe("a client does not leave the target's base path", () => {
     expect(received).toEqual([]);
   });
 
-  it('through a rewrite that undoes its disguise', async () => {
+  it("path traversal: a client does not leave the target's base path through a rewrite that undoes its disguise", async () => {
     const { received, answer } = await asked('GET /files?name=..%2f..%2fadmin HTTP/1.1\r\nHost: a', {
       base: '/base',
       pathRewrite: (path) => `/files/${new URL(path, 'http://a').searchParams.get('name')}`,
@@ -112,7 +112,7 @@ describe("a client does not leave the target's base path", () => {
     expect(answer).toMatch(/^HTTP\/1\.1 400 /);
   });
 
-  it('and no retry is spent on it, nor is anything told that the provider was reached', async () => {
+  it("path traversal: a client does not leave the target's base path and no retry is spent on it, nor is anything told that the provider was reached", async () => {
     const { url, received } = await recorder();
     const usages: unknown[] = [];
     const proxy = await proxyApp({
@@ -147,39 +147,48 @@ const FRAGMENTS = ['/x#/../../admin', '/#/../admin', '/x#', '/x?a=b#c', '/x?#/..
 describe('a request target with a fragment is refused before anything is sent:', () => {
   const refused = { outcome: 'refused', statusCode: 400, attempts: [], error: { code: 'PATH_OUTSIDE_TARGET' } };
 
-  it.each(FRAGMENTS)('%s', async (target) => {
-    const { url, lines } = await requestLines();
-    const asked: string[] = [];
-    const proxy = await proxyApp({ target: `${url}/base`, pathRewrite: (path) => void asked.push(path) });
-    for (const form of [target, `http://evil.example${target}`]) {
-      const { text } = await rawExchange(proxy.port, `GET ${form} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
-      expect(text).toMatch(/^HTTP\/1\.1 400 /);
-      expect(await proxy.summary()).toMatchObject(refused);
-    }
-    expect([lines, asked]).toEqual([[], []]);
-  });
-
-  it.each(FRAGMENTS)('%s, behind a mount path, whatever `allow` makes of it', async (target) => {
-    const { url, lines } = await requestLines();
-    const app = express().use('/ai', createSseProxy({ target: `${url}/base`, allow: ['GET /x', 'GET /v1/models'] }));
-    const port = await listen(http.createServer(app));
-    const { text } = await rawExchange(port, `GET /ai${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
-    expect(text).toMatch(/^HTTP\/1\.1 400 /);
-    expect(lines).toEqual([]);
-  });
-
-  it.each(['http', 'other'])('over HTTP/2, with the scheme %s', async (scheme) => {
-    for (const path of [...FRAGMENTS, ...(scheme === 'http' ? [] : ['#/../admin', 'x#', 'http://evil.example#/x'])]) {
+  it.each(FRAGMENTS)(
+    'path confinement: a request target with a fragment is refused before anything is sent: %s',
+    async (target) => {
       const { url, lines } = await requestLines();
-      const { session, summary } = await http2Proxy({ target: url });
-      const stream = session.request({ ':path': path, ':scheme': scheme });
-      await closing(stream);
-      expect(await summary).toMatchObject(refused);
-      expect(lines).toEqual([]);
-    }
-  });
+      const asked: string[] = [];
+      const proxy = await proxyApp({ target: `${url}/base`, pathRewrite: (path) => void asked.push(path) });
+      for (const form of [target, `http://evil.example${target}`]) {
+        const { text } = await rawExchange(proxy.port, `GET ${form} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+        expect(text).toMatch(/^HTTP\/1\.1 400 /);
+        expect(await proxy.summary()).toMatchObject(refused);
+      }
+      expect([lines, asked]).toEqual([[], []]);
+    },
+  );
 
-  it('of a handshake', async () => {
+  it.each(FRAGMENTS)(
+    'path confinement: a request target with a fragment is refused before anything is sent: %s, behind a mount path, whatever `allow` makes of it',
+    async (target) => {
+      const { url, lines } = await requestLines();
+      const app = express().use('/ai', createSseProxy({ target: `${url}/base`, allow: ['GET /x', 'GET /v1/models'] }));
+      const port = await listen(http.createServer(app));
+      const { text } = await rawExchange(port, `GET /ai${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+      expect(text).toMatch(/^HTTP\/1\.1 400 /);
+      expect(lines).toEqual([]);
+    },
+  );
+
+  it.each(['http', 'other'])(
+    'path confinement: a request target with a fragment is refused before anything is sent: over HTTP/2, with the scheme %s',
+    async (scheme) => {
+      for (const path of [...FRAGMENTS, ...(scheme === 'http' ? [] : ['#/../admin', 'x#', 'http://evil.example#/x'])]) {
+        const { url, lines } = await requestLines();
+        const { session, summary } = await http2Proxy({ target: url });
+        const stream = session.request({ ':path': path, ':scheme': scheme });
+        await closing(stream);
+        expect(await summary).toMatchObject(refused);
+        expect(lines).toEqual([]);
+      }
+    },
+  );
+
+  it('path confinement: a request target with a fragment is refused before anything is sent: of a handshake', async () => {
     const { url, lines } = await requestLines();
     const proxy = await proxyApp({
       target: url,
@@ -203,15 +212,18 @@ describe('a request target with a fragment is refused before anything is sent:',
     ['a router that writes it', { router: (req) => void Object.assign(req, { url: '/x#y' }) as never }],
     ['a function that writes it', { pathRewrite: (_path, req) => void Object.assign(req, { url: '/x#y' }) }],
     ['text that is no path', { pathRewrite: () => '/x HTTP/1.1\r\nX: 1' }],
-  ])('made by a rewrite: %s', async (_name, options) => {
-    const { url, lines } = await requestLines();
-    const proxy = await proxyApp({ target: url, retry: {}, ...options });
-    await rawExchange(proxy.port, 'GET /y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
-    expect(await proxy.summary()).toMatchObject(refused);
-    expect(lines).toEqual([]);
-  });
+  ])(
+    'path confinement: a request target with a fragment is refused before anything is sent: made by a rewrite: %s',
+    async (_name, options) => {
+      const { url, lines } = await requestLines();
+      const proxy = await proxyApp({ target: url, retry: {}, ...options });
+      await rawExchange(proxy.port, 'GET /y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+      expect(await proxy.summary()).toMatchObject(refused);
+      expect(lines).toEqual([]);
+    },
+  );
 
-  it('made by the rewrite of a fallback', async () => {
+  it('path confinement: a request target with a fragment is refused before anything is sent: made by the rewrite of a fallback', async () => {
     const { url, lines } = await requestLines();
     const { url: failing } = await recorder((_req, res) => res.writeHead(503).end());
     const proxy = await proxyApp({
@@ -245,7 +257,7 @@ describe('what is sent is what was checked:', () => {
     ['/a', '/base', '/base/b', { router: (req) => void Object.assign(req, { url: '/b' }) as never }],
     ['/a', '/base', '/base', { router: (req) => void Object.assign(req, { url: '' }) as never }],
     ['/a', '/base', '/base/b', { pathRewrite: (_path, req) => void Object.assign(req, { url: '/b' }) }],
-  ])('%s below %s', async (target, base, expected, options) => {
+  ])('path confinement: what is sent is what was checked: %s below %s', async (target, base, expected, options) => {
     const { url, lines } = await requestLines();
     const proxy = await proxyApp({ target: url + base, requestHeaders: { set: { 'x-own': '1' } }, ...options });
     await rawExchange(proxy.port, `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
@@ -258,19 +270,22 @@ describe('what is sent is what was checked:', () => {
     ['*', '/base/*'],
     ['http://evil.example/a', '/base/a'],
     ['\\a', '/base/\\a'],
-  ])('%s over HTTP/2, where the scheme is none that nghttp2 knows, also by `allow`', async (path, expected) => {
-    const { url, lines } = await requestLines();
-    const target = `${url}/base`;
-    const { session } = await http2Proxy({ target });
-    await closing(session.request({ ':path': path, ':scheme': 'other' }));
-    expect(lines).toEqual([`GET ${expected} HTTP/1.1`]);
-    const allowing = await http2Proxy({ target, allow: ['GET /a'] });
-    await closing(allowing.session.request({ ':path': path, ':scheme': 'other' }));
-    expect(lines.slice(1)).toEqual(expected === '/base/a' ? ['GET /base/a HTTP/1.1'] : []);
-  });
+  ])(
+    'path confinement: what is sent is what was checked: %s over HTTP/2, where the scheme is none that nghttp2 knows, also by `allow`',
+    async (path, expected) => {
+      const { url, lines } = await requestLines();
+      const target = `${url}/base`;
+      const { session } = await http2Proxy({ target });
+      await closing(session.request({ ':path': path, ':scheme': 'other' }));
+      expect(lines).toEqual([`GET ${expected} HTTP/1.1`]);
+      const allowing = await http2Proxy({ target, allow: ['GET /a'] });
+      await closing(allowing.session.request({ ':path': path, ':scheme': 'other' }));
+      expect(lines.slice(1)).toEqual(expected === '/base/a' ? ['GET /base/a HTTP/1.1'] : []);
+    },
+  );
 
   it.each(['..', '\\..\\admin', 'http://evil.example/../x', 'a/../..'])(
-    'nothing, of %s over HTTP/2, where the scheme is none that nghttp2 knows',
+    'path confinement: what is sent is what was checked: nothing, of %s over HTTP/2, where the scheme is none that nghttp2 knows',
     async (path) => {
       const { url, lines } = await requestLines();
       const { session, summary } = await http2Proxy({ target: `${url}/base` });
@@ -284,16 +299,19 @@ describe('what is sent is what was checked:', () => {
     ['a tab', '/a\tb'],
     ['bytes that are not ASCII', '/\xc3\xa4'],
     ['a form feed', '/a\fb'],
-  ])('a lenient parser lets pass what is no target, and the proxy does not: %s', async (_name, target) => {
-    const { url, lines } = await requestLines();
-    const server = http.createServer({ insecureHTTPParser: true }, createSseProxy({ target: `${url}/base` }));
-    const port = await listen(server);
-    const { text } = await rawExchange(port, `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
-    if (/^HTTP\/1\.1 200 /.test(text)) expect(lines).toEqual([`GET /base${target} HTTP/1.1`]);
-    else expect([text.slice(0, 13), lines]).toEqual(['HTTP/1.1 400 ', []]);
-  });
+  ])(
+    'path confinement: what is sent is what was checked: a lenient parser lets pass what is no target, and the proxy does not: %s',
+    async (_name, target) => {
+      const { url, lines } = await requestLines();
+      const server = http.createServer({ insecureHTTPParser: true }, createSseProxy({ target: `${url}/base` }));
+      const port = await listen(server);
+      const { text } = await rawExchange(port, `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+      if (/^HTTP\/1\.1 200 /.test(text)) expect(lines).toEqual([`GET /base${target} HTTP/1.1`]);
+      else expect([text.slice(0, 13), lines]).toEqual(['HTTP/1.1 400 ', []]);
+    },
+  );
 
-  it('`allow` sees what the client has asked for, whatever a hook makes of `req.url`', async () => {
+  it('path confinement: what is sent is what was checked: `allow` sees what the client has asked for, whatever a hook makes of `req.url`', async () => {
     const { url, lines } = await requestLines();
     const proxy = await proxyApp({
       target: url,
@@ -305,7 +323,7 @@ describe('what is sent is what was checked:', () => {
     expect(lines).toEqual([]);
   });
 
-  it('nothing of a path that a hook has taken away, with no policy applied to it', async () => {
+  it('path confinement: what is sent is what was checked: nothing of a path that a hook has taken away, with no policy applied to it', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({
       target: url,
@@ -327,7 +345,7 @@ describe('what is sent is what was checked:', () => {
 describe('`allow`', () => {
   const allow = ['POST /v1/chat/completions', 'GET /v1/models/:model'];
 
-  it('forwards what it names, by the path that is left behind the mount path', async () => {
+  it('allow list: `allow` forwards what it names, by the path that is left behind the mount path', async () => {
     const { url, received } = await recorder();
     const app = express().use(
       '/openai',
@@ -343,7 +361,7 @@ describe('`allow`', () => {
     ]);
   });
 
-  it('answers everything else before anything is sent or asked for', async () => {
+  it('allow list: `allow` answers everything else before anything is sent or asked for', async () => {
     const { url, received } = await recorder();
     let asked = 0;
     const apiKey = (): string => {
@@ -368,7 +386,7 @@ describe('`allow`', () => {
     expect([received, asked]).toEqual([[], 0]);
   });
 
-  it('leaves the answer to the app where it wants it', async () => {
+  it('allow list: `allow` leaves the answer to the app where it wants it', async () => {
     const { url } = await upstream(() => {});
     const app = express().use(createSseProxy({ target: url, allow, onError: 'next' }));
     app.use(((error, _req, res, _next) =>
@@ -380,7 +398,7 @@ describe('`allow`', () => {
     ['/v1/realtime', true],
     ['/v1/files', false],
     ['/v1/realtime/%2e%2e/files', false],
-  ])('is asked for WebSockets, too: %s', async (path, isAllowed) => {
+  ])('allow list: `allow` is asked for WebSockets, too: %s', async (path, isAllowed) => {
     const sockets = new WebSocketServer({ port: 0, host: '127.0.0.1' });
     await once(sockets, 'listening');
     onCleanUp(() => sockets.close());
@@ -399,7 +417,7 @@ describe('`allow`', () => {
 });
 
 describe('a path filter', () => {
-  it('sees the path of an absolute request target, and the app gets it back as it was', async () => {
+  it('pathFilter: sees the path of an absolute request target, and the app gets it back as it was', async () => {
     const seen: (string | undefined)[] = [];
     const { url } = await upstream(() => {});
     const app = express();

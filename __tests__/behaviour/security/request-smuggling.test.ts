@@ -198,29 +198,40 @@ const HIDDEN: [name: string, bytes: string, body: string][] = [
 ];
 
 describe.each(FRONTS)('%s', (kind) => {
-  it.each(REFUSED)('refuses what is not a request to everybody: %j', async (_name, bytes, status = 400) => {
-    expect(await ask(kind, bytes)).toMatchObject({ status, seen: [] });
-  });
+  it.each(REFUSED)(
+    'request smuggling: a server refuses what is not a request to everybody: %j',
+    async (_name, bytes, status = 400) => {
+      expect(await ask(kind, bytes)).toMatchObject({ status, seen: [] });
+    },
+  );
 
-  it.each(PASSED)('sends on one request that is the same to everybody: %j', async (_name, bytes, body) => {
-    const { status, seen } = await ask(kind, bytes);
-    expect(status).toBe(200);
-    expect(seen).toEqual([expect.objectContaining({ start: expect.stringMatching(/^[A-Z]+ \/x HTTP\/1\.1$/), body })]);
-    const names = seen.flatMap(({ fields }) => fields.map(([name]) => name));
-    for (const name of ['upgrade', 'http2-settings', 'expect', 'trailer', 'x-t']) expect(names).not.toContain(name);
-  });
+  it.each(PASSED)(
+    'request smuggling: a server sends on one request that is the same to everybody: %j',
+    async (_name, bytes, body) => {
+      const { status, seen } = await ask(kind, bytes);
+      expect(status).toBe(200);
+      expect(seen).toEqual([
+        expect.objectContaining({ start: expect.stringMatching(/^[A-Z]+ \/x HTTP\/1\.1$/), body }),
+      ]);
+      const names = seen.flatMap(({ fields }) => fields.map(([name]) => name));
+      for (const name of ['upgrade', 'http2-settings', 'expect', 'trailer', 'x-t']) expect(names).not.toContain(name);
+    },
+  );
 
-  it.each(HIDDEN)('is not fooled by thousands of fields in front of what frames: %s', async (_name, bytes, body) => {
-    const { status, seen } = await ask(kind, bytes);
-    expect([200, 431]).toContain(status);
-    expect(seen.map((request) => request.body)).toEqual(status === 431 ? [] : [body]);
-  });
+  it.each(HIDDEN)(
+    'request smuggling: a server is not fooled by thousands of headers in front of what frames: %s',
+    async (_name, bytes, body) => {
+      const { status, seen } = await ask(kind, bytes);
+      expect([200, 431]).toContain(status);
+      expect(seen.map((request) => request.body)).toEqual(status === 431 ? [] : [body]);
+    },
+  );
 
   it.each([
     ['a length beyond all numbers', message('Content-Length: 9007199254740993', 'hello')],
     ['a length that is not reached', message(`Content-Length: 60`, SMUGGLED)],
     ['no last line', chunked(`20\r\n${SMUGGLED}\r\n0\r\n`)],
-  ])('does not make a whole request of one that is not: %s', async (_name, bytes) => {
+  ])('request smuggling: a server does not make a whole request of one that is not: %s', async (_name, bytes) => {
     const upstream = await readingUpstream();
     const proxy = await front(kind, { target: upstream.url });
     await askPlainly(proxy);
@@ -314,23 +325,29 @@ describe('an HTTP/2 client', () => {
     return { answer, seen: await requestsBetween(upstream) };
   }
 
-  it.each(FRAMES)('is refused with what is not well-formed: %j', async (...test) => {
-    const { answer, seen } = await askInFrames(...test);
-    expect(answer).toBeUndefined();
-    // Its head may have been sent on before its frames contradicted it: that is a request without a body.
-    expect(seen.filter(({ start, body }) => !/ \/x /.test(start) || body !== '')).toEqual([]);
-  });
+  it.each(FRAMES)(
+    'request smuggling: an HTTP/2 client is refused with what is not well-formed: %j',
+    async (...test) => {
+      const { answer, seen } = await askInFrames(...test);
+      expect(answer).toBeUndefined();
+      // Its head may have been sent on before its frames contradicted it: that is a request without a body.
+      expect(seen.filter(({ start, body }) => !/ \/x /.test(start) || body !== '')).toEqual([]);
+    },
+  );
 
-  it.each(PASSED_FRAMES)('is sent on as one request that is the same to everybody: %j', async (...test) => {
-    const [, , data] = test;
-    const { answer, seen } = await askInFrames(...test);
-    expect(answer).toBe(test[0].endsWith('HEAD') ? '' : 'ok');
-    expect(seen).toEqual([
-      expect.objectContaining({ start: expect.stringMatching(/^[A-Z]+ \/x HTTP\/1\.1$/), body: data.join('') }),
-    ]);
-    const names = seen.flatMap(({ fields }) => fields.map(([name]) => name));
-    expect(names.filter((name) => !/^(host|connection|content-length|transfer-encoding)$/.test(name))).toEqual([]);
-  });
+  it.each(PASSED_FRAMES)(
+    'request smuggling: an HTTP/2 client is sent on as one request that is the same to everybody: %j',
+    async (...test) => {
+      const [, , data] = test;
+      const { answer, seen } = await askInFrames(...test);
+      expect(answer).toBe(test[0].endsWith('HEAD') ? '' : 'ok');
+      expect(seen).toEqual([
+        expect.objectContaining({ start: expect.stringMatching(/^[A-Z]+ \/x HTTP\/1\.1$/), body: data.join('') }),
+      ]);
+      const names = seen.flatMap(({ fields }) => fields.map(([name]) => name));
+      expect(names.filter((name) => !/^(host|connection|content-length|transfer-encoding)$/.test(name))).toEqual([]);
+    },
+  );
 
   it.each([
     ['the authority', head('GET'), 'front'],
@@ -341,7 +358,7 @@ describe('an HTTP/2 client', () => {
       'h',
     ],
   ] as [string, [string, string][], string][])(
-    'has one Host, with changeOrigin: false: %s',
+    'request smuggling: an HTTP/2 client has one Host, with changeOrigin: false: %s',
     async (_, fields, host) => {
       const upstream = await readingUpstream();
       const { port } = await http2Front({ target: upstream.url, changeOrigin: false });
@@ -367,7 +384,7 @@ async function withServer(options: http.ServerOptions, onServer: (server: http.S
 it.each([
   ['CL.TE', message('Content-Length: 5\r\nTransfer-Encoding: chunked', HELLO)],
   ['TE.CL', message(`Transfer-Encoding: chunked\r\nContent-Length: ${SMUGGLED.length}`, HELLO)],
-])('with insecureHTTPParser the length goes where there are chunks: %s', async (_name, bytes) => {
+])('request smuggling with insecureHTTPParser the length goes where there are chunks: %s', async (_name, bytes) => {
   const { upstream, proxy } = await withServer({ insecureHTTPParser: true });
   await speak(proxy.connect(), bytes, isAnswered);
   const [request, ...others] = await upstream.requests();
@@ -380,7 +397,7 @@ it.each([
   ['whenever it comes', () => {}],
   // Node reads the connection by another way then: the request and its body are there in one tick.
   ['also in one tick with its head', (socket: Socket) => void socket.on('data', () => {})],
-])('a body that the fields do not tell of is framed, %s', async (_name, onConnection) => {
+])('request smuggling: a body that the headers do not tell of is framed, %s', async (_name, onConnection) => {
   const upstream = await readingUpstream();
   const { port, server } = await proxyApp({ target: upstream.url }, (app) => {
     app.use((req, _res, next) => {
@@ -394,7 +411,7 @@ it.each([
 });
 
 it.each(['xchunked', 'chunked;a=b', 'identity'])(
-  'what Node refuses is no request either where the app answers clientError: %s',
+  'request smuggling: what Node refuses is no request either where the app answers clientError: %s',
   async (coding) => {
     const { upstream, proxy } = await withServer({}, (server) => {
       server.on('clientError', (_error, socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
@@ -412,48 +429,54 @@ it.each([
   ['a length', 'Content-Length: 60', ''],
   ['a length, and a request', `Content-Length: ${SMUGGLED.length}`, SMUGGLED],
   ['chunks', 'Transfer-Encoding: chunked', `20\r\n${SMUGGLED}\r\n0\r\n\r\n`],
-])('a WebSocket handshake has no body for the upstream to wait for: %s', async (_name, framing, body) => {
-  const handshake = `Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${framing}`;
-  const { status, seen } = await ask('an HTTP/1.1 server', message(handshake, body, 'GET /x HTTP/1.1'), { ws: true });
-  // From Node 26 on a handshake whose body is still to come is not one that can be proxied: it fails, and nothing is sent of it.
-  expect(seen.map((request) => request.body)).toEqual(status === 200 ? [''] : []);
-  expect([200, 500]).toContain(status);
-  if (body !== '') expect(status).toBe(200);
-});
+])(
+  'request smuggling: a WebSocket handshake has no body for the upstream to wait for: %s',
+  async (_name, framing, body) => {
+    const handshake = `Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${framing}`;
+    const { status, seen } = await ask('an HTTP/1.1 server', message(handshake, body, 'GET /x HTTP/1.1'), { ws: true });
+    // From Node 26 on a handshake whose body is still to come is not one that can be proxied: it fails, and nothing is sent of it.
+    expect(seen.map((request) => request.body)).toEqual(status === 200 ? [''] : []);
+    expect([200, 500]).toContain(status);
+    if (body !== '') expect(status).toBe(200);
+  },
+);
 
 it.each([
   ['a length', 'Content-Length: 60'],
   ['chunks', 'Transfer-Encoding: chunked'],
-])('a redirect that comes before the body does not leave the upstream waiting for it: %s', async (_name, framing) => {
-  const redirect = 'HTTP/1.1 307 Temporary Redirect\r\nLocation: /moved\r\nContent-Length: 0\r\n\r\n';
-  const connections: string[] = [];
-  const known = new Map<Socket, number>();
-  const { url, sockets } = await rawUpstream((socket, bytes) => {
-    const place = known.get(socket) ?? connections.push('') - 1;
-    known.set(socket, place);
-    connections[place] += bytes;
-    // Without waiting for a body.
-    for (const [line] of bytes.matchAll(/^(?:GET|POST) .*$/gm)) socket.write(line.includes(' /x ') ? redirect : OK);
-  });
-  const proxy = await front('an HTTP/1.1 server', { target: url, followRedirects: true });
-  const client = proxy.connect();
-  const { text } = await speak(client, message(framing, ''), (all) => all.includes('\r\n\r\n'));
-  expect(text).toMatch(/^HTTP\/1\.1 500 /);
-  await askPlainly(proxy);
-  client.destroy();
-  await until(() => sockets.size <= 1);
-  const seen = connections.flatMap((bytes) => readStrictly(bytes).messages.map(({ start }) => start));
-  expect(seen).toEqual(['GET /plain HTTP/1.1']);
-  expect(connections.join()).not.toContain('/moved');
-});
+])(
+  'request smuggling: a redirect that comes before the body does not leave the upstream waiting for it: %s',
+  async (_name, framing) => {
+    const redirect = 'HTTP/1.1 307 Temporary Redirect\r\nLocation: /moved\r\nContent-Length: 0\r\n\r\n';
+    const connections: string[] = [];
+    const known = new Map<Socket, number>();
+    const { url, sockets } = await rawUpstream((socket, bytes) => {
+      const place = known.get(socket) ?? connections.push('') - 1;
+      known.set(socket, place);
+      connections[place] += bytes;
+      // Without waiting for a body.
+      for (const [line] of bytes.matchAll(/^(?:GET|POST) .*$/gm)) socket.write(line.includes(' /x ') ? redirect : OK);
+    });
+    const proxy = await front('an HTTP/1.1 server', { target: url, followRedirects: true });
+    const client = proxy.connect();
+    const { text } = await speak(client, message(framing, ''), (all) => all.includes('\r\n\r\n'));
+    expect(text).toMatch(/^HTTP\/1\.1 500 /);
+    await askPlainly(proxy);
+    client.destroy();
+    await until(() => sockets.size <= 1);
+    const seen = connections.flatMap((bytes) => readStrictly(bytes).messages.map(({ start }) => start));
+    expect(seen).toEqual(['GET /plain HTTP/1.1']);
+    expect(connections.join()).not.toContain('/moved');
+  },
+);
 
-it('a body that was chunked is the last of its connection, as the upstream was told', async () => {
+it('request smuggling: a body that was chunked is the last of its connection, as the upstream was told', async () => {
   const { seen, upstream } = await ask('an HTTP/1.1 server', chunked(HELLO));
   expect(seen.map((request) => valuesOf(request, 'connection'))).toEqual([['close']]);
   expect(upstream.connections).toHaveLength(2);
 });
 
-it('Connection cannot strip the key that a provider puts in', async () => {
+it('request smuggling: Connection cannot strip the key that a provider puts in', async () => {
   const upstream = await readingUpstream();
   const proxy = await front('an HTTP/1.1 server', { provider: openai({ target: upstream.url, apiKey: 'sk-servers' }) });
   const fields =
@@ -467,28 +490,34 @@ it('Connection cannot strip the key that a provider puts in', async () => {
 describe('names that objects have by themselves', () => {
   const NAMES = ['__proto__', 'constructor', 'hasOwnProperty', 'toString', 'valueOf', '__defineGetter__'];
 
-  it.each(FRONTS)('are fields like others, in heads and in trailers: %s', async (kind) => {
-    const fields = NAMES.flatMap((name) => [`${name}: polluted`, `${name}: too`]).join('\r\n');
-    const bytes = message(
-      `${fields}\r\nX-Kept: 1\r\nTransfer-Encoding: chunked`,
-      `5\r\nhello\r\n0\r\n${fields}\r\n\r\n`,
-    );
-    const { status, seen } = await ask(kind, bytes);
-    expect(status).toBe(200);
-    expect(seen).toHaveLength(1);
-    for (const name of NAMES.slice(1)) {
-      expect(seen[0] && valuesOf(seen[0], name.toLowerCase())).toEqual(['polluted, too']);
-    }
-    expect(seen[0] && valuesOf(seen[0], 'x-kept')).toEqual(['1']);
-    expect(Object.hasOwn(Object.prototype, 'polluted')).toBe(false);
-  });
+  it.each(FRONTS)(
+    'request smuggling, header names of Object.prototype: are headers like others, in heads and in trailers: %s',
+    async (kind) => {
+      const fields = NAMES.flatMap((name) => [`${name}: polluted`, `${name}: too`]).join('\r\n');
+      const bytes = message(
+        `${fields}\r\nX-Kept: 1\r\nTransfer-Encoding: chunked`,
+        `5\r\nhello\r\n0\r\n${fields}\r\n\r\n`,
+      );
+      const { status, seen } = await ask(kind, bytes);
+      expect(status).toBe(200);
+      expect(seen).toHaveLength(1);
+      for (const name of NAMES.slice(1)) {
+        expect(seen[0] && valuesOf(seen[0], name.toLowerCase())).toEqual(['polluted, too']);
+      }
+      expect(seen[0] && valuesOf(seen[0], 'x-kept')).toEqual(['1']);
+      expect(Object.hasOwn(Object.prototype, 'polluted')).toBe(false);
+    },
+  );
 
-  it.each(NAMES)('may be named by Connection: %s', async (name) => {
-    const { status, seen } = await ask(
-      'an HTTP/1.1 server',
-      message(`Connection: ${name}\r\n${name}: 1\r\nX-Kept: 1`, ''),
-    );
-    expect(status).toBe(200);
-    expect(seen[0]?.fields.map(([each]) => each)).toEqual(['host', 'x-kept', 'connection', 'content-length']);
-  });
+  it.each(NAMES)(
+    'request smuggling, header names of Object.prototype: may be named by Connection: %s',
+    async (name) => {
+      const { status, seen } = await ask(
+        'an HTTP/1.1 server',
+        message(`Connection: ${name}\r\n${name}: 1\r\nX-Kept: 1`, ''),
+      );
+      expect(status).toBe(200);
+      expect(seen[0]?.fields.map(([each]) => each)).toEqual(['host', 'x-kept', 'connection', 'content-length']);
+    },
+  );
 });

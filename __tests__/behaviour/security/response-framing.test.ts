@@ -93,7 +93,7 @@ const WITHOUT_CONTENT: Case[] = [
 
 describe('nothing is written behind the head of an answer without content (RFC 9110 6.4.1)', () => {
   it.each(WITHOUT_CONTENT)(
-    'HTTP/1.1: $name',
+    'response framing: nothing behind an answer without content, HTTP/1.1: $name',
     async ({ method = 'GET', path = '/chunked', options, before, status }) => {
       const { url } = await forger();
       const proxy = await proxyApp({ target: url, ...options }, before);
@@ -113,7 +113,7 @@ describe('nothing is written behind the head of an answer without content (RFC 9
   );
 
   it.each(WITHOUT_CONTENT.filter(({ before }) => before === undefined))(
-    'HTTP/2: $name',
+    'response framing: nothing behind an answer without content, HTTP/2: $name',
     async ({ method = 'GET', path = '/chunked', options, status }) => {
       const { url } = await forger();
       const { session, summary } = await http2Proxy({ target: url, ...options });
@@ -126,7 +126,7 @@ describe('nothing is written behind the head of an answer without content (RFC 9
   );
 });
 
-it('nothing is read on of an answer without content whose client has left (onClientClose: continue)', async () => {
+it('response framing: nothing is read on of an answer without content whose client has left (onClientClose: continue)', async () => {
   const { url } = await upstream(async (_req, res) => {
     res.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: 1\n\n');
   });
@@ -173,64 +173,73 @@ const asSaid = (headers: Record<string, string | string[]>): SseProxyOptions => 
 });
 
 describe('an answer ends where its head says, or its connection does', () => {
-  it.each(MISFRAMED)('HTTP/1.1: with $name that rewriteHeaders has set on $path', async ({ path, headers }) => {
-    const { url } = await forger();
-    const proxy = await proxyApp({ target: url, ...asSaid(headers) });
-    const client = await rawClient(proxy.port);
-    client.socket.write(
-      `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
-    );
-    const { text } = await client.end();
-    const end = text.indexOf('\r\n\r\n') + 4;
-    const head = text.slice(0, end).toLowerCase();
-    const body = text.slice(end);
-    const length = /\r\ncontent-length: (.*)\r\n/.exec(head)?.[1];
-    const whole = FORGED.repeat(3);
-    if (length === undefined) {
-      expect(head).toContain('transfer-encoding: chunked\r\n');
-      expect(body.slice(body.indexOf('\r\n0\r\n\r\n') + 7)).toMatch(
-        /^HTTP\/1.1 200 OK\r\n[\s\S]*the answer to the next request/,
+  it.each(MISFRAMED)(
+    'response framing: an answer over HTTP/1.1 ends where its head says, with $name that rewriteHeaders has set on $path',
+    async ({ path, headers }) => {
+      const { url } = await forger();
+      const proxy = await proxyApp({ target: url, ...asSaid(headers) });
+      const client = await rawClient(proxy.port);
+      client.socket.write(
+        `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
       );
-      expect((await proxy.summary()).outcome).toBe('completed');
-    } else {
-      expect(head).not.toContain('transfer-encoding');
-      // Cut: there is nothing that could be taken for another answer.
-      expect(whole.slice(0, Number(length))).toContain(body);
-      const code = Number(length) < whole.length ? 'HOOK_FAILED' : 'UPSTREAM_TRUNCATED';
-      expect((await proxy.summary()).error?.code).toBe(code);
-    }
-  });
+      const { text } = await client.end();
+      const end = text.indexOf('\r\n\r\n') + 4;
+      const head = text.slice(0, end).toLowerCase();
+      const body = text.slice(end);
+      const length = /\r\ncontent-length: (.*)\r\n/.exec(head)?.[1];
+      const whole = FORGED.repeat(3);
+      if (length === undefined) {
+        expect(head).toContain('transfer-encoding: chunked\r\n');
+        expect(body.slice(body.indexOf('\r\n0\r\n\r\n') + 7)).toMatch(
+          /^HTTP\/1.1 200 OK\r\n[\s\S]*the answer to the next request/,
+        );
+        expect((await proxy.summary()).outcome).toBe('completed');
+      } else {
+        expect(head).not.toContain('transfer-encoding');
+        // Cut: there is nothing that could be taken for another answer.
+        expect(whole.slice(0, Number(length))).toContain(body);
+        const code = Number(length) < whole.length ? 'HOOK_FAILED' : 'UPSTREAM_TRUNCATED';
+        expect((await proxy.summary()).error?.code).toBe(code);
+      }
+    },
+  );
 
-  it.each(MISFRAMED)('HTTP/2: with $name that rewriteHeaders has set on $path', async ({ path, headers }) => {
-    const { url } = await forger();
-    const { session, summary } = await http2Proxy({ target: url, ...asSaid(headers) });
-    const stream = session.request({ ':path': path });
-    const { body, code } = await closing(stream);
-    expect(FORGED.repeat(3)).toContain(body);
-    const { outcome } = await summary;
-    if (code !== 0) expect(['failed', 'upstream-truncated']).toContain(outcome);
-    else expect(outcome).toBe('completed');
-    if (code === 0) expect(body).toBe(FORGED.repeat(3));
-  });
+  it.each(MISFRAMED)(
+    'response framing: an answer over HTTP/2 ends where its head says, with $name that rewriteHeaders has set on $path',
+    async ({ path, headers }) => {
+      const { url } = await forger();
+      const { session, summary } = await http2Proxy({ target: url, ...asSaid(headers) });
+      const stream = session.request({ ':path': path });
+      const { body, code } = await closing(stream);
+      expect(FORGED.repeat(3)).toContain(body);
+      const { outcome } = await summary;
+      if (code !== 0) expect(['failed', 'upstream-truncated']).toContain(outcome);
+      else expect(outcome).toBe('completed');
+      if (code === 0) expect(body).toBe(FORGED.repeat(3));
+    },
+  );
 
   it.each([
     { 'content-length': '3', 'transfer-encoding': 'gzip' },
     { 'Content-Length': '3', 'Transfer-Encoding': 'gzip' },
-  ])("an error of the proxy's own has the length of its body, whatever rewriteHeaders says: %j", async (said) => {
-    const proxy = await proxyApp({
-      target: 'http://127.0.0.1:1',
-      rewriteHeaders: ({ headers }) => Object.assign(headers, said),
-    });
-    const client = await rawClient(proxy.port);
-    client.socket.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
-    const { text } = await client.end();
-    const [head = '', body = ''] = text.split('\r\n\r\n');
-    expect(head).toMatch(new RegExp(`content-length: ${body.length}(\r\n|$)`, 'i'));
-    expect(head).not.toMatch(/transfer-encoding/i);
-    expect(JSON.parse(body)).toHaveProperty('error.code', 'UPSTREAM_UNREACHABLE');
-  });
+  ])(
+    "response framing: an error of the proxy's own has the length of its body, whatever rewriteHeaders says: %j",
+    async (said) => {
+      const proxy = await proxyApp({
+        target: 'http://127.0.0.1:1',
+        rewriteHeaders: ({ headers }) => Object.assign(headers, said),
+      });
+      const client = await rawClient(proxy.port);
+      client.socket.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+      const { text } = await client.end();
+      const [head = '', body = ''] = text.split('\r\n\r\n');
+      expect(head).toMatch(new RegExp(`content-length: ${body.length}(\r\n|$)`, 'i'));
+      expect(head).not.toMatch(/transfer-encoding/i);
+      expect(JSON.parse(body)).toHaveProperty('error.code', 'UPSTREAM_UNREACHABLE');
+    },
+  );
 
-  it('heartbeats keep out of a body with a length that rewriteHeaders has promised', async () => {
+  it('response framing: heartbeats keep out of a body with a length that rewriteHeaders has promised', async () => {
     const events = 'data: 1\n\ndata: 2\n\n';
     const { url } = await upstream(async (_req, res) => {
       res.writeHead(200, { 'content-type': 'text/event-stream' });
@@ -258,31 +267,37 @@ describe("guards of Node's own that an app has turned on", () => {
       next();
     });
 
-  it.each(['/sized', '/chunked'])('strictContentLength: an answer in several reads is whole (%s)', async (path) => {
-    const { url } = await forger();
-    const proxy = await proxyApp({ target: url }, strict);
-    const client = await rawClient(proxy.port);
-    client.socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
-    const { text } = await client.end();
-    expect(text.split('forged')).toHaveLength(4);
-    expect(await proxy.summary()).toMatchObject({ outcome: 'completed', bytes: 3 * FORGED.length });
-  });
+  it.each(['/sized', '/chunked'])(
+    "response framing, Node's guards: strictContentLength: an answer in several reads is whole (%s)",
+    async (path) => {
+      const { url } = await forger();
+      const proxy = await proxyApp({ target: url }, strict);
+      const client = await rawClient(proxy.port);
+      client.socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+      const { text } = await client.end();
+      expect(text.split('forged')).toHaveLength(4);
+      expect(await proxy.summary()).toMatchObject({ outcome: 'completed', bytes: 3 * FORGED.length });
+    },
+  );
 
-  it.each(MISFRAMED)('strictContentLength: nothing ends the process with $name on $path', async ({ path, headers }) => {
-    const { url } = await forger();
-    const proxy = await proxyApp({ target: url, ...asSaid(headers) }, strict);
-    const client = await rawClient(proxy.port);
-    client.socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
-    await client.end();
-    expect(['completed', 'failed', 'upstream-truncated']).toContain((await proxy.summary()).outcome);
-    expect(proxy.proxy.active).toBe(0);
-  });
+  it.each(MISFRAMED)(
+    "response framing, Node's guards: strictContentLength: nothing ends the process with $name on $path",
+    async ({ path, headers }) => {
+      const { url } = await forger();
+      const proxy = await proxyApp({ target: url, ...asSaid(headers) }, strict);
+      const client = await rawClient(proxy.port);
+      client.socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+      await client.end();
+      expect(['completed', 'failed', 'upstream-truncated']).toContain((await proxy.summary()).outcome);
+      expect(proxy.proxy.active).toBe(0);
+    },
+  );
 
   it.each([
     ['a HEAD', 'HEAD', '/next'],
     ['a HEAD that fails', 'HEAD', '/fail'],
     ['a 204', 'GET', '/204'],
-  ])('rejectNonStandardBodyWrites: %s is answered', async (_name, method, path) => {
+  ])("response framing, Node's guards: rejectNonStandardBodyWrites: %s is answered", async (_name, method, path) => {
     const { url } = await upstream((req, res) => {
       if (req.url === '/fail') req.socket.destroy();
       else res.end('a body');
@@ -314,7 +329,7 @@ describe("guards of Node's own that an app has turned on", () => {
     await until(() => proxy.proxy.active === 0);
   });
 
-  it('a response that is corked by the app keeps its order', async () => {
+  it("response framing, Node's guards: a response that is corked by the app keeps its order", async () => {
     const { url } = await forger();
     const proxy = await proxyApp({ target: url }, (app) =>
       app.use((_req, res, next) => {
@@ -366,41 +381,47 @@ describe("other people's methods on the response", () => {
     ],
   ];
 
-  it.each(BROKEN)('%s fails its exchange, and not the process', async (_name, break_) => {
-    const { url } = await upstream((_req, res) => {
-      res.writeHead(200, { 'content-type': 'text/event-stream' });
-      res.flushHeaders();
-      // The head goes in front, by itself.
-      setTimeout(() => res.end('data: 1\n\n'), 20);
-    });
-    const proxy = await proxyApp({ target: url, heartbeat: { interval: 1 } }, (app) =>
-      app.use((_req, res, next) => {
-        break_(res);
-        next();
-      }),
-    );
-    const client = await rawClient(proxy.port);
-    client.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
-    await client.end();
-    expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { code: 'HOOK_FAILED' } });
-    expect(proxy.proxy.active).toBe(0);
-  });
+  it.each(BROKEN)(
+    'response framing, wrapped methods: %s fails its exchange, and not the process',
+    async (_name, break_) => {
+      const { url } = await upstream((_req, res) => {
+        res.writeHead(200, { 'content-type': 'text/event-stream' });
+        res.flushHeaders();
+        // The head goes in front, by itself.
+        setTimeout(() => res.end('data: 1\n\n'), 20);
+      });
+      const proxy = await proxyApp({ target: url, heartbeat: { interval: 1 } }, (app) =>
+        app.use((_req, res, next) => {
+          break_(res);
+          next();
+        }),
+      );
+      const client = await rawClient(proxy.port);
+      client.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+      await client.end();
+      expect(await proxy.summary()).toMatchObject({ outcome: 'failed', error: { code: 'HOOK_FAILED' } });
+      expect(proxy.proxy.active).toBe(0);
+    },
+  );
 
-  it.each([undefined, null])('a `write` that returns %s is not waited for', async (nothing) => {
-    const { url } = await forger();
-    const proxy = await proxyApp({ target: url }, (app) =>
-      app.use((_req, res, next) => {
-        const { write } = res;
-        res.write = ((...args: Parameters<typeof write>) => {
-          write.apply(res, args);
-          return nothing;
-        }) as unknown as typeof write;
-        next();
-      }),
-    );
-    const client = await rawClient(proxy.port);
-    client.socket.write('GET /sized HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
-    const { text } = await client.end();
-    expect(text.split('forged')).toHaveLength(4);
-  });
+  it.each([undefined, null])(
+    'response framing, wrapped methods: a `write` that returns %s is not waited for',
+    async (nothing) => {
+      const { url } = await forger();
+      const proxy = await proxyApp({ target: url }, (app) =>
+        app.use((_req, res, next) => {
+          const { write } = res;
+          res.write = ((...args: Parameters<typeof write>) => {
+            write.apply(res, args);
+            return nothing;
+          }) as unknown as typeof write;
+          next();
+        }),
+      );
+      const client = await rawClient(proxy.port);
+      client.socket.write('GET /sized HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+      const { text } = await client.end();
+      expect(text.split('forged')).toHaveLength(4);
+    },
+  );
 });

@@ -211,20 +211,26 @@ const GOOD: [name: string, bytes: string, body: string, closes?: boolean][] = [
 ];
 
 describe.each(CLIENTS)('a client of %s', (_version, ask) => {
-  it.each(INVALID)('gets a 502 for what can be read in more than one way: %j', async (_name, bytes) => {
-    const { seen, summaries } = await ask(await upstreamSaying(bytes, true), 'GET', {});
-    expect(seen).toMatchObject({ status: 502, isWhole: true });
-    expect(JSON.parse(seen.body)).toMatchObject({ error: { code: 'UPSTREAM_INVALID_RESPONSE' } });
-    expect(await outcomeOf(summaries)).toBe('upstream-error');
-  });
+  it.each(INVALID)(
+    'response smuggling: a client gets a 502 for what can be read in more than one way: %j',
+    async (_name, bytes) => {
+      const { seen, summaries } = await ask(await upstreamSaying(bytes, true), 'GET', {});
+      expect(seen).toMatchObject({ status: 502, isWhole: true });
+      expect(JSON.parse(seen.body)).toMatchObject({ error: { code: 'UPSTREAM_INVALID_RESPONSE' } });
+      expect(await outcomeOf(summaries)).toBe('upstream-error');
+    },
+  );
 
-  it.each(BROKEN)('is cut off where the framing breaks: %j', async (_name, bytes, closes = false) => {
-    const { seen, summaries } = await ask(await upstreamSaying(bytes, closes), 'GET', {});
-    expect(seen).toMatchObject({ status: 200, isWhole: false });
-    expect(await outcomeOf(summaries)).toBe('upstream-truncated');
-  });
+  it.each(BROKEN)(
+    'response smuggling: a client is cut off where the framing breaks: %j',
+    async (_name, bytes, closes = false) => {
+      const { seen, summaries } = await ask(await upstreamSaying(bytes, closes), 'GET', {});
+      expect(seen).toMatchObject({ status: 200, isWhole: false });
+      expect(await outcomeOf(summaries)).toBe('upstream-truncated');
+    },
+  );
 
-  it.each(GOOD)('gets one response: %j', async (_name, bytes, body, closes = false) => {
+  it.each(GOOD)('response smuggling: a client gets one response: %j', async (_name, bytes, body, closes = false) => {
     const { seen, summaries } = await ask(await upstreamSaying(bytes, closes), 'GET', {});
     expect(seen).toMatchObject({ status: 200, body, isWhole: true });
     expect(await outcomeOf(summaries)).toBe('completed');
@@ -239,7 +245,7 @@ describe.each(CLIENTS)('a client of %s', (_version, ask) => {
     ['a body of a 304', 'GET', 304, 'HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\nbody'],
     ['a response as the body of a 304', 'GET', 304, `HTTP/1.1 304 Not Modified\r\n\r\n${EVIL}`],
     ['chunks of a 304', 'GET', 304, `HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n${HELLO}`],
-  ])('gets no body where there is none: %s', async (_name, method, status, bytes) => {
+  ])('response smuggling: a client gets no body where there is none: %s', async (_name, method, status, bytes) => {
     const { seen, summaries } = await ask(await upstreamSaying(bytes), method, {});
     expect(seen).toMatchObject({ status, body: '' });
     expect(await outcomeOf(summaries)).toMatch(/^(?:completed|upstream-truncated)$/);
@@ -276,22 +282,25 @@ describe.each(['http', 'https'] as const)('a pooled connection (%s)', (protocol)
     ['early hints', 'HTTP/1.1 103 Early Hints\r\nLink: </evil>; rel=x\r\n\r\n'],
     ['a line break', '\r\n'],
     ['a byte', '\0'],
-  ])('on which %s comes unasked is closed, and the next request goes on another', async (_name, bytes) => {
-    const { proxy, connections } = await talkingUpstream();
-    await askPlainly(proxy, '/1');
-    connections[0]?.socket.write(bytes);
-    await connections[0]?.closed;
-    await askPlainly(proxy, '/2');
-    expect(connections).toHaveLength(2);
-  });
+  ])(
+    'response smuggling: a pooled connection on which %s comes unasked is closed, and the next request goes on another',
+    async (_name, bytes) => {
+      const { proxy, connections } = await talkingUpstream();
+      await askPlainly(proxy, '/1');
+      connections[0]?.socket.write(bytes);
+      await connections[0]?.closed;
+      await askPlainly(proxy, '/2');
+      expect(connections).toHaveLength(2);
+    },
+  );
 
-  it('stays where nothing does', async () => {
+  it('response smuggling: a pooled connection stays where nothing does', async () => {
     const { proxy, connections } = await talkingUpstream();
     for (const path of ['/1', '/2', '/3']) await askPlainly(proxy, path);
     expect(connections).toHaveLength(1);
   });
 
-  it('on which a response comes before its request is closed before the next', async () => {
+  it('response smuggling: a pooled connection on which a response comes before its request is closed before the next', async () => {
     const { proxy, connections } = await talkingUpstream((socket) => socket.write(whole('/early')));
     for (const i of [0, 1]) {
       const request = 'GET /asked HTTP/1.1\r\nHost: front\r\nConnection: close\r\n\r\n';
@@ -305,19 +314,22 @@ describe.each(['http', 'https'] as const)('a pooled connection (%s)', (protocol)
 
 // --- fields ---------------------------------------------------------------------------------------------------------
 
-it.each(CLIENTS)('names that objects have by themselves are fields like others: %s', async (_version, ask) => {
-  const names = ['__proto__', 'constructor', 'hasOwnProperty', 'toString', 'valueOf', '__defineGetter__'];
-  const fields = names.flatMap((name) => [`${name}: polluted`, `${name}: too`]).join('\r\n');
-  const head = `Connection: ${names.join(', ')}x\r\n${fields}\r\nX-Kept: 1\r\nX-Kept: 2`;
-  const hints = `HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=x\r\n${fields}\r\n\r\n`;
-  const bytes = message(`${head}\r\nTransfer-Encoding: chunked`, `5\r\nhello\r\n0\r\n${fields}\r\nX-T: 1\r\n\r\n`);
-  const { seen, summaries } = await ask(await upstreamSaying(hints + bytes), 'GET', {});
-  expect(seen).toMatchObject({ status: 200, body: 'hello', isWhole: true });
-  expect(await outcomeOf(summaries)).toBe('completed');
-  expect(Object.hasOwn(Object.prototype, 'polluted')).toBe(false);
-});
+it.each(CLIENTS)(
+  'response smuggling: names that objects have by themselves are headers like others: %s',
+  async (_version, ask) => {
+    const names = ['__proto__', 'constructor', 'hasOwnProperty', 'toString', 'valueOf', '__defineGetter__'];
+    const fields = names.flatMap((name) => [`${name}: polluted`, `${name}: too`]).join('\r\n');
+    const head = `Connection: ${names.join(', ')}x\r\n${fields}\r\nX-Kept: 1\r\nX-Kept: 2`;
+    const hints = `HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=x\r\n${fields}\r\n\r\n`;
+    const bytes = message(`${head}\r\nTransfer-Encoding: chunked`, `5\r\nhello\r\n0\r\n${fields}\r\nX-T: 1\r\n\r\n`);
+    const { seen, summaries } = await ask(await upstreamSaying(hints + bytes), 'GET', {});
+    expect(seen).toMatchObject({ status: 200, body: 'hello', isWhole: true });
+    expect(await outcomeOf(summaries)).toBe('completed');
+    expect(Object.hasOwn(Object.prototype, 'polluted')).toBe(false);
+  },
+);
 
-it('early hints have no length, which would be taken for that of the response', async () => {
+it('response smuggling: early hints have no length, which would be taken for that of the response', async () => {
   const hints = 'HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\nLink: </a>; rel=x\r\n\r\n';
   const { seen } = await askOverHttp1(await upstreamSaying(hints + whole('hello')), 'GET', {});
   expect(seen).toMatchObject({ body: 'hello', informational: [{ start: 'HTTP/1.1 103 Early Hints' }] });
@@ -330,23 +342,26 @@ describe.each(['HTTP/0.9', 'HTTP/1.0', 'HTTP/2.0'])('a client of an HTTP/1.1 ser
   it.each([
     ['chunks', 'Transfer-Encoding: chunked', '5\r\nhello\r\n'],
     ['a length', 'Content-Length: 50', 'hello'],
-  ])('is not given half a response for a whole one: %s', async (_name, framing, body) => {
-    const dying = signal<Socket>();
-    const { url } = await rawUpstream((socket) => {
-      socket.write(message(framing, body));
-      dying.resolve(socket);
-    });
-    const proxy = await proxyApp({ target: url });
-    const client = await rawClient(proxy.port);
-    client.socket.write(`GET /x ${version}\r\nHost: front\r\n\r\n`);
-    await client.until('hello');
-    (await dying.promise).destroy();
-    const { text, reset } = await client.end();
-    expect(reset || /content-length: 50/i.test(text)).toBe(true);
-    expect(await proxy.summary()).toMatchObject({ outcome: 'upstream-truncated', bytes: 5 });
-  });
+  ])(
+    'response smuggling: a client that claims another version is not given half a response for a whole one: %s',
+    async (_name, framing, body) => {
+      const dying = signal<Socket>();
+      const { url } = await rawUpstream((socket) => {
+        socket.write(message(framing, body));
+        dying.resolve(socket);
+      });
+      const proxy = await proxyApp({ target: url });
+      const client = await rawClient(proxy.port);
+      client.socket.write(`GET /x ${version}\r\nHost: front\r\n\r\n`);
+      await client.until('hello');
+      (await dying.promise).destroy();
+      const { text, reset } = await client.end();
+      expect(reset || /content-length: 50/i.test(text)).toBe(true);
+      expect(await proxy.summary()).toMatchObject({ outcome: 'upstream-truncated', bytes: 5 });
+    },
+  );
 
-  it('is not sent early hints', async () => {
+  it('response smuggling: a client that claims another version is not sent early hints', async () => {
     const { url } = await rawUpstream((socket) => {
       socket.write(`HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=x\r\n\r\n${whole('hello')}`);
     });

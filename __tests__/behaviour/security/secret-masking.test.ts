@@ -139,7 +139,7 @@ describe.each(PROVIDERS)('the key of %s is not in', (_name, create) => {
     ],
   ];
 
-  it.each(PLACES)('%s', async (_place, reply, ...[options]) => {
+  it.each(PLACES)('secret masking: no key in %s', async (_place, reply, ...[options]) => {
     const echoes: string[] = [];
     const { url } = await upstream((req, res) => {
       const echo = echoOf(req);
@@ -156,7 +156,7 @@ describe.each(PROVIDERS)('the key of %s is not in', (_name, create) => {
 });
 
 describe('an error of the upstream', () => {
-  it('arrives as it comes, wherever the key is split', async () => {
+  it('secret masking: an error of the upstream arrives as it comes, wherever the key is split', async () => {
     const requests = new Queue<ServerResponse>();
     const { url } = await upstream((_req, res) => requests.push(res));
     const proxy = await proxyApp({ provider: providerAt(url) });
@@ -174,7 +174,7 @@ describe('an error of the upstream', () => {
     }
   });
 
-  it('keeps its length, and the connection that it came on', async () => {
+  it('secret masking: an error of the upstream keeps its length, and the connection that it came on', async () => {
     const body = `wrong: ${KEY}`;
     const { url } = await upstream((_req, res) => res.writeHead(401, { 'content-length': body.length }).end(body));
     const proxy = await proxyApp({ provider: providerAt(url) });
@@ -192,7 +192,7 @@ describe('an error of the upstream', () => {
     ['gzip', gzipSync],
     ['deflate', deflateSync],
     ['br', brotliCompressSync],
-  ])('is decoded although the client takes %s', async (coding, encode) => {
+  ])('secret masking: an error of the upstream is decoded although the client takes %s', async (coding, encode) => {
     const body = encode(`wrong: ${KEY}`);
     const head = { 'content-encoding': coding, 'content-length': body.length };
     const { url } = await upstream((_req, res) => res.writeHead(400, head).end(body));
@@ -203,7 +203,7 @@ describe('an error of the upstream', () => {
     expect(await readText(response)).toBe(hidden(`wrong: ${KEY}`));
   });
 
-  it('is decoded only once where its events are read', async () => {
+  it('secret masking: an error of the upstream is decoded only once where its events are read', async () => {
     const body = gzipSync(`data: ${KEY}\n\n`);
     const head = { 'content-type': 'text/event-stream', 'content-encoding': 'gzip' };
     const { url } = await upstream((_req, res) => res.writeHead(400, head).end(body));
@@ -214,7 +214,7 @@ describe('an error of the upstream', () => {
     expect(events).toEqual([hidden(KEY)]);
   });
 
-  it('passes in an unknown coding where there is no key to be found', async () => {
+  it('secret masking: an error of the upstream passes in an unknown coding where there is no key to be found', async () => {
     const { url } = await upstream((_req, res) => res.writeHead(400, { 'content-encoding': 'zz' }).end('zz'));
     const proxy = await proxyApp({ provider: ollama({ target: url }) });
     const response = await request(proxy.url);
@@ -222,7 +222,7 @@ describe('an error of the upstream', () => {
     expect(await readText(response)).toBe('zz');
   });
 
-  it('has no key when the retries are spent, nor that of a fallback when that has failed, too', async () => {
+  it('secret masking: an error of the upstream has no key when the retries are spent, nor that of a fallback when that has failed, too', async () => {
     const other = 'sk-of-the-fallback-K4v';
     const first = await upstream((req, res) => res.writeHead(429).end(echoOf(req)));
     const second = await upstream((req, res) =>
@@ -251,7 +251,7 @@ describe('a good answer is not searched:', () => {
     ['a stream', 'text/event-stream', body, {}],
     ['JSON', 'application/json', Buffer.from(JSON.stringify(KEY)), {}],
     ['what is compressed', 'application/json', gzipSync(JSON.stringify(KEY)), { 'content-encoding': 'gzip' }],
-  ])('%s', async (_what, type, bytes, head) => {
+  ])('secret masking: a good answer is not searched: %s', async (_what, type, bytes, head) => {
     const { url } = await upstream((_req, res) => res.writeHead(200, { 'content-type': type, ...head }).end(bytes));
     const proxy = await proxyApp({ provider: providerAt(url) });
     const response = await request(proxy.url, { headers: { 'accept-encoding': 'gzip' } });
@@ -342,44 +342,47 @@ function expectNoneSaid(said: Witness['said'], key = KEY): void {
 const witnessed = (options: SseProxyOptions): Promise<ProxyUnderTest> => outsideOfTest(() => proxyApp(options));
 
 describe('what is said to hooks, listeners and loggers has no key', () => {
-  it.each(PROVIDERS)('of %s', async (_name, create) => {
-    const { url, received } = await recorder((_req, res) => {
-      res.writeHead(200, { 'content-type': 'text/event-stream' }).end('data: {}\n\n');
-    });
-    const { options, tell, said } = witness();
-    const provider = create({ target: url, apiKey: KEY });
-    const proxy = await witnessed({
-      provider,
-      ...options,
-      rewriteHeaders: tell('rewriteHeaders'),
-      transformEvent: (_event, exchange) => tell('transformEvent')(exchange),
-      onEvent: (_event, exchange) => tell('onEvent')(exchange),
-      onUsage: tell('onUsage'),
-      on: {
-        ...options.on,
-        proxyReq: tell('proxyReq'),
-        proxyRes: (proxyRes) => tell('proxyRes')(proxyRes),
-      },
-    });
-    await answerTo(proxy.url, { method: 'POST', body: '{}' });
-    await proxy.summary();
-    expect(JSON.stringify(received)).toContain(KEY);
-    const places = [
-      'start',
-      'proxyReq',
-      'proxyRes',
-      'rewriteHeaders',
-      'transformEvent',
-      'onEvent',
-      'onUsage',
-      'onFinish',
-      'logger',
-    ];
-    expect(said.map(([where]) => where)).toEqual(expect.arrayContaining(places));
-    expectNoneSaid([...said, ['provider', shown(provider)], ['proxy', shown(proxy.proxy)]]);
-  });
+  it.each(PROVIDERS)(
+    'secret masking: no key in what hooks, listeners and loggers are told of %s',
+    async (_name, create) => {
+      const { url, received } = await recorder((_req, res) => {
+        res.writeHead(200, { 'content-type': 'text/event-stream' }).end('data: {}\n\n');
+      });
+      const { options, tell, said } = witness();
+      const provider = create({ target: url, apiKey: KEY });
+      const proxy = await witnessed({
+        provider,
+        ...options,
+        rewriteHeaders: tell('rewriteHeaders'),
+        transformEvent: (_event, exchange) => tell('transformEvent')(exchange),
+        onEvent: (_event, exchange) => tell('onEvent')(exchange),
+        onUsage: tell('onUsage'),
+        on: {
+          ...options.on,
+          proxyReq: tell('proxyReq'),
+          proxyRes: (proxyRes) => tell('proxyRes')(proxyRes),
+        },
+      });
+      await answerTo(proxy.url, { method: 'POST', body: '{}' });
+      await proxy.summary();
+      expect(JSON.stringify(received)).toContain(KEY);
+      const places = [
+        'start',
+        'proxyReq',
+        'proxyRes',
+        'rewriteHeaders',
+        'transformEvent',
+        'onEvent',
+        'onUsage',
+        'onFinish',
+        'logger',
+      ];
+      expect(said.map(([where]) => where)).toEqual(expect.arrayContaining(places));
+      expectNoneSaid([...said, ['provider', shown(provider)], ['proxy', shown(proxy.proxy)]]);
+    },
+  );
 
-  it('while the request is still on its way', async () => {
+  it('secret masking: no key in what hooks, listeners and loggers are told while the request is still on its way', async () => {
     const { url, requests } = await manualUpstream();
     const { options, tell, said } = witness();
     const onEvent: SseProxyOptions['onEvent'] = (_event, exchange) => tell('onEvent')(exchange);
@@ -399,7 +402,7 @@ describe('what is said to hooks, listeners and loggers has no key', () => {
   });
 });
 
-it('a hook that cannot read a good answer has what it says of that logged without the key', async () => {
+it('secret masking: a hook that cannot read a good answer has what it says of that logged without the key', async () => {
   const { url } = await upstream((req, res) => {
     res.writeHead(200, { 'content-type': 'text/event-stream' }).end(`data: ${echoOf(req).slice(-KEY.length)}\n\n`);
   });
@@ -532,7 +535,7 @@ describe('a failure shows no key, neither to the client nor to anybody else:', (
     ];
 
   describe.each(['respond', 'next'] as const)('with onError: %j', (onError) => {
-    it.each(FAILURES)('%s', async (_what, code, makeTarget, ...[own]) => {
+    it.each(FAILURES)('secret masking: a failure shows no key: %s', async (_what, code, makeTarget, ...[own]) => {
       const { options, errorMiddleware, said } = witness();
       const on = { ...options.on, ...own?.on };
       const proxy = await witnessed({ provider: providerAt(await makeTarget()), onError, ...options, ...own, on });
@@ -550,7 +553,7 @@ describe('a failure shows no key, neither to the client nor to anybody else:', (
     ['sends a Location that is none', answer(() => `${FOUND}http://[\r\n\r\n`), { followRedirects: true }],
     ['redirects to where nobody is', answer(() => `${FOUND}//127.0.0.1:1/\r\n\r\n`), { followRedirects: true }],
     ['answers', answer(() => `${OK}\r\n`), {}],
-  ])('the password in a target that %s', async (_what, makeTarget, own) => {
+  ])('secret masking: a failure shows no key: the password in a target that %s', async (_what, makeTarget, own) => {
     const password = 'pw-7Qz9LmXw2RtYbN4v';
     const target = (await makeTarget()).replace('//', `//user:${password}@`);
     const { options, said } = witness();
@@ -612,7 +615,7 @@ describe('a redirect that is followed', () => {
   }
 
   describe.each([301, 302, 303, 307, 308])('with a %i', (status) => {
-    it('takes the key along on the same origin', async () => {
+    it('secrets and redirects: a redirect takes the key along on the same origin', async () => {
       const { url, received } = await recorder(guide);
       const proxy = await following(providerAt(url));
       await ask(proxy.url + way(status, '', url));
@@ -620,7 +623,7 @@ describe('a redirect that is followed', () => {
       received.forEach(expectAllOfOurs);
     });
 
-    it('does not to another one', async () => {
+    it('secrets and redirects: a redirect does not take the key along to another origin', async () => {
       const [first, other] = [await recorder(guide), await recorder(guide)];
       const proxy = await following(providerAt(first.url));
       await ask(proxy.url + way(status, other.url));
@@ -629,7 +632,7 @@ describe('a redirect that is followed', () => {
       other.received.forEach(expectNothingOfOurs);
     });
 
-    it('passes where none is followed', async () => {
+    it('secrets and redirects: a redirect is passed on where none is followed', async () => {
       const [first, other] = [await recorder(guide), await recorder(guide)];
       const proxy = await following(providerAt(first.url), { followRedirects: false });
       const { statusCode, headers } = await request(proxy.url + way(status, other.url));
@@ -638,16 +641,19 @@ describe('a redirect that is followed', () => {
     });
   });
 
-  it.each(PROVIDERS)('does not take the key of %s to another origin', async (_name, create) => {
-    const [first, other] = [await recorder(guide), await recorder(guide)];
-    const proxy = await following(create({ target: first.url, apiKey: KEY }));
-    await ask(proxy.url + way(307, other.url));
-    first.received.forEach(expectAllOfOurs);
-    other.received.forEach(expectNothingOfOurs);
-    expect([first.received.length, other.received.length]).toEqual([1, 1]);
-  });
+  it.each(PROVIDERS)(
+    'secrets and redirects: a redirect does not take the key of %s to another origin',
+    async (_name, create) => {
+      const [first, other] = [await recorder(guide), await recorder(guide)];
+      const proxy = await following(create({ target: first.url, apiKey: KEY }));
+      await ask(proxy.url + way(307, other.url));
+      first.received.forEach(expectAllOfOurs);
+      other.received.forEach(expectNothingOfOurs);
+      expect([first.received.length, other.received.length]).toEqual([1, 1]);
+    },
+  );
 
-  it('does not take it to another scheme', async () => {
+  it('secrets and redirects: a redirect does not take the key to another scheme', async () => {
     const { listener, received } = recording(guide);
     const [first, secure] = [await recorder(guide), await secureUpstream(listener)];
     await ask((await following(providerAt(first.url))).url + way(307, secure.url));
@@ -655,14 +661,14 @@ describe('a redirect that is followed', () => {
     received.forEach(expectNothingOfOurs);
   });
 
-  it('does not take it to another name of the same host', async () => {
+  it('secrets and redirects: a redirect does not take the key to another name of the same host', async () => {
     const { url, received } = await recorder(guide);
     await ask((await following(providerAt(url))).url + way(307, url.replace('127.0.0.1', 'localhost')));
     expect(received).toHaveLength(2);
     expectNothingOfOurs(received[1] as RecordedRequest);
   });
 
-  it('does not take it further on the other origin, nor back: that has chosen what is asked for', async () => {
+  it('secrets and redirects: a redirect does not take the key further on the other origin, nor back: that has chosen what is asked for', async () => {
     const [first, other] = [await recorder(guide), await recorder(guide)];
     await ask((await following(providerAt(first.url))).url + way(307, '', other.url, '', first.url, ''));
     expect([first.received.length, other.received.length]).toEqual([4, 2]);
@@ -670,7 +676,7 @@ describe('a redirect that is followed', () => {
     [...other.received, ...first.received.slice(2)].forEach(expectNothingOfOurs);
   });
 
-  it('does not take it to an origin that the client has named', async () => {
+  it('secrets and redirects: a redirect does not take the key to an origin that the client has named', async () => {
     const other = await recorder(guide);
     const { url } = await recorder(({ headers }, res) =>
       guide({ url: way(307, `http://${headers.host}`) } as never, res),
@@ -681,14 +687,14 @@ describe('a redirect that is followed', () => {
     other.received.forEach(expectNothingOfOurs);
   });
 
-  it('takes it along on the same origin, whatever name the client has for that', async () => {
+  it('secrets and redirects: a redirect takes the key along on the same origin, whatever name the client has for that', async () => {
     const { url, received } = await recorder(guide);
     await ask((await following(providerAt(url), { changeOrigin: false })).url + way(307, ''));
     expect(received).toHaveLength(2);
     received.forEach(expectAllOfOurs);
   });
 
-  it("does not take the caller's own to another origin where they pass", async () => {
+  it("secrets and redirects: a redirect does not take the caller's own credentials to another origin where they pass", async () => {
     const [first, other] = [await recorder(guide), await recorder(guide)];
     const proxy = await following(openai({ target: first.url, apiKey: false }));
     await ask(proxy.url + way(307, '', other.url, ''));
@@ -699,20 +705,23 @@ describe('a redirect that is followed', () => {
 });
 
 describe('a client that names fields in Connection', () => {
-  it.each(PROVIDERS)('strips nothing of what is put in for %s', async (_name, create) => {
-    const { url, received } = await recorder();
-    const proxy = await proxyApp({
-      provider: create({ target: url, apiKey: KEY }),
-      headers: { 'x-own': 'own' },
-      requestHeaders: { set: { 'x-set': 'set' } },
-    });
-    const fields = ['authorization', 'x-api-key', 'x-goog-api-key', 'api-key', 'x-own', 'x-set'];
-    const callers = fields.map((name) => `${name}: callers\r\n`).join('');
-    const nominated = `Connection: close, ${fields.join(', ')}\r\nConnection: Authorization, X-API-Key\r\n`;
-    const { text } = await rawExchange(proxy.port, `GET / HTTP/1.1\r\nHost: a\r\n${callers}${nominated}\r\n`);
-    expect(text).toMatch(/^HTTP\/1\.1 200 /);
-    expect(received[0]?.headers).toMatchObject({ 'x-own': 'own', 'x-set': 'set' });
-    expect(received[0]?.rawHeaders.join()).toContain(KEY);
-    expect(received[0]?.rawHeaders.join()).not.toContain('callers');
-  });
+  it.each(PROVIDERS)(
+    'hop-by-hop headers and secrets: a client that names headers in Connection strips nothing of what is put in for %s',
+    async (_name, create) => {
+      const { url, received } = await recorder();
+      const proxy = await proxyApp({
+        provider: create({ target: url, apiKey: KEY }),
+        headers: { 'x-own': 'own' },
+        requestHeaders: { set: { 'x-set': 'set' } },
+      });
+      const fields = ['authorization', 'x-api-key', 'x-goog-api-key', 'api-key', 'x-own', 'x-set'];
+      const callers = fields.map((name) => `${name}: callers\r\n`).join('');
+      const nominated = `Connection: close, ${fields.join(', ')}\r\nConnection: Authorization, X-API-Key\r\n`;
+      const { text } = await rawExchange(proxy.port, `GET / HTTP/1.1\r\nHost: a\r\n${callers}${nominated}\r\n`);
+      expect(text).toMatch(/^HTTP\/1\.1 200 /);
+      expect(received[0]?.headers).toMatchObject({ 'x-own': 'own', 'x-set': 'set' });
+      expect(received[0]?.rawHeaders.join()).toContain(KEY);
+      expect(received[0]?.rawHeaders.join()).not.toContain('callers');
+    },
+  );
 });

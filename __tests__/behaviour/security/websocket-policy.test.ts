@@ -49,7 +49,7 @@ async function switched(options: SseProxyOptions, fields: string): Promise<strin
 }
 
 describe('requestHeaders on a WebSocket handshake', () => {
-  it('remove: withholds credentials, cookies and internal fields, by name and by pattern', async () => {
+  it('WebSocket handshake, requestHeaders: remove: withholds credentials, cookies and internal headers, by name and by pattern', async () => {
     const headers = await sent(
       { requestHeaders: { remove: ['authorization', 'cookie', 'x-internal*', /^x-secret/] } },
       { authorization: 'Bearer caller', cookie: 'session=1', 'x-internal': '1', 'x-internal-2': '2', 'x-secret': '3' },
@@ -59,7 +59,7 @@ describe('requestHeaders on a WebSocket handshake', () => {
     }
   });
 
-  it('set: puts in strings, and what functions of the exchange give, in the place of what came', async () => {
+  it('WebSocket handshake, requestHeaders: set: puts in strings, and what functions of the exchange give, in the place of what came', async () => {
     const seen: object[] = [];
     const headers = await sent(
       {
@@ -83,7 +83,7 @@ describe('requestHeaders on a WebSocket handshake', () => {
     expect(seen).toEqual([expect.objectContaining({ path: '/', attempts: [] })]);
   });
 
-  it('leave what the handshake needs, whatever `remove` says', async () => {
+  it('WebSocket handshake, requestHeaders: leave what the handshake needs, whatever `remove` says', async () => {
     const headers = await sent({ requestHeaders: { remove: ['*'] } }, { 'x-a': '1' });
     expect(headers).toMatchObject({ connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' });
     expect(headers).not.toHaveProperty('x-a');
@@ -92,18 +92,18 @@ describe('requestHeaders on a WebSocket handshake', () => {
     ).rejects.toThrow(TypeError);
   });
 
-  it('remove subprotocols and extensions where they are named', async () => {
+  it('WebSocket handshake, requestHeaders: remove subprotocols and extensions where they are named', async () => {
     const headers = await sent({ requestHeaders: { remove: ['sec-websocket-extensions'] } }, {});
     expect(headers).not.toHaveProperty('sec-websocket-extensions');
   });
 
-  it('headers: are put in whatever is removed', async () => {
+  it('WebSocket handshake, requestHeaders: what `headers` names is put in whatever is removed', async () => {
     const headers = await sent({ headers: { 'X-Own': '1' }, requestHeaders: { remove: ['x-*'] } }, { 'x-a': '1' });
     expect(headers).toMatchObject({ 'x-own': '1' });
     expect(headers).not.toHaveProperty('x-a');
   });
 
-  it('come before the listeners of proxyReqWs, which have the last word', async () => {
+  it('WebSocket handshake, requestHeaders: come before the listeners of proxyReqWs, which have the last word', async () => {
     const seen: unknown[] = [];
     await sent(
       {
@@ -115,7 +115,7 @@ describe('requestHeaders on a WebSocket handshake', () => {
     expect(seen).toEqual([undefined, '1']);
   });
 
-  it('hold where `router` leaves no path', async () => {
+  it('WebSocket handshake, requestHeaders: hold where `router` leaves no path', async () => {
     const { url, handshakes } = await echoUpstream();
     const router = (req: IncomingMessage): string => {
       req.url = '';
@@ -128,7 +128,7 @@ describe('requestHeaders on a WebSocket handshake', () => {
     for (const { headers } of handshakes) expect(headers.authorization).toBe('Bearer ours');
   });
 
-  it('that throw are a 500, and nothing is sent upstream', async () => {
+  it('WebSocket handshake, requestHeaders that throw are a 500, and nothing is sent upstream', async () => {
     const { url, handshakes } = await echoUpstream();
     const fail = (): string => {
       throw new Error('mine');
@@ -140,7 +140,7 @@ describe('requestHeaders on a WebSocket handshake', () => {
 });
 
 describe('hop-by-hop fields of a WebSocket handshake', () => {
-  it('do not travel upstream, nor do those that Connection names', async () => {
+  it('WebSocket handshake, hop-by-hop headers: do not travel upstream, nor do those that Connection names', async () => {
     const { url, handshakes } = await echoUpstream();
     const server = await upgradeServer({ target: url });
     const client = await rawClient(server.port);
@@ -165,12 +165,12 @@ describe('hop-by-hop fields of a WebSocket handshake', () => {
     }
   });
 
-  it('stay where the handshake needs them, although Connection names them', async () => {
+  it('WebSocket handshake, hop-by-hop headers: stay where the handshake needs them, although Connection names them', async () => {
     const headers = await sent({}, { connection: 'Upgrade, Sec-WebSocket-Key, Sec-WebSocket-Version' });
     expect(headers).toHaveProperty('sec-websocket-key');
   });
 
-  it('are the app’s where the app has put them there', async () => {
+  it('WebSocket handshake, hop-by-hop headers: are the app’s where the app has put them there', async () => {
     const { url, handshakes } = await echoUpstream();
     const server = await upgradeServer({ target: url });
     server.server.prependListener('upgrade', (req) => {
@@ -180,7 +180,7 @@ describe('hop-by-hop fields of a WebSocket handshake', () => {
     expect(handshakes[0]?.headers.authorization).toBe('Bearer ours');
   });
 
-  it('do not come back with the 101, nor do those that its Connection names', async () => {
+  it('WebSocket handshake, hop-by-hop headers: do not come back with the 101, nor do those that its Connection names', async () => {
     const fields =
       'Keep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nX-Hop: 1\r\nX-End: 1\r\nConnection: X-Hop\r\n';
     const head = await switched({}, `${fields}Content-Length: 4\r\n`);
@@ -190,7 +190,7 @@ describe('hop-by-hop fields of a WebSocket handshake', () => {
     expect(head).not.toMatch(/^(keep-alive|proxy-authenticate|x-hop|content-length)/m);
   });
 
-  it('do not come back with a refusal of the upstream', async () => {
+  it('WebSocket handshake, hop-by-hop headers: do not come back with a refusal of the upstream', async () => {
     const { url } = await rawUpstream((socket) =>
       socket.end(
         'HTTP/1.1 403 Forbidden\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\n' +
@@ -215,7 +215,7 @@ describe('responseHeaders and rewriteHeaders on a WebSocket', () => {
     },
   };
 
-  it('change the head of the 101', async () => {
+  it('WebSocket, responseHeaders and rewriteHeaders: change the head of the 101', async () => {
     const head = await switched(options, 'X-Account: 1\r\nX-Odd: 1\r\nX-Kept: 1\r\n');
     expect(head).toMatch(/^x-kept: 1$/m);
     expect(head).toMatch(/^x-gateway: eu\/$/m);
@@ -223,7 +223,7 @@ describe('responseHeaders and rewriteHeaders on a WebSocket', () => {
     expect(head).not.toMatch(/^x-(account|odd)/m);
   });
 
-  it('change the head of a refusal of the upstream', async () => {
+  it('WebSocket, responseHeaders and rewriteHeaders: change the head of a refusal of the upstream', async () => {
     const { url } = await rawUpstream((socket) =>
       socket.end('HTTP/1.1 401 No\r\nX-Account: 1\r\nX-Odd: 1\r\nContent-Length: 2\r\n\r\nno'),
     );
@@ -234,14 +234,14 @@ describe('responseHeaders and rewriteHeaders on a WebSocket', () => {
     expect(text).not.toMatch(/x-account|x-odd/i);
   });
 
-  it('change the head of a refusal of the proxy’s own', async () => {
+  it('WebSocket, responseHeaders and rewriteHeaders: change the head of a refusal of the proxy’s own', async () => {
     const server = await upgradeServer({ ...options, target: 'http://a', allow: ['GET /chat'] });
     const { head } = await refusal(server.port, handshake('/other'));
     expect(head).toMatch(/^x-gateway: eu\/other\r$/m);
     expect(head).toMatch(/^x-status: 404\r$/m);
   });
 
-  it('put nothing on the wire that HTTP forbids', async () => {
+  it('WebSocket, responseHeaders and rewriteHeaders: put nothing on the wire that HTTP forbids', async () => {
     const head = await switched(
       {
         rewriteHeaders: (own) => {
@@ -263,15 +263,18 @@ describe('responseHeaders and rewriteHeaders on a WebSocket', () => {
       { rewriteHeaders: (head) => void Object.assign(head, head.statusCode === 101 && { statusCode: 200 }) },
     ],
     ['responseHeaders.set throws', { responseHeaders: { set: { 'x-a': () => fail(true) } } }],
-  ])('are a 502 where %s, and the upstream is let go', async (_name, own) => {
-    const { url, sockets } = await echoUpstream();
-    const opens: unknown[] = [];
-    const server = await upgradeServer({ target: url, ...own, on: { open: (socket) => opens.push(socket) } });
-    expect((await failed(server.url)).message).toContain('502');
-    expect(await server.summaries.next()).toMatchObject({ outcome: 'failed', error: { code: 'HOOK_FAILED' } });
-    await until(() => sockets.size === 0);
-    expect(opens).toEqual([]);
-  });
+  ])(
+    'WebSocket, responseHeaders and rewriteHeaders: are a 502 where %s, and the upstream is let go',
+    async (_name, own) => {
+      const { url, sockets } = await echoUpstream();
+      const opens: unknown[] = [];
+      const server = await upgradeServer({ target: url, ...own, on: { open: (socket) => opens.push(socket) } });
+      expect((await failed(server.url)).message).toContain('502');
+      expect(await server.summaries.next()).toMatchObject({ outcome: 'failed', error: { code: 'HOOK_FAILED' } });
+      await until(() => sockets.size === 0);
+      expect(opens).toEqual([]);
+    },
+  );
 
   function fail(isIt: boolean): undefined {
     if (isIt) throw new Error('mine');
@@ -295,7 +298,7 @@ describe('a WebSocket handshake that is not let in', () => {
     ],
     ['a method that is not GET', {}, handshake('/').replace('GET', 'POST'), 405, 'METHOD_NOT_ALLOWED'],
     ['another protocol', {}, handshake('/', { Upgrade: 'h2c' }), 501, 'UPGRADE_NOT_SUPPORTED'],
-  ])('is answered: %s', async (_name, options, request, status, code) => {
+  ])('WebSocket handshake that is not let in: is answered: %s', async (_name, options, request, status, code) => {
     const { url, handshakes } = await echoUpstream();
     const errors: unknown[] = [];
     const on = { error: (error: Error) => void errors.push(error) };
@@ -309,7 +312,7 @@ describe('a WebSocket handshake that is not let in', () => {
     await until(() => server.proxy.active === 0);
   });
 
-  it('is not asked of `router` and `pathRewrite`', async () => {
+  it('WebSocket handshake that is not let in: is not asked of `router` and `pathRewrite`', async () => {
     const calls: string[] = [];
     const server = await upgradeServer({
       allow: ['GET /chat'],
@@ -320,19 +323,19 @@ describe('a WebSocket handshake that is not let in', () => {
     expect(calls).toEqual([]);
   });
 
-  it('names the methods that are allowed', async () => {
+  it('WebSocket handshake that is not let in: names the methods that are allowed', async () => {
     const server = await upgradeServer({ target: 'http://a', allow: ['POST /chat'] });
     expect((await refusal(server.port, handshake('/chat'))).head).toMatch(/^allow: POST\r$/m);
   });
 
-  it('is answered in the dialect of a provider, whose credentials no WebSocket gets', async () => {
+  it('WebSocket handshake that is not let in: is answered in the dialect of a provider, whose credentials no WebSocket gets', async () => {
     const { url, handshakes } = await echoUpstream();
     const server = await upgradeServer({ provider: openai({ apiKey: 'sk-ours', target: url }) });
     expect(await refusal(server.port, handshake())).toMatchObject({ status: 501, code: 'UPGRADE_NOT_SUPPORTED' });
     expect(handshakes).toEqual([]);
   });
 
-  it('counts an absolute request target as its path', async () => {
+  it('WebSocket handshake that is not let in: counts an absolute request target as its path', async () => {
     const { url, handshakes } = await echoUpstream();
     const server = await upgradeServer({ target: url, allow: ['GET /chat'] });
     const { status } = await refusal(server.port, handshake('http://other.test/admin'));
@@ -342,7 +345,7 @@ describe('a WebSocket handshake that is not let in', () => {
     expect(handshakes[0]?.url).toBe('/chat');
   });
 
-  it('has its answer whole although it has sent more than its handshake', async () => {
+  it('WebSocket handshake that is not let in: has its answer whole although it has sent more than its handshake', async () => {
     const server = await upgradeServer({ target: 'http://a', allow: ['GET /chat'] });
     const { status } = await refusal(server.port, handshake('/') + 'x'.repeat(200_000));
     expect(status).toBe(404);
@@ -350,7 +353,7 @@ describe('a WebSocket handshake that is not let in', () => {
 });
 
 describe('pathFilter and a WebSocket handshake', () => {
-  it('is asked once, and leaves the request as it was to others', async () => {
+  it('WebSocket handshake: pathFilter is asked once, and leaves the request as it was to others', async () => {
     const { url } = await echoUpstream();
     const asked: string[] = [];
     const pathFilter = (path: string): boolean => {
@@ -376,7 +379,7 @@ describe('pathFilter and a WebSocket handshake', () => {
     ['a path', '/api'],
     ['a pattern', '/api/**'],
     ['several', ['/api', '/other']],
-  ])('may be %s', async (_name, pathFilter) => {
+  ])('WebSocket handshake: pathFilter may be %s', async (_name, pathFilter) => {
     const { url } = await echoUpstream();
     const server = await upgradeServer({ target: url, pathFilter });
     server.server.on('upgrade', (req, socket) => {
@@ -386,7 +389,7 @@ describe('pathFilter and a WebSocket handshake', () => {
     expect(await echo(await opened(`${server.url}/api/x`), 'hello')).toBe('hello');
   });
 
-  it('has each of two proxies on one server take its own, and the first take what both would', async () => {
+  it('WebSocket handshake: pathFilter has each of two proxies on one server take its own, and the first take what both would', async () => {
     const upstreams = [await echoUpstream(), await echoUpstream()] as const;
     const app = http.createServer();
     const proxies = await Promise.all(
@@ -403,7 +406,7 @@ describe('pathFilter and a WebSocket handshake', () => {
 });
 
 describe('a refusal of the upstream', () => {
-  it('is passed on whole where it is larger than what a connection holds', async () => {
+  it('WebSocket handshake: a refusal of the upstream is passed on whole where it is larger than what a connection holds', async () => {
     const body = 'x'.repeat(8_000_000);
     const refusing = http.createServer();
     refusing.on('upgrade', (_req, socket) => {
@@ -419,7 +422,7 @@ describe('a refusal of the upstream', () => {
   it.each<[string, string]>([
     ['with a length', 'Content-Length: 100\r\n\r\npart'],
     ['chunked', 'Transfer-Encoding: chunked\r\n\r\n64\r\npart'],
-  ])('that breaks off is cut, %s', async (_name, rest) => {
+  ])('WebSocket handshake: a refusal of the upstream that breaks off is cut, %s', async (_name, rest) => {
     const { url } = await rawUpstream((socket) => socket.end(`HTTP/1.1 403 Forbidden\r\n${rest}`));
     const server = await upgradeServer({ target: url });
     const { text } = await rawExchange(server.port, handshake());
@@ -432,7 +435,7 @@ describe('a refusal of the upstream', () => {
     ['has a transfer coding that nobody knows', 'HTTP/1.1 403 No\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'],
     ['is no HTTP', 'garbage\r\n\r\n'],
     ['switches to another protocol', 'HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n'],
-  ])('is a 502 where it %s', async (_name, bytes) => {
+  ])('WebSocket handshake: a refusal of the upstream is a 502 where it %s', async (_name, bytes) => {
     const { url } = await rawUpstream((socket) => socket.end(bytes));
     const server = await upgradeServer({ target: url });
     expect(await refusal(server.port, handshake())).toMatchObject({ status: 502, code: 'UPSTREAM_INVALID_RESPONSE' });
@@ -440,7 +443,7 @@ describe('a refusal of the upstream', () => {
 });
 
 describe('subprotocols', () => {
-  it('are negotiated between the two ends', async () => {
+  it('WebSocket subprotocols: are negotiated between the two ends', async () => {
     const server = http.createServer();
     const webSockets = new WebSocketServer({ server, handleProtocols: () => 'b' });
     onCleanUp(() => {

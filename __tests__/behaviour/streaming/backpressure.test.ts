@@ -9,7 +9,7 @@ closeAndWatchEachTest();
 
 describe('a client that stops reading', () => {
   it.each(['text/event-stream', 'application/octet-stream'])(
-    'holds the upstream back, and gets every byte later: %s',
+    'backpressure: a client that stops reading holds the upstream back, and gets every byte later: %s',
     async (type) => {
       const total = 64 * 1024 * 1024;
       const chunk = Buffer.from(Array.from({ length: 64 * 1024 }, (_, i) => (i * 7919) % 251));

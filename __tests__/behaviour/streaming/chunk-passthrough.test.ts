@@ -66,14 +66,14 @@ const cuts = (bytes: Buffer): Buffer[][] => [
 ];
 
 describe.each([...STREAMS, ...DOUBTFUL])('a response with %s', (_name, text) => {
-  it('is read as the parser reads it, cut at any place', async () => {
+  it('chunk passthrough: a response is read as the parser reads it, cut at any place', async () => {
     for (const reads of cuts(wire(text))) {
       const { direct: _, ...read } = await readDirectly(reads);
       expect(read).toEqual(await readByParser(reads));
     }
   });
 
-  it('is so where the way past the parser opens and closes', async () => {
+  it('chunk passthrough: a response is read as the parser reads it where the way past the parser opens and closes', async () => {
     for (const reads of cuts(wire(text))) {
       let asked = 0;
       const { direct: _, ...read } = await readDirectly(reads, { isWanted: () => (asked++ & 1) === 1 });
@@ -82,7 +82,7 @@ describe.each([...STREAMS, ...DOUBTFUL])('a response with %s', (_name, text) => 
   });
 });
 
-it('is not for a response to HEAD, which has no body', async () => {
+it('chunk passthrough: is not for a response to HEAD, which has no body', async () => {
   const reads = [wire(HEAD), wire(AROUND[0])];
   const { direct, ...read } = await readDirectly(reads, { method: 'HEAD' });
   expect(direct).toBe(0);
@@ -90,7 +90,7 @@ it('is not for a response to HEAD, which has no body', async () => {
 });
 
 describe('past the parser go', () => {
-  it('all chunks that a read has whole, from the second read on', async () => {
+  it('chunk passthrough: past the parser go all chunks that a read has whole, from the second read on', async () => {
     const reads = [
       HEAD + AROUND[0],
       AROUND[1],
@@ -106,7 +106,7 @@ describe('past the parser go', () => {
     expect(direct).toBe(text.length - 9 - 5);
   });
 
-  it('no chunks behind one that was in doubt', async () => {
+  it('chunk passthrough: past the parser go no chunks behind one that was in doubt', async () => {
     const reads = [HEAD, AROUND[0], '3;x=y\r\nabc\r\n', AROUND[1], END];
     const { body: text, direct } = await readDirectly(reads.map(wire));
     expect(text).toBe('data: 1\n\nabcdata: 2\n\n');
@@ -138,20 +138,23 @@ describe('on the wire', () => {
     ['pass', {}],
     ['are read', { onEvent: () => {} }],
     ['have heartbeats between them', { heartbeat: { interval: 60_000 } }],
-  ])('chunks are as the upstream has sent them, where events %s', async (_what, options) => {
-    const body = '0A\r\ndata: 1\n\n\n\r\n00B\r\ndata: 22\n\n\n\r\n0\r\n\r\n';
-    expect(await seen(options)).toEqual({ body, bytes: 21, outcome: 'completed' });
-  });
+  ])(
+    'chunk passthrough, on the wire: chunks are as the upstream has sent them, where events %s',
+    async (_what, options) => {
+      const body = '0A\r\ndata: 1\n\n\n\r\n00B\r\ndata: 22\n\n\n\r\n0\r\n\r\n';
+      expect(await seen(options)).toEqual({ body, bytes: 21, outcome: 'completed' });
+    },
+  );
 
   it.each<[string, SseProxyOptions]>([
     ['are changed', { transformEvent: () => {} }],
     ['are listened to', { on: { proxyRes: (proxyRes: IncomingMessage) => void proxyRes.on('data', () => {}) } }],
-  ])('they are made anew where events %s', async (_what, options) => {
+  ])('chunk passthrough, on the wire: they are made anew where events %s', async (_what, options) => {
     const body = 'a\r\ndata: 1\n\n\n\r\nb\r\ndata: 22\n\n\n\r\n0\r\n\r\n';
     expect(await seen(options)).toEqual({ body, bytes: 21, outcome: 'completed' });
   });
 
-  it('they are made anew where middleware has put something in front of the connection', async () => {
+  it('chunk passthrough, on the wire: they are made anew where middleware has put something in front of the connection', async () => {
     const body = 'a\r\ndata: 1\n\n\n\r\nb\r\ndata: 22\n\n\n\r\n0\r\n\r\n';
     const { body: got } = await seen({}, (app) =>
       app.use((_req, res, next) => {

@@ -36,7 +36,7 @@ describe.each([
     app.use(compression(options));
   };
 
-  it('an event stream passes as it is, event by event', async () => {
+  it('behind compression(): an event stream passes as it is, event by event', async () => {
     const { proxy, response } = await held(withCompression);
     const coming = request(proxy.url, { headers: GZIP });
     const res = eventStream(await response);
@@ -51,7 +51,7 @@ describe.each([
   });
 
   it.each(['application/x-ndjson', 'application/jsonl', 'application/stream+json'])(
-    '%s passes as it is, line by line',
+    'behind compression(): %s passes as it is, line by line',
     async (type) => {
       const { proxy, response } = await held(withCompression);
       const coming = request(proxy.url, { headers: GZIP });
@@ -67,7 +67,7 @@ describe.each([
     },
   );
 
-  it('an event stream with cache directives of its own passes as it is', async () => {
+  it('behind compression(): an event stream with cache directives of its own passes as it is', async () => {
     const proxy = await serve((_req, res) => {
       res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'No-Cache, No-Transform' });
       res.end(`data: ${'x'.repeat(5_000)}\n\n`);
@@ -77,7 +77,7 @@ describe.each([
     expect(await readText(response)).toBe(`data: ${'x'.repeat(5_000)}\n\n`);
   });
 
-  it('JSON is compressed', async () => {
+  it('behind compression(): JSON is compressed', async () => {
     const json = JSON.stringify({ text: 'again and again '.repeat(500) });
     const proxy = await serve((_req, res) => {
       res.writeHead(200, { 'content-type': 'application/json', 'content-length': json.length, vary: 'Origin' });
@@ -90,7 +90,7 @@ describe.each([
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', bytes: json.length });
   });
 
-  it('JSON that the upstream has compressed is not compressed again', async () => {
+  it('behind compression(): JSON that the upstream has compressed is not compressed again', async () => {
     const json = JSON.stringify({ text: 'again and again '.repeat(500) });
     const zipped = zlib.gzipSync(json);
     const proxy = await serve((_req, res) => {
@@ -101,7 +101,7 @@ describe.each([
     expect((await readAll(response)).equals(zipped)).toBe(true);
   });
 
-  it('a compressed body that breaks off does not look whole', async () => {
+  it('behind compression(): a compressed body that breaks off does not look whole', async () => {
     const proxy = await serve((_req, res) => {
       res.writeHead(200, { 'content-type': 'application/json' });
       res.write('{"a":"'.padEnd(5_000, 'x'), () => res.destroy());
@@ -111,20 +111,23 @@ describe.each([
     expect((await proxy.summary()).outcome).toBe('upstream-truncated');
   });
 
-  it.each(['gzip', 'br'])('the head of a body that is compressed with %s does not wait for it', async (coding) => {
-    const { proxy, response } = await held(withCompression);
-    const coming = request(proxy.url, { headers: { 'accept-encoding': coding } });
-    // The head and the first chunk in one packet; no compressor gives anything for so little.
-    const res = (await response).writeHead(200, { 'content-type': 'application/json' });
-    res.write('{"first":');
-    const { headers } = await coming;
-    expect(headers['content-encoding']).toBe(coding);
-    res.end('true}');
-    const decode = coding === 'br' ? zlib.brotliDecompressSync : zlib.gunzipSync;
-    expect(decode(await readAll(await coming)).toString()).toBe('{"first":true}');
-  });
+  it.each(['gzip', 'br'])(
+    'behind compression(): the head of a body that is compressed with %s does not wait for it',
+    async (coding) => {
+      const { proxy, response } = await held(withCompression);
+      const coming = request(proxy.url, { headers: { 'accept-encoding': coding } });
+      // The head and the first chunk in one packet; no compressor gives anything for so little.
+      const res = (await response).writeHead(200, { 'content-type': 'application/json' });
+      res.write('{"first":');
+      const { headers } = await coming;
+      expect(headers['content-encoding']).toBe(coding);
+      res.end('true}');
+      const decode = coding === 'br' ? zlib.brotliDecompressSync : zlib.gunzipSync;
+      expect(decode(await readAll(await coming)).toString()).toBe('{"first":true}');
+    },
+  );
 
-  it('a large compressible body goes at the pace of its reader', async () => {
+  it('behind compression(): a large compressible body goes at the pace of its reader', async () => {
     const text = Buffer.alloc(8 * 1024 * 1024, 'all work and no play ');
     const proxy = await serve((_req, res) => {
       res.writeHead(200, { 'content-type': 'text/plain' }).end(text);
@@ -144,7 +147,7 @@ describe('Cache-Control of an event stream', () => {
     ['no-transform,no-cache', 'no-transform,no-cache'],
     ['No-Transform', 'No-Transform, no-transform'],
     ['private="no-transform"', 'private="no-transform", no-transform'],
-  ])('%s becomes %s', async (given, expected) => {
+  ])('Cache-Control of an event stream: %s becomes %s', async (given, expected) => {
     const proxy = await serve((_req, res) => {
       if (given !== undefined) res.setHeader('cache-control', given);
       eventStream(res).end();
@@ -154,7 +157,7 @@ describe('Cache-Control of an event stream', () => {
     await readAll(response);
   });
 
-  it('keeps the lines and the directives that the app has set', async () => {
+  it('Cache-Control of an event stream: keeps the lines and the directives that the app has set', async () => {
     const proxy = await serve(
       (_req, res) => eventStream(res.setHeader('cache-control', 'public')).end(),
       (app) => {
@@ -169,7 +172,7 @@ describe('Cache-Control of an event stream', () => {
     await readAll(response);
   });
 
-  it('of anything else is left alone', async () => {
+  it('Cache-Control of anything but an event stream: is left alone', async () => {
     const proxy = await serve((_req, res) => {
       res.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'max-age=5' }).end('{}');
     });
@@ -190,7 +193,7 @@ describe('res.flush, where some middleware has added it', () => {
       });
     };
 
-  it('is called after the head and after each chunk of an event stream', async () => {
+  it('res.flush of middleware: is called after the head and after each chunk of an event stream', async () => {
     let flushed = 0;
     const { proxy, response } = await held(withFlush(() => (flushed += 1)));
     const coming = request(proxy.url);
@@ -206,7 +209,7 @@ describe('res.flush, where some middleware has added it', () => {
     await proxy.summary();
   });
 
-  it('is called on the response', async () => {
+  it('res.flush of middleware: is called on the response', async () => {
     const seen: unknown[] = [];
     const proxy = await serve(
       (_req, res) => eventStream(res).end('data: 1\n\n'),
@@ -225,7 +228,7 @@ describe('res.flush, where some middleware has added it', () => {
     expect(new Set(seen)).toEqual(new Set([true]));
   });
 
-  it('is not called for other bodies', async () => {
+  it('res.flush of middleware: is not called for other bodies', async () => {
     let flushed = 0;
     const proxy = await serve(
       (_req, res) => res.end('plain'),
@@ -235,7 +238,7 @@ describe('res.flush, where some middleware has added it', () => {
     expect(flushed).toBe(0);
   });
 
-  it('brings each event through a middleware that compresses all the same', async () => {
+  it('res.flush of middleware: brings each event through a middleware that compresses all the same', async () => {
     const { proxy, response } = await held((app) => {
       app.use((_req, res, next) => {
         // What `compression` does, without heed of `no-transform`.
@@ -323,7 +326,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     };
   }
 
-  it('is decoded event by event for a client that does not accept it', async () => {
+  it('compressed event stream: is decoded event by event for a client that does not accept it', async () => {
     const { proxy, response, send, end } = await compressing({});
     expect(response.headers['content-encoding']).toBeUndefined();
     expect(response.headers.vary).toBe('Accept-Encoding');
@@ -337,7 +340,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('passes as it is, event by event, to a client that accepts it', async () => {
+  it('compressed event stream: passes as it is, event by event, to a client that accepts it', async () => {
     const { proxy, response, send, end } = await compressing({ 'accept-encoding': `identity, ${coding}` });
     expect(response.headers['content-encoding']).toBe(coding);
     const decoded = reader(response.pipe(decoder()));
@@ -349,7 +352,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('is the very bytes of the upstream for a client that accepts it', async () => {
+  it('compressed event stream: is the very bytes of the upstream for a client that accepts it', async () => {
     const bytes = compress(events);
     const proxy = await serve((_req, res) => {
       res.writeHead(200, { ...HEAD, 'content-length': bytes.length, vary: 'origin' }).end(bytes);
@@ -359,7 +362,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     expect((await readAll(response)).equals(bytes)).toBe(true);
   });
 
-  it('loses its Content-Length with its coding', async () => {
+  it('compressed event stream: loses its Content-Length with its coding', async () => {
     const bytes = compress(events);
     const proxy = await serve((_req, res) => {
       res.writeHead(200, { ...HEAD, 'content-length': bytes.length, vary: 'origin' }).end(bytes);
@@ -372,7 +375,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', bytes: events.length });
   });
 
-  it('is decoded whatever the chunks', async () => {
+  it('compressed event stream: is decoded whatever the chunks', async () => {
     const bytes = compress(events);
     const proxy = await serve((_req, res) => {
       res.writeHead(200, HEAD);
@@ -385,7 +388,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     expect((await readAll(await request(proxy.url))).equals(events)).toBe(true);
   });
 
-  it('does not look whole where it ends too early', async () => {
+  it('compressed event stream: does not look whole where it ends too early', async () => {
     const bytes = compress(events);
     const proxy = await serve((_req, res) => {
       res.writeHead(200, HEAD).end(bytes.subarray(0, bytes.length - 5));
@@ -395,7 +398,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     expect((await proxy.summary()).outcome).toBe('upstream-truncated');
   });
 
-  it('does not look whole where the upstream dies, and keeps what had come', async () => {
+  it('compressed event stream: does not look whole where the upstream dies, and keeps what had come', async () => {
     const { proxy, response } = await held();
     const coming = request(proxy.url);
     const res = (await response).writeHead(200, HEAD);
@@ -413,7 +416,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     expect((await proxy.summary()).outcome).toBe('upstream-truncated');
   });
 
-  it('does not look whole where it is corrupt', async () => {
+  it('compressed event stream: does not look whole where it is corrupt', async () => {
     const { proxy, response } = await held();
     const coming = request(proxy.url);
     const res = (await response).writeHead(200, HEAD);
@@ -432,7 +435,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     });
   });
 
-  it('does not look whole where it was never compressed', async () => {
+  it('compressed event stream: does not look whole where it was never compressed', async () => {
     const proxy = await serve((_req, res) => {
       res.writeHead(200, HEAD).end('data: plain text, whatever the head says\n\n'.repeat(50));
     });
@@ -441,7 +444,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     expect(cut).toBe(true);
   });
 
-  it('has no body to decode in answer to HEAD', async () => {
+  it('compressed event stream: has no body to decode in answer to HEAD', async () => {
     const proxy = await serve((_req, res) => res.writeHead(200, HEAD).end());
     const response = await request(proxy.url, { method: 'HEAD' });
     expect(response.headers['content-encoding']).toBe(coding);
@@ -449,7 +452,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it.each([204, 304])('has no body to decode in a %i', async (status) => {
+  it.each([204, 304])('compressed event stream: has no body to decode in a %i', async (status) => {
     const proxy = await serve((_req, res) => res.writeHead(status, HEAD).end());
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(status);
@@ -457,7 +460,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('is decoded at the pace of the client, however much comes out', async () => {
+  it('compressed event stream: is decoded at the pace of the client, however much comes out', async () => {
     const size = 32 * 1024 * 1024;
     const bomb = compress(Buffer.alloc(size));
     let written = 0;
@@ -488,7 +491,7 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
     expect(await readAll(response)).toHaveLength(size);
   });
 
-  it('that its reader leaves is given up, upstream too', async () => {
+  it('compressed event stream that its reader leaves is given up, upstream too', async () => {
     const closed = signal();
     const proxy = await serve((_req, res) => {
       res.once('close', closed.resolve);
@@ -506,16 +509,19 @@ describe.each(CODINGS)('an event stream that the upstream compresses with $codin
 });
 
 describe('a coding', () => {
-  it.each(['identity', 'compress', 'gzip, br', 'unheard-of'])('that cannot be undone passes: %s', async (coding) => {
-    const proxy = await serve((_req, res) => {
-      res.writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': coding }).end('bytes');
-    });
-    const response = await request(proxy.url);
-    expect(response.headers['content-encoding']).toBe(coding);
-    expect(await readText(response)).toBe('bytes');
-  });
+  it.each(['identity', 'compress', 'gzip, br', 'unheard-of'])(
+    'content coding that cannot be undone passes: %s',
+    async (coding) => {
+      const proxy = await serve((_req, res) => {
+        res.writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': coding }).end('bytes');
+      });
+      const response = await request(proxy.url);
+      expect(response.headers['content-encoding']).toBe(coding);
+      expect(await readText(response)).toBe('bytes');
+    },
+  );
 
-  it('of no bytes at all needs no decoding', async () => {
+  it('content coding of no bytes at all needs no decoding', async () => {
     const proxy = await serve((_req, res) => {
       res
         .writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': 'gzip', 'content-length': 0 })
@@ -525,7 +531,7 @@ describe('a coding', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('of anything but an event stream passes, whatever the client accepts', async () => {
+  it('content coding of anything but an event stream passes, whatever the client accepts', async () => {
     const bytes = zlib.gzipSync('{"a":1}');
     const proxy = await serve((_req, res) => {
       res.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' }).end(bytes);
@@ -541,7 +547,7 @@ describe('a coding', () => {
     ['application/x-ndjson', 'identity'],
     ['application/json', 'gzip, br'],
     ['*/*', 'gzip, br'],
-  ])('is asked of the upstream for Accept: %s as %s', async (accept, expected) => {
+  ])('content coding: is asked of the upstream for Accept: %s as %s', async (accept, expected) => {
     const asked = signal<string | string[] | undefined>();
     const proxy = await serve((req, res) => {
       asked.resolve(req.headers['accept-encoding']);
@@ -553,7 +559,7 @@ describe('a coding', () => {
   });
 });
 
-it('a stream that was decoded is not compressed again by compression()', async () => {
+it('compression(): a stream that was decoded is not compressed again by compression()', async () => {
   const events = 'data: 1\n\n'.repeat(1_000);
   const proxy = await serve(
     (_req, res) => {

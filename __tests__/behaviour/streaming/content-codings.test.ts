@@ -36,28 +36,31 @@ const NO_CODINGS = [
 ];
 
 describe.each(VERSIONS)('a Content-Encoding that names no coding, to a client of %s', (version) => {
-  it.each(NO_CODINGS)('%s: the stream is read, transformed and kept alive', async (coding) => {
-    const { url, requests } = await manualUpstream();
-    const { ask, summary } = await proxyIn(version, {
-      target: url,
-      provider: openai({ apiKey: KEY }),
-      transformEvent: (read) => ({ ...read, data: read.data.replace('hi', 'ho') }),
-      heartbeat: { interval: 20 },
-      onUsage: () => {},
-    });
-    const asked = ask({ path: '/v1/chat/completions' });
-    const { res } = await requests.next();
-    res.writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': coding });
-    res.write(CHUNK);
-    const answer = await asked;
-    expect(answer.status).toBe(200);
-    await answer.until(': ping\n\n');
-    res.end(LAST + DONE);
-    expect((await answer.ended()).text).toContain('"ho"');
-    expect(await summary()).toMatchObject({ outcome: 'completed', usage: { inputTokens: 3, outputTokens: 4 } });
-  });
+  it.each(NO_CODINGS)(
+    'Content-Encoding that names no coding: %s: the stream is read, transformed and kept alive',
+    async (coding) => {
+      const { url, requests } = await manualUpstream();
+      const { ask, summary } = await proxyIn(version, {
+        target: url,
+        provider: openai({ apiKey: KEY }),
+        transformEvent: (read) => ({ ...read, data: read.data.replace('hi', 'ho') }),
+        heartbeat: { interval: 20 },
+        onUsage: () => {},
+      });
+      const asked = ask({ path: '/v1/chat/completions' });
+      const { res } = await requests.next();
+      res.writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': coding });
+      res.write(CHUNK);
+      const answer = await asked;
+      expect(answer.status).toBe(200);
+      await answer.until(': ping\n\n');
+      res.end(LAST + DONE);
+      expect((await answer.ended()).text).toContain('"ho"');
+      expect(await summary()).toMatchObject({ outcome: 'completed', usage: { inputTokens: 3, outputTokens: 4 } });
+    },
+  );
 
-  it.each(NO_CODINGS)('%s: usage is read from JSON', async (coding) => {
+  it.each(NO_CODINGS)('Content-Encoding that names no coding: %s: usage is read from JSON', async (coding) => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { 'content-type': 'application/json', 'content-encoding': coding }).end(ANSWER);
     });
@@ -70,19 +73,22 @@ describe.each(VERSIONS)('a Content-Encoding that names no coding, to a client of
     expect(await summary()).toMatchObject({ usage: { inputTokens: 3, outputTokens: 4 } });
   });
 
-  it.each(NO_CODINGS)('%s: an error keeps status, Retry-After and body, without the key', async (coding) => {
-    const { url } = await upstream((_req, res) => {
-      res.writeHead(429, { 'retry-after': '7', 'content-encoding': coding }).end(`slow down, ${KEY}`);
-    });
-    const { ask } = await proxyIn(version, { target: url, provider: openai({ apiKey: KEY }) });
-    const answer = await ask();
-    expect([answer.status, answer.headers['retry-after']]).toEqual([429, '7']);
-    expect((await answer.ended()).text).toBe(`slow down, ${'*'.repeat(KEY.length)}`);
-  });
+  it.each(NO_CODINGS)(
+    'Content-Encoding that names no coding: %s: an error keeps status, Retry-After and body, without the key',
+    async (coding) => {
+      const { url } = await upstream((_req, res) => {
+        res.writeHead(429, { 'retry-after': '7', 'content-encoding': coding }).end(`slow down, ${KEY}`);
+      });
+      const { ask } = await proxyIn(version, { target: url, provider: openai({ apiKey: KEY }) });
+      const answer = await ask();
+      expect([answer.status, answer.headers['retry-after']]).toEqual([429, '7']);
+      expect((await answer.ended()).text).toBe(`slow down, ${'*'.repeat(KEY.length)}`);
+    },
+  );
 });
 
 describe.each(VERSIONS)('a content coding that nobody knows, to a client of %s', (version) => {
-  it('costs an error neither its status nor Retry-After; a body that may hold the key is withheld, and that is logged', async () => {
+  it('unknown content coding: costs an error neither its status nor Retry-After; a body that may hold the key is withheld, and that is logged', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(429, { 'retry-after': '7', 'content-encoding': 'unheard-of' }).end(`slow down, ${KEY}`);
     });
@@ -96,7 +102,7 @@ describe.each(VERSIONS)('a content coding that nobody knows, to a client of %s',
     expect(errors).toEqual([expect.stringContaining('"unheard-of"')]);
   });
 
-  it('keeps the target of a redirect', async () => {
+  it('unknown content coding: keeps the target of a redirect', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(307, { location: 'https://there.example/', 'content-encoding': 'gzip, br' }).end('there');
     });
@@ -106,7 +112,7 @@ describe.each(VERSIONS)('a content coding that nobody knows, to a client of %s',
     expect((await answer.ended()).text).toBe('');
   });
 
-  it('keeps nobody from trying again', async () => {
+  it('unknown content coding: keeps nobody from trying again', async () => {
     let count = 0;
     const { url } = await upstream((_req, res) => {
       count += 1;
@@ -122,7 +128,7 @@ describe.each(VERSIONS)('a content coding that nobody knows, to a client of %s',
     expect([answer.status, (await answer.ended()).text]).toEqual([200, 'fine']);
   });
 
-  it('an event stream that is an error keeps its status and Retry-After, although it cannot be transformed', async () => {
+  it('unknown content coding: an event stream that is an error keeps its status and Retry-After, although it cannot be transformed', async () => {
     const { url } = await upstream((_req, res) => {
       const head = { 'content-type': 'text/event-stream', 'retry-after': '7', 'content-encoding': 'unheard-of' };
       res.writeHead(429, head).end('data: slow down\n\n');
@@ -172,34 +178,37 @@ describe.each(CODINGS)('a stream in %s', (_name, coding) => {
     it.each([
       ['that needs it decoded', 'identity'],
       ['that decodes it', coding.coding],
-    ])('%s: nothing that arrived is lost where it is cut behind a whole chunk', async (_client, accepted) => {
-      const texts = [CHUNK, CHUNK, LAST];
-      const parts = await encodeEach(coding, texts);
-      const { url } = await upstream((_req, res) => {
-        res.writeHead(200, head);
-        // In one segment with the end of the connection, as a cut comes most often.
-        res.socket?.cork();
-        for (const part of parts) res.write(part);
-        res.socket?.end();
-        res.socket?.uncork();
-      });
-      const { ask, summary } = await proxyIn(version, {
-        target: url,
-        provider: openai({ apiKey: KEY }),
-        truncation: 'destroy',
-        onUsage: () => {},
-      });
-      const answer = await ask({ headers: { 'accept-encoding': accepted } });
-      const { text, cut } = await answer.ended();
-      expect(cut).toBe(true);
-      if (accepted === 'identity') expect(text).toBe(texts.join(''));
-      expect(await summary()).toMatchObject({
-        outcome: 'upstream-truncated',
-        usage: { inputTokens: 3, outputTokens: 4 },
-      });
-    });
+    ])(
+      'compressed stream: %s: nothing that arrived is lost where it is cut behind a whole chunk',
+      async (_client, accepted) => {
+        const texts = [CHUNK, CHUNK, LAST];
+        const parts = await encodeEach(coding, texts);
+        const { url } = await upstream((_req, res) => {
+          res.writeHead(200, head);
+          // In one segment with the end of the connection, as a cut comes most often.
+          res.socket?.cork();
+          for (const part of parts) res.write(part);
+          res.socket?.end();
+          res.socket?.uncork();
+        });
+        const { ask, summary } = await proxyIn(version, {
+          target: url,
+          provider: openai({ apiKey: KEY }),
+          truncation: 'destroy',
+          onUsage: () => {},
+        });
+        const answer = await ask({ headers: { 'accept-encoding': accepted } });
+        const { text, cut } = await answer.ended();
+        expect(cut).toBe(true);
+        if (accepted === 'identity') expect(text).toBe(texts.join(''));
+        expect(await summary()).toMatchObject({
+          outcome: 'upstream-truncated',
+          usage: { inputTokens: 3, outputTokens: 4 },
+        });
+      },
+    );
 
-    it('that decodes it and leaves: what it was sent is in the account', async () => {
+    it('compressed stream to a client that decodes it and leaves: what it was sent is in the account', async () => {
       const [first = Buffer.alloc(0), last = Buffer.alloc(0)] = await encodeEach(coding, [CHUNK, LAST]);
       const seen = signal();
       const { url, requests } = await manualUpstream();
@@ -220,7 +229,7 @@ describe.each(CODINGS)('a stream in %s', (_name, coding) => {
     });
   });
 
-  it('that is an answer without an end of its coding is no whole one', async () => {
+  it('compressed stream: a stream that is an answer without an end of its coding is no whole one', async () => {
     const parts = await encodeEach(coding, [CHUNK]);
     const { url } = await upstream((_req, res) => void res.writeHead(200, head).end(Buffer.concat(parts)));
     const { ask, summary } = await proxyIn('HTTP/1.1', { target: url, transformEvent: (read) => read });
@@ -228,7 +237,7 @@ describe.each(CODINGS)('a stream in %s', (_name, coding) => {
     expect(await summary()).toMatchObject({ outcome: 'upstream-truncated' });
   });
 
-  it('is decoded to its end for a client that does not read for a while', async () => {
+  it('compressed stream: a stream is decoded to its end for a client that does not read for a while', async () => {
     const text = event({ text: 'x'.repeat(3_000_000) });
     const { url } = await upstream((_req, res) => {
       const encoder = coding.encoder();
@@ -241,7 +250,7 @@ describe.each(CODINGS)('a stream in %s', (_name, coding) => {
 });
 
 describe.each(CODINGS)('JSON in %s', (_name, coding) => {
-  it('that has several hundred KB and comes at once is read for its usage', async () => {
+  it('compressed JSON: JSON that has several hundred KB and comes at once is read for its usage', async () => {
     const noise = Array.from({ length: 40_000 }, (_, i) => Math.sin(i).toString(36)).join('');
     const text = JSON.stringify({ ...JSON.parse(ANSWER), noise });
     const encoder = coding.encoder();
@@ -262,7 +271,7 @@ describe.each(CODINGS)('JSON in %s', (_name, coding) => {
   });
 });
 
-it('an empty body in any coding is no failure', async () => {
+it('content coding: an empty body in any coding is no failure', async () => {
   const { url } = await upstream((_req, res) => {
     res.writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': 'deflate' }).end();
   });

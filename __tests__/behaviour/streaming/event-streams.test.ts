@@ -39,7 +39,7 @@ async function headOf(
 }
 
 describe('the head', () => {
-  it('leaves before the first byte of an event stream', async () => {
+  it('headers go out at once: the head leaves before the first byte of an event stream', async () => {
     const [response, res] = await headOf(eventStream);
     expect(response.statusCode).toBe(200);
     res.end('data: 1\n\n');
@@ -47,7 +47,7 @@ describe('the head', () => {
   });
 
   it.each(['text/plain', 'application/json', 'application/octet-stream'])(
-    'leaves before the first byte of a body of %s',
+    'headers go out at once: the head leaves before the first byte of a body of %s',
     async (type) => {
       const [response, res] = await headOf((res) => res.writeHead(200, { 'content-type': type }).flushHeaders());
       expect(response.headers['content-type']).toBe(type);
@@ -56,27 +56,27 @@ describe('the head', () => {
     },
   );
 
-  it('leaves before the first byte of a body with a Content-Length', async () => {
+  it('headers go out at once: the head leaves before the first byte of a body with a Content-Length', async () => {
     const [response, res] = await headOf((res) => res.writeHead(200, { 'content-length': 4 }).flushHeaders());
     expect(response.headers['content-length']).toBe('4');
     res.end('late');
     expect(await readText(response)).toBe('late');
   });
 
-  it('leaves before the first byte of an error response', async () => {
+  it('headers go out at once: the head leaves before the first byte of an error response', async () => {
     const [response, res] = await headOf((res) => res.writeHead(429, { 'retry-after': '1' }).flushHeaders());
     expect(response.statusCode).toBe(429);
     res.end('{}');
     expect(await readText(response)).toBe('{}');
   });
 
-  it('of a 204 is whole', async () => {
+  it('headers go out at once: the head of a 204 is whole', async () => {
     const [response] = await headOf((res) => res.writeHead(204).end());
     expect(response.statusCode).toBe(204);
     expect(await readAll(response)).toHaveLength(0);
   });
 
-  it('answers HEAD for an event stream', async () => {
+  it('headers go out at once: the head answers HEAD for an event stream', async () => {
     const [response] = await headOf((res) => res.writeHead(200, { 'content-type': 'text/event-stream' }).end(), {
       method: 'HEAD',
     });
@@ -84,7 +84,7 @@ describe('the head', () => {
     expect(await readAll(response)).toHaveLength(0);
   });
 
-  it('leaves in one write with the first chunk when both are there', async () => {
+  it('headers go out at once: the head leaves in one write with the first chunk when both are there', async () => {
     const { url } = await rawUpstream((socket) => {
       socket.write(
         'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n',
@@ -112,7 +112,7 @@ describe('the head', () => {
 });
 
 describe('an event stream', () => {
-  it('delivers each event before the upstream sends the next', async () => {
+  it('event stream: delivers each event before the upstream sends the next', async () => {
     const held = await heldUpstream();
     const proxy = await proxyApp({ target: held.url });
     const response = request(proxy.url);
@@ -126,7 +126,7 @@ describe('an event stream', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('sends each chunk on in the tick in which it came', async () => {
+  it('event stream: sends each chunk on in the tick in which it came', async () => {
     const held = await heldUpstream();
     const order: string[] = [];
     const proxy = await proxyApp(
@@ -162,7 +162,7 @@ describe('an event stream', () => {
     expect(order).toEqual(['1', '2', '3'].flatMap((event) => [`came ${event}`, `left ${event}`, 'tick over']));
   });
 
-  it('arrives byte by byte when it is sent byte by byte', async () => {
+  it('event stream: arrives byte by byte when it is sent byte by byte', async () => {
     const bytes = Buffer.concat(FIXTURES.map((fixture) => fixture.bytes));
     const held = await heldUpstream();
     const proxy = await proxyApp({ target: held.url });
@@ -179,7 +179,7 @@ describe('an event stream', () => {
     expect(Buffer.concat(received).equals(bytes)).toBe(true);
   });
 
-  it('carries an event of 10 MB', async () => {
+  it('event stream: carries an event of 10 MB', async () => {
     const event = Buffer.concat([Buffer.from('data: '), Buffer.alloc(10 * 1024 * 1024, 'ab字'), Buffer.from('\n\n')]);
     const { url } = await upstream((_req, res) => eventStream(res).end(event));
     const proxy = await proxyApp({ target: url });
@@ -188,14 +188,14 @@ describe('an event stream', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', bytes: event.length });
   });
 
-  it('carries thousands of events in one chunk', async () => {
+  it('event stream: carries thousands of events in one chunk', async () => {
     const events = Array.from({ length: 5_000 }, (_, i) => `id: ${i}\ndata: {"token":"${i}"}\n\n`).join('');
     const { url } = await upstream((_req, res) => eventStream(res).end(events));
     const proxy = await proxyApp({ target: url });
     expect(await readText(await request(proxy.url))).toBe(events);
   });
 
-  it('carries hundreds of streams at the same time, each its own bytes', async () => {
+  it('event stream: carries hundreds of streams at the same time, each its own bytes', async () => {
     const { url } = await upstream((req, res) => {
       eventStream(res).write(`data: ${req.url}\n\n`);
       setImmediate(() => res.end(`data: end of ${req.url}\n\n`));
@@ -208,7 +208,7 @@ describe('an event stream', () => {
     for (const [i, body] of bodies.entries()) expect(body.toString()).toBe(`data: /${i}\n\ndata: end of /${i}\n\n`);
   });
 
-  it('may be empty', async () => {
+  it('event stream: may be empty', async () => {
     const { url } = await upstream((_req, res) => eventStream(res).end());
     const proxy = await proxyApp({ target: url });
     expect(await readAll(await request(proxy.url))).toHaveLength(0);
@@ -217,44 +217,47 @@ describe('an event stream', () => {
 });
 
 describe('split at every byte, with the client in step', () => {
-  it.each(FIXTURES)('$name: the bytes are the same', async ({ bytes, contentType }) => {
-    /** The client has got all of the first part. */
-    const halfway = new Map<string, Signal>();
-    const { url } = await upstream((req, res) => {
-      const offset = Number(req.url?.slice(1));
-      res.writeHead(200, { 'content-type': contentType });
-      res.flushHeaders();
-      if (offset > 0) res.write(bytes.subarray(0, offset));
-      void halfway.get(String(offset))?.promise.then(() => res.end(bytes.subarray(offset)));
-    });
-    const proxy = await proxyApp({ target: url });
-    const agent = keepAliveAgent();
-    const differing: number[] = [];
-
-    const check = async (offset: number): Promise<void> => {
-      const half = signal();
-      halfway.set(String(offset), half);
-      const response = await request(`${proxy.url}/${offset}`, { agent });
-      if (offset === 0) half.resolve();
-      const chunks: Buffer[] = [];
-      let received = 0;
-      response.on('data', (chunk: Buffer) => {
-        chunks.push(chunk);
-        received += chunk.length;
-        if (received === offset) half.resolve();
+  it.each(FIXTURES)(
+    'event stream split at every byte: $name: the bytes are the same',
+    async ({ bytes, contentType }) => {
+      /** The client has got all of the first part. */
+      const halfway = new Map<string, Signal>();
+      const { url } = await upstream((req, res) => {
+        const offset = Number(req.url?.slice(1));
+        res.writeHead(200, { 'content-type': contentType });
+        res.flushHeaders();
+        if (offset > 0) res.write(bytes.subarray(0, offset));
+        void halfway.get(String(offset))?.promise.then(() => res.end(bytes.subarray(offset)));
       });
-      await once(response, 'end');
-      if (!Buffer.concat(chunks).equals(bytes)) differing.push(offset);
-    };
+      const proxy = await proxyApp({ target: url });
+      const agent = keepAliveAgent();
+      const differing: number[] = [];
 
-    const offsets = Array.from({ length: bytes.length + 1 }, (_, i) => i);
-    const worker = async (): Promise<void> => {
-      for (let offset = offsets.pop(); offset !== undefined; offset = offsets.pop()) await check(offset);
-    };
-    await Promise.all(Array.from({ length: 32 }, worker));
-    expect(differing).toEqual([]);
-    expect(proxy.summaries).toHaveLength(bytes.length + 1);
-  });
+      const check = async (offset: number): Promise<void> => {
+        const half = signal();
+        halfway.set(String(offset), half);
+        const response = await request(`${proxy.url}/${offset}`, { agent });
+        if (offset === 0) half.resolve();
+        const chunks: Buffer[] = [];
+        let received = 0;
+        response.on('data', (chunk: Buffer) => {
+          chunks.push(chunk);
+          received += chunk.length;
+          if (received === offset) half.resolve();
+        });
+        await once(response, 'end');
+        if (!Buffer.concat(chunks).equals(bytes)) differing.push(offset);
+      };
+
+      const offsets = Array.from({ length: bytes.length + 1 }, (_, i) => i);
+      const worker = async (): Promise<void> => {
+        for (let offset = offsets.pop(); offset !== undefined; offset = offsets.pop()) await check(offset);
+      };
+      await Promise.all(Array.from({ length: 32 }, worker));
+      expect(differing).toEqual([]);
+      expect(proxy.summaries).toHaveLength(bytes.length + 1);
+    },
+  );
 });
 
 describe('any other body', () => {
@@ -262,7 +265,7 @@ describe('any other body', () => {
     ['text/plain', {}],
     ['application/json', {}],
     ['application/octet-stream', { 'content-length': '20' }],
-  ])('of %s %j is delivered chunk by chunk', async (type, fields) => {
+  ])('streamed body that is no event stream: a body of %s %j is delivered chunk by chunk', async (type, fields) => {
     const held = await heldUpstream();
     const proxy = await proxyApp({ target: held.url });
     const response = request(proxy.url);
@@ -277,7 +280,7 @@ describe('any other body', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', bytes: 20 });
   });
 
-  it('is asked for before the first byte of the request body', async () => {
+  it('streamed body that is no event stream: a body is asked for before the first byte of the request body', async () => {
     const arrived = signal<ServerResponse>();
     const { url } = await upstream((_req, res) => arrived.resolve(res));
     const proxy = await proxyApp({ target: url });
@@ -290,7 +293,7 @@ describe('any other body', () => {
     req.destroy();
   });
 
-  it('streams up while it streams down', async () => {
+  it('streamed body that is no event stream: a body streams up while it streams down', async () => {
     const { url } = await upstream((req, res) => {
       res.writeHead(200, { 'content-type': 'text/plain' });
       res.flushHeaders();
@@ -310,7 +313,7 @@ describe('any other body', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('of random bytes is the same at the other end', async () => {
+  it('streamed body that is no event stream: a body of random bytes is the same at the other end', async () => {
     const bytes = randomBytes(3_000_000);
     const { url } = await upstream((_req, res) => res.end(bytes));
     const proxy = await proxyApp({ target: url });
@@ -347,7 +350,7 @@ describe('what is an event stream', () => {
     'application/X-NDJSON; charset=utf-8',
     'application/jsonl',
     'application/stream+json',
-  ])('%s is', async (type) => {
+  ])('what is an event stream: %s is one', async (type) => {
     expect(await accelBuffering(type)).toBe('no');
   });
 
@@ -361,18 +364,18 @@ describe('what is an event stream', () => {
     'text/html, text/event-stream',
     'nonsense',
     undefined,
-  ])('%s is not', async (type) => {
+  ])('what is an event stream: %s is none', async (type) => {
     expect(await accelBuffering(type)).toBeUndefined();
   });
 
-  it('is what isEventStream says', async () => {
+  it('what is an event stream: is what isEventStream says', async () => {
     const isEventStream = ({ headers }: { headers: Record<string, string | string[]> }): boolean =>
       headers['content-type'] === 'application/json';
     expect(await accelBuffering('application/json', { isEventStream })).toBe('no');
     expect(await accelBuffering('text/event-stream', { isEventStream })).toBeUndefined();
   });
 
-  it('is decided with the whole head of the upstream at hand', async () => {
+  it('what is an event stream: is decided with the whole head of the upstream at hand', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(201, 'Made', { 'X-Thing': 'a', 'set-cookie': ['a=1', 'b=2'] }).end();
     });
@@ -395,7 +398,7 @@ describe('what is an event stream', () => {
   });
 });
 
-it('sends small packets at once on both sides, whatever the server was told', async () => {
+it('NODELAY: sends small packets at once on both sides, whatever the server was told', async () => {
   const answer: RequestListener = (_req, res) => eventStream(res).end('data: 1\n\n');
   const target = http.createServer({ noDelay: false }, answer);
   const targetPort = await listen(target);

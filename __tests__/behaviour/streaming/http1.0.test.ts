@@ -12,7 +12,7 @@ import { signal } from '../../support/watch/wait.js';
 afterEach(closeAll);
 
 describe('an HTTP/1.0 client', () => {
-  it('gets a body without a known length until the connection closes, event by event', async () => {
+  it('HTTP/1.0 client: gets a body without a known length until the connection closes, event by event', async () => {
     const held = signal<http.ServerResponse>();
     const { url } = await upstream((_req, res) => held.resolve(eventStream(res)));
     const proxy = await proxyApp({ target: url });
@@ -32,7 +32,7 @@ describe('an HTTP/1.0 client', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('gets no fields that the Connection of the upstream names', async () => {
+  it('HTTP/1.0 client: gets no headers that the Connection of the upstream names', async () => {
     const { url } = await rawUpstream((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nConnection: x-mine\r\nX-Mine: 1\r\nX-Kept: 2\r\nContent-Length: 2\r\n\r\n{}');
     });
@@ -42,7 +42,7 @@ describe('an HTTP/1.0 client', () => {
     expect(text).not.toMatch(/x-mine/i);
   });
 
-  it('gets a Content-Length where there is one, and may stay', async () => {
+  it('HTTP/1.0 client: gets a Content-Length where there is one, and may stay', async () => {
     const { url } = await upstream((_req, res) => res.setHeader('content-length', 2).end('{}'));
     const proxy = await proxyApp({ target: url });
     const client = await rawClient(proxy.port);
@@ -52,12 +52,12 @@ describe('an HTTP/1.0 client', () => {
     expect((await client.end()).text.match(/\r\n\r\n\{\}/g)).toHaveLength(2);
   });
 
-  it('without a Host is proxied all the same', async () => {
+  it('HTTP/1.0 client without a Host is proxied all the same', async () => {
     const { text } = await rawExchange((await echoingProxy()).port, 'GET /path HTTP/1.0\r\n\r\n');
     expect(text).toContain('"url":"/path"');
   });
 
-  it('gets a proper failure', async () => {
+  it('HTTP/1.0 client: gets a proper failure', async () => {
     const { url } = await rawUpstream((socket) => socket.destroy());
     const proxy = await proxyApp({ target: url });
     const { text, reset } = await rawExchange(proxy.port, 'GET / HTTP/1.0\r\n\r\n');
@@ -66,7 +66,7 @@ describe('an HTTP/1.0 client', () => {
     expect(reset).toBe(false);
   });
 
-  it('is reset where the body is cut', async () => {
+  it('HTTP/1.0 client: is reset where the body is cut', async () => {
     const held = signal<http.ServerResponse>();
     const { url } = await upstream((_req, res) => held.resolve(eventStream(res)));
     const proxy = await proxyApp({ target: url });
@@ -81,7 +81,7 @@ describe('an HTTP/1.0 client', () => {
   });
 });
 
-it('an upstream of HTTP/1.0 is served to HTTP/1.1 with a proper end', async () => {
+it('HTTP/1.0 upstream: is served to HTTP/1.1 with a proper end', async () => {
   const { url } = await rawUpstream((socket) => {
     socket.end('HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n');
   });

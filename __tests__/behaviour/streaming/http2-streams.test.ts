@@ -43,72 +43,88 @@ describe('fields that HTTP/2 does not have (RFC 9113 8.2.2)', () => {
 
   const sending = (raw: string) => rawUpstream((socket) => void socket.write(raw));
 
-  it.each(FORBIDDEN)('%s is left out as a trailer', async (name) => {
-    const { url } = await sending(
-      `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n${name}: x\r\nX-Sum: 1\r\n\r\n`,
-    );
-    const { session, summaries } = await front({ target: url });
-    const stream = session.request({ ':path': '/' });
-    const trailers = once(stream, 'trailers');
-    expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
-    const [fields] = await trailers;
-    expect(Object.keys(fields)).toEqual(['x-sum']);
-    await until(() => summaries.length === 1);
-    expect(summaries[0]?.outcome).toBe('completed');
-  });
+  it.each(FORBIDDEN)(
+    'headers that HTTP/2 does not have (RFC 9113 8.2.2): %s is left out as a trailer',
+    async (name) => {
+      const { url } = await sending(
+        `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n${name}: x\r\nX-Sum: 1\r\n\r\n`,
+      );
+      const { session, summaries } = await front({ target: url });
+      const stream = session.request({ ':path': '/' });
+      const trailers = once(stream, 'trailers');
+      expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
+      const [fields] = await trailers;
+      expect(Object.keys(fields)).toEqual(['x-sum']);
+      await until(() => summaries.length === 1);
+      expect(summaries[0]?.outcome).toBe('completed');
+    },
+  );
 
-  it.each(FORBIDDEN.filter((name) => name !== 'Transfer-Encoding'))('%s is left out as a field', async (name) => {
-    const { url } = await sending(`HTTP/1.1 200 OK\r\n${name}: x\r\nContent-Length: 4\r\nX-Kept: 1\r\n\r\nbody`);
-    const { session } = await front({ target: url });
-    const stream = session.request({ ':path': '/' });
-    const [headers] = await once(stream, 'response');
-    expect(headers).toMatchObject({ ':status': 200, 'x-kept': '1' });
-    expect(headers).not.toHaveProperty(name.toLowerCase());
-    expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
-  });
+  it.each(FORBIDDEN.filter((name) => name !== 'Transfer-Encoding'))(
+    'headers that HTTP/2 does not have (RFC 9113 8.2.2): %s is left out as a header',
+    async (name) => {
+      const { url } = await sending(`HTTP/1.1 200 OK\r\n${name}: x\r\nContent-Length: 4\r\nX-Kept: 1\r\n\r\nbody`);
+      const { session } = await front({ target: url });
+      const stream = session.request({ ':path': '/' });
+      const [headers] = await once(stream, 'response');
+      expect(headers).toMatchObject({ ':status': 200, 'x-kept': '1' });
+      expect(headers).not.toHaveProperty(name.toLowerCase());
+      expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
+    },
+  );
 
-  it.each(FORBIDDEN)('%s is left out where rewriteHeaders or the app sets it', async (name) => {
-    const { url } = await sending('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody');
-    const { session } = await front({
-      target: url,
-      rewriteHeaders: ({ headers }) =>
-        Object.assign(headers, { [name.toLowerCase()]: 'x', ':status': '500', 'a b': '1' }),
-      on: { proxyRes: (_proxyRes, _req, res) => void res.setHeader('x-nul', ['a']) },
-    });
-    const stream = session.request({ ':path': '/' });
-    const [headers] = await once(stream, 'response');
-    expect(headers).toMatchObject({ ':status': 200, 'x-nul': 'a' });
-    expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
-  });
+  it.each(FORBIDDEN)(
+    'headers that HTTP/2 does not have (RFC 9113 8.2.2): %s is left out where rewriteHeaders or the app sets it',
+    async (name) => {
+      const { url } = await sending('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody');
+      const { session } = await front({
+        target: url,
+        rewriteHeaders: ({ headers }) =>
+          Object.assign(headers, { [name.toLowerCase()]: 'x', ':status': '500', 'a b': '1' }),
+        on: { proxyRes: (_proxyRes, _req, res) => void res.setHeader('x-nul', ['a']) },
+      });
+      const stream = session.request({ ':path': '/' });
+      const [headers] = await once(stream, 'response');
+      expect(headers).toMatchObject({ ':status': 200, 'x-nul': 'a' });
+      expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
+    },
+  );
 
-  it.each(FORBIDDEN)('%s is left out of early hints', async (name) => {
-    const { url } = await sending(
-      `HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n${name}: x\r\nX-Kept: 1\r\n\r\n` +
-        'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody',
-    );
-    const { session } = await front({ target: url });
-    const stream = session.request({ ':path': '/' });
-    const [hints] = await once(stream, 'headers');
-    expect(hints).toMatchObject({ ':status': 103, link: '</a.css>; rel=preload', 'x-kept': '1' });
-    expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
-  });
+  it.each(FORBIDDEN)(
+    'headers that HTTP/2 does not have (RFC 9113 8.2.2): %s is left out of early hints',
+    async (name) => {
+      const { url } = await sending(
+        `HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n${name}: x\r\nX-Kept: 1\r\n\r\n` +
+          'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody',
+      );
+      const { session } = await front({ target: url });
+      const stream = session.request({ ':path': '/' });
+      const [hints] = await once(stream, 'headers');
+      expect(hints).toMatchObject({ ':status': 103, link: '</a.css>; rel=preload', 'x-kept': '1' });
+      expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
+    },
+  );
 
   it.each([
     ['\0', 'NUL'],
     ['a\r\nb', 'CRLF'],
     ['\u2603', 'no latin1'],
-  ])('a value with %j in it (%s) is left out, and the response is there', async (value) => {
-    const { url } = await sending('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody');
-    const { session } = await front({
-      target: url,
-      rewriteHeaders: ({ headers }) => Object.assign(headers, { 'x-bad': value, 'x-list': ['1', value], 'x-ok': '1' }),
-    });
-    const stream = session.request({ ':path': '/' });
-    const [headers] = await once(stream, 'response');
-    expect(headers).toMatchObject({ ':status': 200, 'x-ok': '1' });
-    expect(headers).not.toHaveProperty('x-bad');
-    expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
-  });
+  ])(
+    'headers that HTTP/2 does not have (RFC 9113 8.2.2): a value with %j in it (%s) is left out, and the response is there',
+    async (value) => {
+      const { url } = await sending('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody');
+      const { session } = await front({
+        target: url,
+        rewriteHeaders: ({ headers }) =>
+          Object.assign(headers, { 'x-bad': value, 'x-list': ['1', value], 'x-ok': '1' }),
+      });
+      const stream = session.request({ ':path': '/' });
+      const [headers] = await once(stream, 'response');
+      expect(headers).toMatchObject({ ':status': 200, 'x-ok': '1' });
+      expect(headers).not.toHaveProperty('x-bad');
+      expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
+    },
+  );
 });
 
 /** Response fields of RFC 9110, 9111, Fetch and common practice. */
@@ -179,7 +195,7 @@ const RESPONSE_FIELDS = [
 ];
 
 describe('fields that the upstream has sent twice (RFC 9110 5.3)', () => {
-  it.each(RESPONSE_FIELDS)('%s: the response is there', async (name) => {
+  it.each(RESPONSE_FIELDS)('HTTP/2, repeated headers (RFC 9110 5.3): %s: the response is there', async (name) => {
     const value = name === 'content-encoding' ? 'x-none' : 'a';
     const { url } = await rawUpstream((socket) => {
       socket.write(`HTTP/1.1 200 OK\r\n${name}: ${value}\r\n${name}: b\r\nContent-Length: 4\r\n\r\nbody`);
@@ -193,18 +209,21 @@ describe('fields that the upstream has sent twice (RFC 9110 5.3)', () => {
     expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
   });
 
-  it.each(RESPONSE_FIELDS)('%s: so are trailers and early hints', async (name) => {
-    const { url } = await rawUpstream((socket) => {
-      socket.write(`HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n${name}: a\r\n${name}: b\r\n\r\n`);
-      socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n');
-      socket.write(`${name}: a\r\n${name}: b\r\nX-Sum: 1\r\n\r\n`);
-    });
-    const { session } = await front({ target: url });
-    const stream = session.request({ ':path': '/' });
-    const trailers = once(stream, 'trailers');
-    expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
-    expect((await trailers)[0]).toMatchObject({ 'x-sum': '1' });
-  });
+  it.each(RESPONSE_FIELDS)(
+    'HTTP/2, repeated headers (RFC 9110 5.3): %s: so are trailers and early hints',
+    async (name) => {
+      const { url } = await rawUpstream((socket) => {
+        socket.write(`HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n${name}: a\r\n${name}: b\r\n\r\n`);
+        socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n');
+        socket.write(`${name}: a\r\n${name}: b\r\nX-Sum: 1\r\n\r\n`);
+      });
+      const { session } = await front({ target: url });
+      const stream = session.request({ ':path': '/' });
+      const trailers = once(stream, 'trailers');
+      expect(await closing(stream)).toEqual({ body: 'body', code: 0 });
+      expect((await trailers)[0]).toMatchObject({ 'x-sum': '1' });
+    },
+  );
 });
 
 /** What a client sends without end. */
@@ -220,19 +239,22 @@ describe('every exchange over HTTP/2 ends', () => {
     ['a 413', { limits: { requestBody: 4 } }, 413],
     ['a 404', { allow: ['GET /other'] }, 404],
     ['a 502', { target: 'http://127.0.0.1:1' }, 502],
-  ])('%s to an upload that is never ended: the client has it, and is told to stop', async (_name, options, status) => {
-    const { url } = await upstream(() => {});
-    const { session, proxy, summaries } = await front({ target: url, ...options });
-    const stream = upload(session);
-    const [headers] = await once(stream, 'response');
-    expect(headers[':status']).toBe(status);
-    const { body, code } = await closing(stream);
-    expect(JSON.parse(body)).toHaveProperty('error.code');
-    expect(code).toBe(0);
-    await until(() => proxy.active === 0);
-    expect(summaries).toHaveLength(1);
-    await proxy.drain();
-  });
+  ])(
+    'HTTP/2, uploads without an end: %s to an upload that is never ended: the client has it, and is told to stop',
+    async (_name, options, status) => {
+      const { url } = await upstream(() => {});
+      const { session, proxy, summaries } = await front({ target: url, ...options });
+      const stream = upload(session);
+      const [headers] = await once(stream, 'response');
+      expect(headers[':status']).toBe(status);
+      const { body, code } = await closing(stream);
+      expect(JSON.parse(body)).toHaveProperty('error.code');
+      expect(code).toBe(0);
+      await until(() => proxy.active === 0);
+      expect(summaries).toHaveLength(1);
+      await proxy.drain();
+    },
+  );
 
   const answer = (_req: unknown, res: unknown): void => void (res as ServerResponse).writeHead(202).end('mine');
 
@@ -244,7 +266,7 @@ describe('every exchange over HTTP/2 ends', () => {
       'selfHandleResponse',
       { selfHandleResponse: true, on: { proxyRes: (proxyRes, req, res) => answer(req, proxyRes.resume() && res) } },
     ],
-  ])('%s that answers an upload, ended or not', async (_name, options) => {
+  ])('HTTP/2, uploads without an end: %s that answers an upload, ended or not', async (_name, options) => {
     const { url } = await upstream((req, res) => {
       req.resume();
       if (req.url === '/ended') req.once('end', () => res.end('enough'));
@@ -261,7 +283,7 @@ describe('every exchange over HTTP/2 ends', () => {
     await until(() => proxy.active === 0);
   });
 
-  it('a 413 to an upload that nobody reads, and that its client resets when it has that', async () => {
+  it('HTTP/2, uploads without an end: a 413 to an upload that nobody reads, and that its client resets when it has that', async () => {
     const { url } = await upstream(() => {});
     const { session, proxy, summaries } = await front({ target: url, limits: { requestBody: 4 } });
     const stream = upload(session);
@@ -271,7 +293,7 @@ describe('every exchange over HTTP/2 ends', () => {
     expect(summaries).toMatchObject([{ outcome: 'refused', statusCode: 413 }]);
   });
 
-  it('the answer of an upstream to an upload that is never ended', async () => {
+  it('HTTP/2, uploads without an end: the answer of an upstream to an upload that is never ended', async () => {
     const { url } = await upstream((_req, res) => void res.end('enough'));
     const { session, proxy, summaries } = await front({ target: url });
     expect(await closing(upload(session))).toEqual({ body: 'enough', code: 0 });
@@ -279,7 +301,7 @@ describe('every exchange over HTTP/2 ends', () => {
     expect(summaries).toMatchObject([{ outcome: 'completed', statusCode: 200 }]);
   });
 
-  it('the trailers of an answer to an upload that is never ended arrive', async () => {
+  it('HTTP/2, uploads without an end: the trailers of an answer to an upload that is never ended arrive', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { trailer: 'x-sum' });
       res.write('enough');
@@ -293,7 +315,7 @@ describe('every exchange over HTTP/2 ends', () => {
     expect((await trailers)[0]).toMatchObject({ 'x-sum': '1' });
   });
 
-  it('an error that a window of 0 does not let through ends after five seconds', async () => {
+  it('HTTP/2, uploads without an end: an error that a window of 0 does not let through ends after five seconds', async () => {
     const { session, proxy, summaries } = await front({ target: 'http://127.0.0.1:1' }, { initialWindowSize: 0 });
     const stream = session.request({ ':path': '/' });
     stream.on('error', () => {});
@@ -304,7 +326,7 @@ describe('every exchange over HTTP/2 ends', () => {
   }, 15_000);
 
   it.each([http2.constants.NGHTTP2_CANCEL, http2.constants.NGHTTP2_NO_ERROR])(
-    'a HEAD that its client resets with code %d is over at once, upstream and all',
+    'HTTP/2, uploads without an end: a HEAD that its client resets with code %d is over at once, upstream and all',
     async (code) => {
       const { url, requests } = await manualUpstream();
       const { session, proxy, summaries } = await front({ target: url, limits: { concurrency: 1 } });
@@ -328,7 +350,7 @@ describe('every exchange over HTTP/2 ends', () => {
     ['CANCEL', 'continue', http2.constants.NGHTTP2_CANCEL],
     ['NO_ERROR', 'continue', http2.constants.NGHTTP2_NO_ERROR],
   ] as const)(
-    'an upload that is reset half-way with %s (onClientClose: %s) is over at once, and the upstream is not told that it is whole',
+    'HTTP/2, uploads without an end: an upload that is reset half-way with %s (onClientClose: %s) is over at once, and the upstream is not told that it is whole',
     async (_name, onClientClose, code) => {
       const { url, requests } = await manualUpstream();
       const { port, proxy, summaries } = await front({ target: url, onClientClose });
@@ -356,20 +378,23 @@ describe('an upstream that breaks off', () => {
     eventStream(res).write(`data: ${'x'.repeat(size)}\n\n`, () => setImmediate(() => res.destroy()));
   };
 
-  it.each([1_000, 20_000, 60_000])('after %d bytes never looks whole', async (size) => {
-    const { url } = await upstream(breakOff(size));
-    const { session, proxy, summaries } = await front({ target: url });
-    for (let i = 0; i < 50; i += 1) {
-      const streams = Array.from({ length: 4 }, () => session.request({ ':path': '/' }));
-      for (const { body, code } of await Promise.all(streams.map(closing))) {
-        expect([body.length, code]).toEqual([size + 8, http2.constants.NGHTTP2_INTERNAL_ERROR]);
+  it.each([1_000, 20_000, 60_000])(
+    'HTTP/2 truncation: an upstream that breaks off after %d bytes never looks whole',
+    async (size) => {
+      const { url } = await upstream(breakOff(size));
+      const { session, proxy, summaries } = await front({ target: url });
+      for (let i = 0; i < 50; i += 1) {
+        const streams = Array.from({ length: 4 }, () => session.request({ ':path': '/' }));
+        for (const { body, code } of await Promise.all(streams.map(closing))) {
+          expect([body.length, code]).toEqual([size + 8, http2.constants.NGHTTP2_INTERNAL_ERROR]);
+        }
       }
-    }
-    await until(() => proxy.active === 0);
-    expect(new Set(summaries.map(({ outcome }) => outcome))).toEqual(new Set(['upstream-truncated']));
-  });
+      await until(() => proxy.active === 0);
+      expect(new Set(summaries.map(({ outcome }) => outcome))).toEqual(new Set(['upstream-truncated']));
+    },
+  );
 
-  it('a client whose window is small has all that came before', async () => {
+  it('HTTP/2 truncation: a client whose window is small has all that came before the upstream broke off', async () => {
     const { url } = await upstream(breakOff(20_000));
     const { session } = await front({ target: url }, { initialWindowSize: 100 });
     const { body, code } = await closing(session.request({ ':path': '/' }));

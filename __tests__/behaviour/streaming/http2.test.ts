@@ -33,7 +33,7 @@ async function ask(session: ClientHttp2Session, headers: http2.OutgoingHttpHeade
 }
 
 describe('an HTTP/2 client', () => {
-  it('gets the head first, then each event before the upstream sends the next', async () => {
+  it('HTTP/2 client: gets the head first, then each event before the upstream sends the next', async () => {
     const held = signal<ServerResponse>();
     const { session, summary } = await serve((_req, res) => held.resolve(eventStream(res)));
     const { stream, headers } = await ask(session);
@@ -54,13 +54,13 @@ describe('an HTTP/2 client', () => {
     expect(await summary).toMatchObject({ outcome: 'completed', statusCode: 200 });
   });
 
-  it('sends bodies up', async () => {
+  it('HTTP/2 client: sends bodies up', async () => {
     const { session } = await serve(async (req, res) => res.end(`${req.method} ${req.url} ${await readText(req)}`));
     const { stream } = await ask(session, { ':method': 'POST', ':path': '/p?q=1' }, 'the body');
     expect((await closing(stream)).body).toBe('POST /p?q=1 the body');
   });
 
-  it('is asked for no more than the upstream takes, and streams up while it streams down', async () => {
+  it('HTTP/2 client: is asked for no more than the upstream takes, and streams up while it streams down', async () => {
     const { session } = await serve((req, res) => {
       res.writeHead(200);
       req.pipe(res);
@@ -75,7 +75,7 @@ describe('an HTTP/2 client', () => {
     expect(await closing(stream)).toMatchObject({ code: 0 });
   });
 
-  it('is forwarded with ordinary fields only', async () => {
+  it('HTTP/2 client: is forwarded with ordinary headers only', async () => {
     const { session, port } = await serve((req, res) => res.end(JSON.stringify(req.headers)));
     const { stream } = await ask(session, { cookie: ['a=1', 'b=2'], te: 'trailers', 'x-kept': '1' });
     const headers = JSON.parse((await closing(stream)).body) as http.IncomingHttpHeaders;
@@ -86,13 +86,13 @@ describe('an HTTP/2 client', () => {
     for (const name of Object.keys(headers)) expect(name).not.toMatch(/^:/);
   });
 
-  it('has the Host that it asked for with changeOrigin: false', async () => {
+  it('HTTP/2 client: has the Host that it asked for with changeOrigin: false', async () => {
     const { session, port } = await serve((req, res) => res.end(req.headers.host), { changeOrigin: false });
     const { stream } = await ask(session);
     expect((await closing(stream)).body).toBe(`localhost:${port}`);
   });
 
-  it('is named by xfwd', async () => {
+  it('HTTP/2 client: is named by xfwd', async () => {
     const { session, port } = await serve((req, res) => res.end(JSON.stringify(req.headers)), { xfwd: true });
     const { stream } = await ask(session);
     expect(JSON.parse((await closing(stream)).body)).toMatchObject({
@@ -103,7 +103,7 @@ describe('an HTTP/2 client', () => {
     });
   });
 
-  it('gets no fields of a connection, and every cookie', async () => {
+  it('HTTP/2 client: gets no hop-by-hop headers, and every cookie', async () => {
     const { url } = await rawUpstream((socket) => {
       socket.end(
         [
@@ -131,7 +131,7 @@ describe('an HTTP/2 client', () => {
     expect(await closing(stream)).toEqual({ body: 'ok', code: 0 });
   });
 
-  it("gets the app's fields as well", async () => {
+  it("HTTP/2 client: gets the app's headers as well", async () => {
     const { url } = await upstream((_req, res) => res.setHeader('set-cookie', 'b=2').end('{}'));
     const { session } = await http2Proxy({ target: url }, (res) => {
       res.setHeader('set-cookie', 'a=1');
@@ -142,7 +142,7 @@ describe('an HTTP/2 client', () => {
     await closing(stream);
   });
 
-  it.each([204, 304])('gets a %i', async (status) => {
+  it.each([204, 304])('HTTP/2 client: gets a %i', async (status) => {
     const { session, summary } = await serve((_req, res) => res.writeHead(status).end());
     const { stream, headers } = await ask(session);
     expect(headers[':status']).toBe(status);
@@ -150,7 +150,7 @@ describe('an HTTP/2 client', () => {
     expect((await summary).outcome).toBe('completed');
   });
 
-  it('gets an answer to HEAD', async () => {
+  it('HTTP/2 client: gets an answer to HEAD', async () => {
     const { session, summary } = await serve((_req, res) => res.setHeader('content-length', 5).end());
     const { stream, headers } = await ask(session, { ':method': 'HEAD' });
     expect(headers['content-length']).toBe('5');
@@ -158,7 +158,7 @@ describe('an HTTP/2 client', () => {
     expect((await summary).outcome).toBe('completed');
   });
 
-  it('gets trailers', async () => {
+  it('HTTP/2 client: gets trailers', async () => {
     const { session } = await serve((_req, res) => {
       res.writeHead(200, { trailer: 'X-Sum' });
       res.write('body');
@@ -172,7 +172,7 @@ describe('an HTTP/2 client', () => {
   });
 
   it.each(['Connection: close', 'Transfer-Encoding: chunked', 'Keep-Alive: a', 'TE: gzip', '__proto__: x', 'Host: a'])(
-    'is not harmed by a trailer that HTTP/2 forbids: %s',
+    'HTTP/2 client: is not harmed by a trailer that HTTP/2 forbids: %s',
     async (field) => {
       const { url } = await rawUpstream((socket) => {
         socket.write(
@@ -185,7 +185,7 @@ describe('an HTTP/2 client', () => {
     },
   );
 
-  it('gets Early Hints', async () => {
+  it('HTTP/2 client: gets Early Hints', async () => {
     const { session } = await serve((_req, res) => {
       res.writeEarlyHints({ link: '</a>; rel=preload' });
       res.end('body');
@@ -196,7 +196,7 @@ describe('an HTTP/2 client', () => {
     expect(await closing(stream)).toMatchObject({ body: 'body', code: 0 });
   });
 
-  it('gets Early Hints without the fields of a connection', async () => {
+  it('HTTP/2 client: gets Early Hints without hop-by-hop headers', async () => {
     const { url } = await rawUpstream((socket) => {
       const hints = 'HTTP/1.1 103 Early Hints\r\nConnection: x-a\r\nX-A: 1\r\nLink: </a>; rel=preload\r\n\r\n';
       socket.write(`${hints}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}`);
@@ -209,7 +209,7 @@ describe('an HTTP/2 client', () => {
     expect(await closing(stream)).toMatchObject({ body: '{}', code: 0 });
   });
 
-  it('shares the pool of upstream connections', async () => {
+  it('HTTP/2 client: shares the pool of upstream connections', async () => {
     const ports: (number | undefined)[] = [];
     const { session } = await serve((req, res) => {
       ports.push(req.socket.remotePort);
@@ -219,7 +219,7 @@ describe('an HTTP/2 client', () => {
     expect(new Set(ports).size).toBe(1);
   });
 
-  it('gets a large body whole', async () => {
+  it('HTTP/2 client: gets a large body whole', async () => {
     const bytes = Buffer.alloc(5 * 1024 * 1024, 'abc字');
     const { session } = await serve((_req, res) => res.end(bytes));
     const { stream } = await ask(session);
@@ -230,7 +230,7 @@ describe('an HTTP/2 client', () => {
 describe('the end of an HTTP/2 stream', () => {
   // Browsers say why they reset a stream; Node's own client does not, unless it is told to.
   it.each(['NGHTTP2_CANCEL', 'NGHTTP2_NO_ERROR'] as const)(
-    'that its client resets aborts the upstream: %s',
+    "HTTP/2 stream's end: a reset by its client aborts the upstream: %s",
     async (code) => {
       const closed = signal();
       const { session, summary } = await serve((_req, res) => {
@@ -245,7 +245,7 @@ describe('the end of an HTTP/2 stream', () => {
     },
   );
 
-  it('that its client resets before the head aborts the upstream', async () => {
+  it("HTTP/2 stream's end: a reset by its client before the head aborts the upstream", async () => {
     const arrived = signal();
     const closed = signal();
     const { session, summary } = await serve((_req, res) => {
@@ -260,7 +260,7 @@ describe('the end of an HTTP/2 stream', () => {
     expect((await summary).outcome).toBe('client-closed');
   });
 
-  it('aborts the upstream when the whole session goes', async () => {
+  it("HTTP/2 stream's end: aborts the upstream when the whole session goes", async () => {
     const closed = signal();
     const { session, summary } = await serve((_req, res) => {
       res.once('close', closed.resolve);
@@ -273,7 +273,7 @@ describe('the end of an HTTP/2 stream', () => {
     expect((await summary).outcome).toBe('client-closed');
   });
 
-  it('is a reset, and no clean end, where the upstream dies', async () => {
+  it("HTTP/2 stream's end: is a reset, and no clean end, where the upstream dies", async () => {
     const held = signal<ServerResponse>();
     const { session, summary } = await serve((_req, res) => held.resolve(eventStream(res)));
     const { stream } = await ask(session);
@@ -288,7 +288,7 @@ describe('the end of an HTTP/2 stream', () => {
     expect(session.destroyed).toBe(false);
   });
 
-  it('keeps what had come before the upstream died', async () => {
+  it("HTTP/2 stream's end: keeps what had come before the upstream died", async () => {
     const held = signal<ServerResponse>();
     const { session } = await serve((_req, res) => held.resolve(eventStream(res)));
     const { stream } = await ask(session);
@@ -301,7 +301,7 @@ describe('the end of an HTTP/2 stream', () => {
     expect((await closed).code).toBe(http2.constants.NGHTTP2_INTERNAL_ERROR);
   });
 
-  it('is 502 JSON where there was no upstream', async () => {
+  it("HTTP/2 stream's end: is 502 JSON where there was no upstream", async () => {
     const { url } = await rawUpstream((socket) => socket.destroy());
     const { session, summary } = await http2Proxy({ target: url });
     const { stream, headers } = await ask(session);
@@ -314,7 +314,7 @@ describe('the end of an HTTP/2 stream', () => {
     expect((await summary).outcome).toBe('upstream-error');
   });
 
-  it('is a summary each for streams that end together', async () => {
+  it("HTTP/2 stream's end: is a summary each for streams that end together", async () => {
     const waiting: ServerResponse[] = [];
     const all = signal();
     const { session, summaries } = await serve((_req, res) => {
@@ -340,7 +340,7 @@ describe('an HTTP/1.1 client of the same server', () => {
     return response;
   }
 
-  it('gets events one by one', async () => {
+  it('HTTP/1.1 client of an HTTP/2 server: gets events one by one', async () => {
     const held = signal<ServerResponse>();
     const { url, session } = await serve((_req, res) => held.resolve(eventStream(res)));
     session.destroy();
@@ -356,7 +356,7 @@ describe('an HTTP/1.1 client of the same server', () => {
     await once(response, 'end');
   });
 
-  it('gets trailers', async () => {
+  it('HTTP/1.1 client of an HTTP/2 server: gets trailers', async () => {
     const { url } = await serve((_req, res) => {
       res.writeHead(200, { trailer: 'X-Sum' });
       res.write('body');
@@ -368,7 +368,7 @@ describe('an HTTP/1.1 client of the same server', () => {
     expect(response.trailers).toEqual({ 'x-sum': 'abc' });
   });
 
-  it('is cut off where the upstream dies', async () => {
+  it('HTTP/1.1 client of an HTTP/2 server: is cut off where the upstream dies', async () => {
     const held = signal<ServerResponse>();
     const { url, summary } = await serve((_req, res) => held.resolve(eventStream(res)));
     const response = await get(url);
@@ -377,7 +377,7 @@ describe('an HTTP/1.1 client of the same server', () => {
     expect((await summary).outcome).toBe('upstream-truncated');
   });
 
-  it('aborts the upstream when it leaves', async () => {
+  it('HTTP/1.1 client of an HTTP/2 server: aborts the upstream when it leaves', async () => {
     const closed = signal();
     const { url, summary } = await serve((_req, res) => {
       res.once('close', closed.resolve);

@@ -24,7 +24,7 @@ describe('the status', () => {
   };
 
   it.each(['GET', 'HEAD', 'POST', 'DELETE', 'OPTIONS', 'PROPFIND'])(
-    'of %s is the upstream’s, 200 to 599, with its reason phrase',
+    'response status: the status of %s is the upstream’s, 200 to 599, with its reason phrase',
     async (method) => {
       const proxy = await proxyTo(listener);
       const agent = keepAliveAgent(16);
@@ -52,21 +52,21 @@ describe('the status', () => {
     ['HTTP/1.1 404 ', 'Not Found'],
     ['HTTP/1.1 200 Spaces  within\tand tabs', 'Spaces  within\tand tabs'],
     ['HTTP/1.1 200 Latin \xe9', 'Latin \xe9'],
-  ])('line %j has the reason %j', async (line, reason) => {
+  ])('response status: the status line %j has the reason %j', async (line, reason) => {
     const proxy = await proxyToRaw(`${line}\r\nContent-Length: 0\r\n\r\n`);
     const response = await request(proxy.url);
     expect(response.statusMessage).toBe(reason);
     await readAll(response);
   });
 
-  it.each([600, 700, 999])('may be %i', async (status) => {
+  it.each([600, 700, 999])('response status: the status may be %i', async (status) => {
     const proxy = await proxyToRaw(`HTTP/1.1 ${status} Odd\r\nContent-Length: 2\r\n\r\nok`);
     const response = await request(proxy.url);
     expect(response.statusCode).toBe(status);
     expect(await readText(response)).toBe('ok');
   });
 
-  it.each([301, 302, 303, 307, 308])('%i is passed on, not followed', async (status) => {
+  it.each([301, 302, 303, 307, 308])('response status: the status %i is passed on, not followed', async (status) => {
     let requests = 0;
     const proxy = await proxyTo((_req, res) => {
       requests += 1;
@@ -79,7 +79,7 @@ describe('the status', () => {
     expect(requests).toBe(1);
   });
 
-  it('302 is followed where the user wants it', async () => {
+  it('response status: the status 302 is followed where the user wants it', async () => {
     const proxy = await proxyTo(
       (req, res) => {
         if (req.url === '/') res.writeHead(302, { location: '/elsewhere' }).end('moved');
@@ -92,7 +92,7 @@ describe('the status', () => {
 });
 
 describe('a response without a body', () => {
-  it('to HEAD keeps the length of what GET would bring', async () => {
+  it('response without a body to HEAD keeps the length of what GET would bring', async () => {
     const proxy = await proxyTo((_req, res) => res.setHeader('content-length', 1234).end());
     const response = await request(proxy.url, { method: 'HEAD' });
     expect(response.headers['content-length']).toBe('1234');
@@ -100,7 +100,7 @@ describe('a response without a body', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('to HEAD leaves the connection in order for the next request', async () => {
+  it('response without a body to HEAD leaves the connection in order for the next request', async () => {
     const proxy = await proxyTo((req, res) => {
       res.setHeader('content-length', 4).end(req.method === 'HEAD' ? undefined : 'body');
     });
@@ -115,7 +115,7 @@ describe('a response without a body', () => {
   it.each([
     ['a Content-Length of 0', 'Content-Length: 0\r\n\r\n'],
     ['an empty chunked body', 'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
-  ])('has none: %s', async (_name, rest) => {
+  ])('response without a body: has none: %s', async (_name, rest) => {
     const proxy = await proxyToRaw(`HTTP/1.1 200 OK\r\n${rest}`);
     const response = await request(proxy.url);
     expect(await readAll(response)).toHaveLength(0);
@@ -123,7 +123,7 @@ describe('a response without a body', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', bytes: 0 });
   });
 
-  it('304 answers a conditional request', async () => {
+  it('response without a body: 304 answers a conditional request', async () => {
     const proxy = await proxyTo((req, res) => {
       res.setHeader('etag', '"1"');
       if (req.headers['if-none-match'] === '"1"') res.writeHead(304).end();
@@ -137,7 +137,7 @@ describe('a response without a body', () => {
 });
 
 describe('a body', () => {
-  it('of JSON keeps its Content-Length, and its bytes', async () => {
+  it('response body: a body of JSON keeps its Content-Length, and its bytes', async () => {
     const json = JSON.stringify({ id: 'c1', choices: [{ text: '你好 🙂' }] });
     const proxy = await proxyTo((_req, res) => {
       res.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) }).end(json);
@@ -151,7 +151,7 @@ describe('a body', () => {
     expect(await readText(response)).toBe(json);
   });
 
-  it('of a range is passed on with its range', async () => {
+  it('response body: a body of a range is passed on with its range', async () => {
     const whole = randomBytes(1_000);
     const { url } = await upstream(
       express().get('/', (_req, res) => void res.type('bin').set('accept-ranges', 'bytes').send(whole)),
@@ -169,7 +169,7 @@ describe('a body', () => {
     expect((await readAll(response)).equals(whole.subarray(100, 200))).toBe(true);
   });
 
-  it('of several ranges keeps its multipart type', async () => {
+  it('response body: a body of several ranges keeps its multipart type', async () => {
     const type = 'multipart/byteranges; boundary=THIS';
     const body = '--THIS\r\nContent-Range: bytes 0-0/2\r\n\r\na\r\n--THIS--\r\n';
     const proxy = await proxyTo((_req, res) => res.writeHead(206, { 'content-type': type }).end(body));
@@ -178,7 +178,7 @@ describe('a body', () => {
     expect(await readText(response)).toBe(body);
   });
 
-  it('of 20 MB arrives whole at a slow reader, who sets the pace', async () => {
+  it('response body: a body of 20 MB arrives whole at a slow reader, who sets the pace', async () => {
     const bytes = randomBytes(20 * 1024 * 1024);
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': bytes.length }).end(bytes);
@@ -207,7 +207,7 @@ describe('a body', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'completed', bytes: bytes.length });
   });
 
-  it('stays upstream while its reader has stopped', async () => {
+  it('response body: a body stays upstream while its reader has stopped', async () => {
     const size = 64 * 1024 * 1024;
     let sent = 0;
     const proxy = await proxyTo((req, res) => {
@@ -239,7 +239,7 @@ describe('a body', () => {
     expect(await readAll(response)).toHaveLength(size);
   });
 
-  it("keeps the upstream's own compression for a client that accepts it", async () => {
+  it("response body: a body keeps the upstream's own compression for a client that accepts it", async () => {
     const zipped = zlib.gzipSync('{"a":1}');
     const asked: (string | string[] | undefined)[] = [];
     const proxy = await proxyTo((req, res) => {
@@ -257,7 +257,7 @@ describe('a body', () => {
     expect((await readAll(response)).equals(zipped)).toBe(true);
   });
 
-  it('that ends with the connection is whole', async () => {
+  it('response body: a body that ends with the connection is whole', async () => {
     const { url } = await rawUpstream((socket) => {
       socket.end('HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end');
     });
@@ -268,7 +268,7 @@ describe('a body', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('with chunk extensions arrives without them', async () => {
+  it('response body: a body with chunk extensions arrives without them', async () => {
     const proxy = await proxyToRaw(
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n2;c="d"\r\nde\r\n0;e\r\n\r\n',
     );
@@ -276,7 +276,7 @@ describe('a body', () => {
   });
 });
 
-it('pipelined requests are answered in order, each with its own', async () => {
+it('non-streaming responses: pipelined requests are answered in order, each with its own', async () => {
   const proxy = await proxyTo((req, res) => {
     // The later ones are ready first.
     const turns = 3 - Number(req.url?.slice(1));
@@ -294,7 +294,7 @@ it('pipelined requests are answered in order, each with its own', async () => {
   expect(text.match(/answer \/\d/g)).toEqual(['answer /0', 'answer /1', 'answer /2']);
 });
 
-it('every method reaches the upstream', async () => {
+it('non-streaming responses: every method reaches the upstream', async () => {
   const proxy = await proxyTo((req, res) => {
     req.resume();
     res.setHeader('x-method', String(req.method)).end();

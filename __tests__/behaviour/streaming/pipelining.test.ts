@@ -31,7 +31,7 @@ async function pipelined(requests: string[], options: SseProxyOptions = {}) {
 }
 
 describe('pipelined requests (RFC 9112 9.3.2)', () => {
-  it('an answer with early hints that came before its turn is whole, and in its place', async () => {
+  it('pipelining: an answer with early hints that came before its turn is whole, and in its place', async () => {
     const { client, at } = await pipelined([ask('/1'), ask('/2'), ask('/3', 'Connection: close')]);
     const first = await at('/1');
     eventStream(first).write('data: 1\n\n');
@@ -50,7 +50,7 @@ describe('pipelined requests (RFC 9112 9.3.2)', () => {
     ]);
   });
 
-  it('passes early hints on that come in the turn of their answer', async () => {
+  it('pipelining: passes early hints on that come in the turn of their answer', async () => {
     const { client, at } = await pipelined([ask('/1'), ask('/2', 'Connection: close')]);
     const second = await at('/2');
     (await at('/1')).end('the first');
@@ -68,28 +68,31 @@ describe('pipelined requests (RFC 9112 9.3.2)', () => {
   it.each([
     ['a length', (res: ServerResponse) => void res.writeHead(200, { 'content-length': 10 }).end('the second')],
     ['chunks', (res: ServerResponse) => void eventStream(res).end('the second')],
-  ])('an answer with %s to a request with Expect: 100-continue comes behind the 100', async (_name, answer) => {
-    const { client, at } = await pipelined([
-      ask('/1'),
-      'POST /2 HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbody',
-      ask('/3', 'Connection: close'),
-    ]);
-    const first = await at('/1');
-    eventStream(first).write('data: 1\n\n');
-    await client.until('data: 1');
-    answer(await at('/2'));
-    (await at('/3')).end('the third');
-    await turns(20);
-    first.end();
-    const { text } = await client.end();
-    expect(answersIn(text)).toMatchObject([
-      { status: 200, body: 'data: 1\n\n' },
-      { informational: [expect.stringMatching(/^HTTP\/1.1 100 /)], status: 200, body: 'the second' },
-      { informational: [], status: 200, body: 'the third' },
-    ]);
-  });
+  ])(
+    'pipelining: an answer with %s to a request with Expect: 100-continue comes behind the 100',
+    async (_name, answer) => {
+      const { client, at } = await pipelined([
+        ask('/1'),
+        'POST /2 HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbody',
+        ask('/3', 'Connection: close'),
+      ]);
+      const first = await at('/1');
+      eventStream(first).write('data: 1\n\n');
+      await client.until('data: 1');
+      answer(await at('/2'));
+      (await at('/3')).end('the third');
+      await turns(20);
+      first.end();
+      const { text } = await client.end();
+      expect(answersIn(text)).toMatchObject([
+        { status: 200, body: 'data: 1\n\n' },
+        { informational: [expect.stringMatching(/^HTTP\/1.1 100 /)], status: 200, body: 'the second' },
+        { informational: [], status: 200, body: 'the third' },
+      ]);
+    },
+  );
 
-  it("an error of the proxy's own waits for its turn, behind a 100", async () => {
+  it("pipelining: an error of the proxy's own waits for its turn, behind a 100", async () => {
     const { client, at, proxy } = await pipelined(
       [
         ask('/1'),
@@ -117,7 +120,7 @@ describe('pipelined requests (RFC 9112 9.3.2)', () => {
     expect(proxy.summaries.map(({ statusCode }) => statusCode).sort()).toEqual([200, 200, 404]);
   });
 
-  it('an answer that breaks off before its turn becomes a 502 in its turn', async () => {
+  it('pipelining: an answer that breaks off before its turn becomes a 502 in its turn', async () => {
     const { client, at, proxy } = await pipelined([ask('/1'), ask('/2'), ask('/3', 'Connection: close')]);
     const first = await at('/1');
     eventStream(first).write('data: 1\n\n');
@@ -139,7 +142,7 @@ describe('pipelined requests (RFC 9112 9.3.2)', () => {
     expect(proxy.summaries.map(({ outcome }) => outcome).sort()).toEqual(['completed', 'completed', 'upstream-error']);
   });
 
-  it('an answer that waits for its turn is not held against its client or its upstream', async () => {
+  it('pipelining: an answer that waits for its turn is not held against its client or its upstream', async () => {
     const timeouts = { headers: 50, idle: 50, drain: 50 };
     const { client, at } = await pipelined([ask('/1'), ask('/2', 'Connection: close')], { timeouts });
     const first = await at('/1');
@@ -158,7 +161,7 @@ describe('pipelined requests (RFC 9112 9.3.2)', () => {
     expect(answersIn(text)).toMatchObject([{ status: 200 }, { status: 200, body: 'data: second\n\n' }]);
   });
 
-  it('a client that leaves ends the answers that wait for their turn', async () => {
+  it('pipelining: a client that leaves ends the answers that wait for their turn', async () => {
     const { client, at, proxy } = await pipelined(Array.from({ length: 15 }, (_, i) => ask(`/${i}`)));
     eventStream(await at('/0')).write('data: 1\n\n');
     await client.until('data: 1');
@@ -173,7 +176,7 @@ describe('pipelined requests (RFC 9112 9.3.2)', () => {
     );
   });
 
-  it('an answer that waits is read on where onClientClose says so', async () => {
+  it('pipelining: an answer that waits is read on where onClientClose says so', async () => {
     const { client, at, proxy } = await pipelined([ask('/1'), ask('/2')], { onClientClose: 'continue' });
     eventStream(await at('/1')).write('data: 1\n\n');
     await client.until('data: 1');
@@ -188,7 +191,7 @@ describe('pipelined requests (RFC 9112 9.3.2)', () => {
     expect(proxy.summaries).toHaveLength(2);
   });
 
-  it('waits for no turn where the retry of an answer that waited is the one that counts', async () => {
+  it('pipelining: waits for no turn where the retry of an answer that waited is the one that counts', async () => {
     let asked = 0;
     const { url } = await rawUpstream((socket, request) => {
       const [, path] = /^GET (\S+)/.exec(request) ?? [];

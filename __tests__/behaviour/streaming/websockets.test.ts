@@ -21,7 +21,7 @@ afterEach(closeAll);
 const NOWHERE = 'http://127.0.0.1:9';
 
 describe('with ws: true', () => {
-  it('proxies WebSockets from the first request on', async () => {
+  it('WebSocket with ws: true: proxies WebSockets from the first request on', async () => {
     const { url } = await echoUpstream();
     const proxy = await proxyApp({ target: url, ws: true });
     await exchange(proxy.url);
@@ -30,14 +30,14 @@ describe('with ws: true', () => {
     for (const message of ['one', 'zwölf', 'x'.repeat(100_000)]) expect(await echo(socket, message)).toBe(message);
   });
 
-  it('proxies WebSockets while the first request is an event stream that is still open', async () => {
+  it('WebSocket with ws: true: proxies WebSockets while the first request is an event stream that is still open', async () => {
     const { url } = await echoUpstream(http.createServer((_req, res) => eventStream(res).write('data: 1\n\n')));
     const proxy = await proxyApp({ target: url, ws: true });
     await reader(await request(proxy.url)).until('\n\n');
     expect(await echo(await opened(proxy.url.replace('http', 'ws')), 'hello')).toBe('hello');
   });
 
-  it('takes a WebSocket once where the app hands it over as well', async () => {
+  it('WebSocket with ws: true: takes a WebSocket once where the app hands it over as well', async () => {
     const { url, handshakes } = await echoUpstream();
     const { url: proxyUrl, server } = await upgradeServer({ target: url, ws: true });
     await exchange(proxyUrl.replace('ws', 'http'));
@@ -46,7 +46,7 @@ describe('with ws: true', () => {
     expect(handshakes).toHaveLength(1);
   });
 
-  it('subscribes to the server once', async () => {
+  it('WebSocket with ws: true: subscribes to the server once', async () => {
     const { url } = await echoUpstream();
     const proxy = await proxyApp({ target: url, ws: true });
     for (let i = 0; i < 3; i += 1) {
@@ -56,7 +56,7 @@ describe('with ws: true', () => {
     expect(proxy.server.listenerCount('upgrade')).toBe(1);
   });
 
-  it('leaves an event stream on the same server alone', async () => {
+  it('WebSocket with ws: true: leaves an event stream on the same server alone', async () => {
     let stream: http.ServerResponse | undefined;
     const { url } = await echoUpstream(
       http.createServer((req, res) => {
@@ -82,7 +82,7 @@ describe('with ws: true', () => {
 });
 
 describe('upgrade', () => {
-  it('proxies a WebSocket without a request before it', async () => {
+  it('WebSocket, proxy.upgrade: proxies a WebSocket without a request before it', async () => {
     const { url, handshakes } = await echoUpstream();
     const server = await upgradeServer({ target: url });
     const socket = await opened(`${server.url}/path?q=1`, { 'x-a': '1' });
@@ -90,7 +90,7 @@ describe('upgrade', () => {
     expect(handshakes[0]).toMatchObject({ url: '/path?q=1', headers: { 'x-a': '1', connection: 'Upgrade' } });
   });
 
-  it('passes binary messages, and the code and reason of a close', async () => {
+  it('WebSocket, proxy.upgrade: passes binary messages, and the code and reason of a close', async () => {
     const { url, sockets } = await echoUpstream();
     const server = await upgradeServer({ target: url });
     const socket = await opened(server.url);
@@ -104,7 +104,7 @@ describe('upgrade', () => {
     expect(String(reason)).toBe('enough');
   });
 
-  it('has many at a time, and one after the other', async () => {
+  it('WebSocket, proxy.upgrade: has many at a time, and one after the other', async () => {
     const { url, sockets } = await echoUpstream();
     const server = await upgradeServer({ target: url });
     for (let round = 0; round < 3; round += 1) {
@@ -129,14 +129,14 @@ describe('upgrade', () => {
     ['async pathRewrite', (target) => ({ target, pathRewrite: async (path) => `/b${path}` }), '/a', '/b/a'],
     ['a target with a path', (url) => ({ target: `${url}/base` }), '/a', '/base/a'],
     ['a ws: target', (url) => ({ target: url.replace('http', 'ws') }), '/a', '/a'],
-  ])('heeds %s', async (_name, options, path, expected) => {
+  ])('WebSocket, proxy.upgrade: heeds %s', async (_name, options, path, expected) => {
     const { url, handshakes } = await echoUpstream();
     const server = await upgradeServer(options(url));
     expect(await echo(await opened(server.url + path), 'hello')).toBe('hello');
     expect(handshakes[0]?.url).toBe(expected);
   });
 
-  it('gives router and pathRewrite no response', async () => {
+  it('WebSocket, proxy.upgrade: gives router and pathRewrite no response', async () => {
     const { url } = await echoUpstream();
     const seen: unknown[] = [];
     const server = await upgradeServer({
@@ -153,7 +153,7 @@ describe('upgrade', () => {
     expect(seen).toEqual([undefined, undefined]);
   });
 
-  it('names the host of the upstream, and of the client with changeOrigin: false', async () => {
+  it('WebSocket, proxy.upgrade: names the host of the upstream, and of the client with changeOrigin: false', async () => {
     const { url, port, handshakes } = await echoUpstream();
     await opened((await upgradeServer({ target: url })).url);
     const kept = await upgradeServer({ target: url, changeOrigin: false });
@@ -161,7 +161,7 @@ describe('upgrade', () => {
     expect(handshakes.map(({ headers }) => headers.host)).toEqual([`127.0.0.1:${port}`, `127.0.0.1:${kept.port}`]);
   });
 
-  it('appends the peer to X-Forwarded-For with xfwd', async () => {
+  it('WebSocket, proxy.upgrade: appends the peer to X-Forwarded-For with xfwd', async () => {
     const { url, handshakes } = await echoUpstream();
     const server = await upgradeServer({ target: url, xfwd: true });
     await opened(server.url, { 'x-forwarded-for': '203.0.113.9' });
@@ -169,7 +169,7 @@ describe('upgrade', () => {
   });
 
   it.each([true, false])(
-    'does so where a hook says it for one handshake, whatever the proxy does: %p',
+    'WebSocket, proxy.upgrade: appends the peer to X-Forwarded-For where a hook says so for one handshake, whatever the proxy does: %p',
     async (xfwd) => {
       const { url, handshakes } = await echoUpstream();
       const server = await upgradeServer({
@@ -188,13 +188,13 @@ describe('upgrade', () => {
     },
   );
 
-  it('reaches a wss: upstream with secure: false', async () => {
+  it('WebSocket, proxy.upgrade: reaches a wss: upstream with secure: false', async () => {
     const { port } = await echoUpstream(https.createServer(await certificate()));
     const server = await upgradeServer({ target: `wss://127.0.0.1:${port}`, secure: false });
     expect(await echo(await opened(server.url), 'hello')).toBe('hello');
   });
 
-  it('leaves what pathFilter excludes to others', async () => {
+  it('WebSocket, proxy.upgrade: leaves what pathFilter excludes to others', async () => {
     const { url } = await echoUpstream();
     const server = await upgradeServer({ target: url, pathFilter: '/api' });
     const own = new WebSocketServer({ noServer: true });
@@ -212,7 +212,7 @@ describe('upgrade', () => {
 });
 
 describe('the listeners of `on`', () => {
-  it('hear proxyReqWs, open and close, and proxyReqWs may change the handshake', async () => {
+  it('WebSocket: the listeners of `on` hear proxyReqWs, open and close, and proxyReqWs may change the handshake', async () => {
     const { url, handshakes } = await echoUpstream();
     const open = jest.fn<(socket: net.Socket) => void>();
     const close = jest.fn<() => void>();
@@ -238,7 +238,7 @@ describe('the listeners of `on`', () => {
     await until(() => close.mock.calls.length === 1);
   });
 
-  it('hear of an upstream that cannot be reached, and may answer', async () => {
+  it('WebSocket: the listeners of `on` hear of an upstream that cannot be reached, and may answer', async () => {
     const errors: unknown[] = [];
     const server = await upgradeServer({
       target: NOWHERE,
@@ -269,7 +269,7 @@ describe('a handshake that fails', () => {
       },
     ],
     ['router leaves no target', 500, { router: {} }],
-  ])('is answered where %s: %i', async (_name, status, options) => {
+  ])('WebSocket handshake that fails: is answered where %s: %i', async (_name, status, options) => {
     const server = await upgradeServer(options);
     expect((await failed(server.url)).message).toContain(String(status));
     // And the server lives.
@@ -284,25 +284,28 @@ describe('a handshake that fails', () => {
       },
     ],
     ['rejects', () => Promise.reject(new Error('mine'))],
-  ])('is answered with a 500, and ended upstream, where proxyReqWs %s', async (_name, fail) => {
-    const { url, sockets } = await echoUpstream();
-    const server = await upgradeServer({
-      target: url,
-      on: { proxyReqWs: (_proxyReq, req) => (req.url === '/bad' ? fail() : undefined) },
-    });
-    expect((await failed(`${server.url}/bad`)).message).toContain('500');
-    // By now the other one has been there, or never will be.
-    expect(await echo(await opened(server.url), 'hello')).toBe('hello');
-    await until(() => sockets.size === 1);
-  });
+  ])(
+    'WebSocket handshake that fails: is answered with a 500, and ended upstream, where proxyReqWs %s',
+    async (_name, fail) => {
+      const { url, sockets } = await echoUpstream();
+      const server = await upgradeServer({
+        target: url,
+        on: { proxyReqWs: (_proxyReq, req) => (req.url === '/bad' ? fail() : undefined) },
+      });
+      expect((await failed(`${server.url}/bad`)).message).toContain('500');
+      // By now the other one has been there, or never will be.
+      expect(await echo(await opened(server.url), 'hello')).toBe('hello');
+      await until(() => sockets.size === 1);
+    },
+  );
 
-  it('is answered with a 502 where the upstream resets its connection', async () => {
+  it('WebSocket handshake that fails: is answered with a 502 where the upstream resets its connection', async () => {
     const { url } = await rawUpstream((socket) => socket.resetAndDestroy());
     const server = await upgradeServer({ target: url });
     expect((await failed(server.url)).message).toContain('502');
   });
 
-  it('passes on what the upstream answers instead', async () => {
+  it('WebSocket handshake that fails: passes on what the upstream answers instead', async () => {
     const { url } = await recorder();
     const refusing = http.createServer();
     refusing.on('upgrade', (_req, socket) => {
@@ -319,14 +322,14 @@ describe('a handshake that fails', () => {
     expect(text).toMatch(/\r\n\r\nnope$/);
   });
 
-  it('is answered with a 504 when upgradeTimeout passes', async () => {
+  it('WebSocket handshake that fails: is answered with a 504 when upgradeTimeout passes', async () => {
     const { url, sockets } = await rawUpstream(() => {});
     const server = await upgradeServer({ target: url, upgradeTimeout: 50 });
     expect((await failed(server.url)).message).toContain('504');
     await until(() => sockets.size === 0);
   });
 
-  it('is aborted upstream when the client resets its connection', async () => {
+  it('WebSocket handshake that fails: is aborted upstream when the client resets its connection', async () => {
     let arrived = (): void => {};
     const arrival = new Promise<void>((resolve) => {
       arrived = resolve;
@@ -343,7 +346,7 @@ describe('a handshake that fails', () => {
 });
 
 describe('an open WebSocket', () => {
-  it('is closed at the client when the upstream dies', async () => {
+  it('open WebSocket: is closed at the client when the upstream dies', async () => {
     const { url, sockets } = await echoUpstream();
     const server = await upgradeServer({ target: url });
     const socket = await opened(server.url);
@@ -352,7 +355,7 @@ describe('an open WebSocket', () => {
     expect((await close)[0]).toBe(1006);
   });
 
-  it('is closed upstream when the client dies', async () => {
+  it('open WebSocket: is closed upstream when the client dies', async () => {
     const { url, sockets } = await echoUpstream();
     const server = await upgradeServer({ target: url });
     const socket = await opened(server.url);
@@ -370,7 +373,7 @@ describe('without ws', () => {
     'sec-websocket-version': '13',
   };
 
-  it('is an upgrade request a plain one, which is answered', async () => {
+  it('without ws: an upgrade request is a plain one, which is answered', async () => {
     const { url, received } = await recorder();
     const proxy = await proxyApp({ target: url });
     const { status, body } = await exchange(proxy.url, { headers: handshake });
@@ -380,14 +383,14 @@ describe('without ws', () => {
     expect((await proxy.summary()).outcome).toBe('completed');
   });
 
-  it('does not upgrade at an upstream that would', async () => {
+  it('without ws: does not upgrade at an upstream that would', async () => {
     const { url, handshakes } = await echoUpstream();
     const proxy = await proxyApp({ target: url });
     expect(await exchange(proxy.url, { headers: handshake })).toMatchObject({ status: 200, body: 'plain' });
     expect(handshakes).toEqual([]);
   });
 
-  it('is a 502 where the upstream upgrades unasked', async () => {
+  it('without ws: is a 502 where the upstream upgrades unasked', async () => {
     const { url } = await rawUpstream((socket) =>
       socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n'),
     );

@@ -47,13 +47,13 @@ export function describeErrorStatus(
 
   describe('has the status of', () => {
     const named = errors.map((error) => ({ ...error, text: JSON.stringify(error.data) }));
-    it.each(named)('$text: $status', ({ data, event, status }) => {
+    it.each(named)('errorStatus: has the status of $text: $status', ({ data, event, status }) => {
       expect(statusOf(data, event)).toBe(status);
     });
   });
 
   describe('has the status of what is an error in an answer, and of nothing else:', () => {
-    it.each(answers)('$name', ({ name, format, parts }) => {
+    it.each(answers)('errorStatus: has the status of what is an error in $name', ({ name, format, parts }) => {
       const blocks = blocksOf(new EventReader(format, 1024 * 1024), [bytesOf(parts)]);
       const events = blocks.flatMap(({ event }) => event ?? []);
       const statuses = events.map((event) => provider.errorStatus?.(event)).filter((status) => status !== undefined);
@@ -61,19 +61,19 @@ export function describeErrorStatus(
       expect(statuses).toEqual(failing[name] === undefined ? [] : [failing[name]]);
     });
 
-    it('among which are those that are known to fail', () => {
+    it('errorStatus: among the answers are those that are known to fail', () => {
       expect(answers.map(({ name }) => name)).toEqual(expect.arrayContaining(Object.keys(failing)));
     });
   });
 
   it.each(['', '[DONE]', 'null', 'true', '0', '"error"', '[]', '[null]', '{}', '{', '{"error":null}', '{"error":'])(
-    'has none of what is no error: %j',
+    'errorStatus: has none of what is no error: %j',
     (data) => {
       expect(statusOf(data)).toBeUndefined();
     },
   );
 
-  it('is a status of an error or none, whatever JSON comes', () => {
+  it('errorStatus: is a status of an error or none, whatever JSON comes', () => {
     const junk = fc.oneof(fc.jsonValue(), fc.constantFrom(...TRAPS));
     const error = fc.oneof(junk, fc.record({ type: junk, code: junk, status: junk }, { requiredKeys: [] }));
     const payload = fc.oneof(
@@ -99,7 +99,7 @@ export function describeErrorStatus(
     );
   });
 
-  it('has POST sent again where `retry` is on', () => {
+  it('retryMethods: has POST sent again where `retry` is on', () => {
     expect(provider.retryMethods).toEqual(['POST']);
   });
 }

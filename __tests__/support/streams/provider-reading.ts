@@ -29,13 +29,13 @@ const junk = fc.oneof(fc.jsonValue(), fc.constantFrom(...HOSTILE));
 /** What every provider's `read` is held to, with answers in its dialect. */
 export function describeReading(provider: Provider, answers: readonly ProviderAnswer[]): void {
   describe('reads', () => {
-    it.each(answers)('$name', ({ format, parts }) => {
+    it.each(answers)('read: $name', ({ format, parts }) => {
       expect(reads(provider, format, [bytesOf(parts)])).toEqual(toldBy(parts));
     });
   });
 
   describe('reads the same wherever it is split:', () => {
-    it.each(answers)('$name', ({ format, parts }) => {
+    it.each(answers)('read: the same wherever it is split: $name', ({ format, parts }) => {
       const bytes = bytesOf(parts);
       const whole = toldBy(parts);
       for (let at = 0; at <= bytes.length; at += 1) {
@@ -47,7 +47,7 @@ export function describeReading(provider: Provider, answers: readonly ProviderAn
   });
 
   describe('reads no more than has come, event by event:', () => {
-    it.each(answers)('$name', ({ format, parts }) => {
+    it.each(answers)('read: no more than has come: $name', ({ format, parts }) => {
       for (let count = 0; count < parts.length; count += 1) {
         const soFar = parts.slice(0, count);
         expect(reads(provider, format, [bytesOf(soFar)], false)).toEqual(toldBy(soFar));
@@ -57,13 +57,13 @@ export function describeReading(provider: Provider, answers: readonly ProviderAn
 
   describe('takes what makes no sense for nothing', () => {
     it.each(['', '[DONE]x', 'null', 'true', '0', '"text"', '[]', '[[]]', '[null]', '{}', '{', 'undefined', 'NaN'])(
-      '%j',
+      'read: takes what makes no sense for nothing: %j',
       (text) => {
         expect(readTexts(provider, [text])).toEqual(blank());
       },
     );
 
-    it('any JSON', () => {
+    it('read: takes what makes no sense for nothing: any JSON', () => {
       fc.assert(
         fc.property(fc.array(junk), (payloads) => expectSense(readAll(provider, payloads))),
         RUNS,
@@ -72,7 +72,7 @@ export function describeReading(provider: Provider, answers: readonly ProviderAn
 
     const events = answers.flatMap(({ format, parts }) => dataOf(format.parser(), parts));
 
-    it('an event with something else in the place of any of its members, or without it', () => {
+    it('read: takes what makes no sense for nothing: an event with something else in the place of any of its members, or without it', () => {
       for (const event of events) {
         for (const path of paths(event)) {
           for (const value of [undefined, ...HOSTILE]) expectSense(readAll(provider, [put(event, path, value)]));
@@ -80,7 +80,7 @@ export function describeReading(provider: Provider, answers: readonly ProviderAn
       }
     });
 
-    it('an answer with anything in the place of any of its members', () => {
+    it('read: takes what makes no sense for nothing: an answer with anything in the place of any of its members', () => {
       const places = events.flatMap((event, i) => paths(event).map((path) => ({ i, path })));
       fc.assert(
         fc.property(fc.constantFrom(...places), junk, ({ i, path }, value) => {

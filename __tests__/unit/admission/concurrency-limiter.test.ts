@@ -29,14 +29,14 @@ function counter(concurrency: number, size = 0) {
 }
 
 describe('without a queue', () => {
-  it('lets in as many as there are places, at once, and refuses the others, at once', () => {
+  it('concurrency limiter without a queue: lets in as many as there are places, at once, and refuses the others, at once', () => {
     const { enter, news } = counter(2);
     for (const name of ['a', 'b', 'c', 'd']) enter(name);
     expect(news()).toEqual(['a in', 'b in', 'c full', 'd full']);
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  it('lets in another when one has left, and only one', () => {
+  it('concurrency limiter without a queue: lets in another when one has left, and only one', () => {
     const { enter, leave, news } = counter(2);
     for (const name of ['a', 'b']) enter(name);
     leave();
@@ -46,7 +46,7 @@ describe('without a queue', () => {
 });
 
 describe('with a queue', () => {
-  it('lets those that wait in one by one, in the order of their coming', () => {
+  it('concurrency limiter with a queue: lets those that wait in one by one, in the order of their coming', () => {
     const { enter, leave, news } = counter(1, 3);
     for (const name of ['a', 'b', 'c', 'd']) enter(name);
     expect(news()).toEqual(['a in']);
@@ -57,7 +57,7 @@ describe('with a queue', () => {
     expect(news()).toEqual(['c in', 'd in']);
   });
 
-  it('refuses those for whom there is no room in it', () => {
+  it('concurrency limiter with a queue: refuses those for whom there is no room in it', () => {
     const { enter, leave, news } = counter(1, 2);
     for (const name of ['a', 'b', 'c', 'd']) enter(name);
     expect(news()).toEqual(['a in', 'd full']);
@@ -68,7 +68,7 @@ describe('with a queue', () => {
     expect(news()).toEqual(['b in', 'f full']);
   });
 
-  it('refuses those that have waited for too long, each by its own clock', () => {
+  it('concurrency limiter with a queue: refuses those that have waited for too long, each by its own clock', () => {
     const { enter, news } = counter(1, 2);
     enter('a');
     enter('b');
@@ -82,7 +82,7 @@ describe('with a queue', () => {
     expect(news()).toEqual(['c timeout']);
   });
 
-  it('does not let in one that was refused, and has its room again', () => {
+  it('concurrency limiter with a queue: does not let in one that was refused, and has its room again', () => {
     const { enter, leave, news } = counter(1, 1);
     enter('a');
     enter('b');
@@ -92,7 +92,7 @@ describe('with a queue', () => {
     expect(news()).toEqual(['a in', 'b timeout', 'c in']);
   });
 
-  it('says nothing more to one that has given up, and has its room again', () => {
+  it('concurrency limiter with a queue: says nothing more to one that has given up, and has its room again', () => {
     const { enter, leave, news } = counter(1, 1);
     enter('a');
     const giveUp = enter('b');
@@ -104,7 +104,7 @@ describe('with a queue', () => {
     expect(news()).toEqual(['a in', 'c in']);
   });
 
-  it('gives a place to the next in line where the first has given up', () => {
+  it('concurrency limiter with a queue: gives a place to the next in line where the first has given up', () => {
     const { enter, leave, news } = counter(1, 3);
     enter('a');
     const giveUp = enter('b');
@@ -114,14 +114,14 @@ describe('with a queue', () => {
     expect(news()).toEqual(['a in', 'c in']);
   });
 
-  it('has no wait to give up for one that was let in or refused at once', () => {
+  it('concurrency limiter with a queue: has no wait to give up for one that was let in or refused at once', () => {
     const { enter, news } = counter(1, 0);
     expect(enter('a')).toBeUndefined();
     expect(enter('b')).toBeUndefined();
     expect(news()).toEqual(['a in', 'b full']);
   });
 
-  it('takes giving up for nothing where there is no wait any more', () => {
+  it('concurrency limiter with a queue: takes giving up for nothing where there is no wait any more', () => {
     const { enter, leave, news } = counter(1, 1);
     enter('a');
     const giveUp = enter('b');
@@ -133,7 +133,7 @@ describe('with a queue', () => {
     expect(news()).toEqual(['a in', 'b in', 'c in']);
   });
 
-  it('leaves no timer of one that got in', () => {
+  it('concurrency limiter with a queue: leaves no timer of one that got in', () => {
     const { enter, leave, news } = counter(1, 1);
     enter('a');
     enter('b');
@@ -144,7 +144,7 @@ describe('with a queue', () => {
     expect(news()).toEqual(['a in', 'b in']);
   });
 
-  it('has the place given back by one that leaves while it is let in', () => {
+  it('concurrency limiter with a queue: has the place given back by one that leaves while it is let in', () => {
     const limiter = new ConcurrencyLimiter(1, { size: 5, timeout: TIMEOUT });
     const admitted: string[] = [];
     const enter = (name: string): unknown =>
@@ -170,7 +170,7 @@ describe('whatever comes and goes', () => {
     { weight: 1, arbitrary: fc.record({ kind: fc.constant('wait' as const), time: fc.nat(TIMEOUT) }) },
   );
 
-  it('lets in what a plain list of places and a line in front of it would, and never more than the limit', () => {
+  it('concurrency limiter: whatever comes and goes, it lets in what a plain list of places and a line in front of it would, and never more than the limit', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 4 }),

@@ -26,7 +26,7 @@ describe('the origin form of a request target', () => {
     ['/http://evil.example/', '/http://evil.example/'],
     ['*', '*'],
     ['', ''],
-  ])('of %s is %s', (target, expected) => {
+  ])('origin form of %s is %s', (target, expected) => {
     expect(originForm(target)).toBe(expected);
   });
 });
@@ -58,7 +58,7 @@ describe('the path that a request target asks for', () => {
     ['\\a', '/\\a'],
     ['*', '/*'],
     ['', '/'],
-  ])('of %s is %s', (target, expected) => {
+  ])('path of a request target of %s is %s', (target, expected) => {
     expect(askedPath(target)).toBe(expected);
   });
 });
@@ -82,7 +82,7 @@ describe('a path', () => {
     '/v1/%E4%B8%96?a=../..&b=%2e%2e%2f',
     '/@evil.example',
     '/v1/\xe4\xff\x7f',
-  ])('that stays below its start is let pass: %s', (path) => {
+  ])('path traversal: a path that stays below its start is let pass: %s', (path) => {
     expect(refusal(() => confine(path))).toBeUndefined();
   });
 
@@ -116,7 +116,7 @@ describe('a path', () => {
       '/v1\0',
       '/世',
     ],
-  ])('that does not, or may not, is refused: %s', (path) => {
+  ])('path traversal: a path that does not, or may not, is refused: %s', (path) => {
     expect(refusal(() => confine(path))).toMatchObject({ code: 'PATH_OUTSIDE_TARGET', statusCode: 400 });
   });
 });
@@ -144,7 +144,7 @@ describe('`allow`', () => {
     ['GET', '/v1/files/./a'],
     ['POST', '/v1/batches/b1/cancel'],
     ['POST', '/v1/batches/cancel'],
-  ])('lets pass what it names: %s %s', (method, path) => {
+  ])('allow list: lets pass what it names: %s %s', (method, path) => {
     expect(refusal(() => checkAllowed(routes, method, path))).toBeUndefined();
   });
 
@@ -177,7 +177,7 @@ describe('`allow`', () => {
     ['GET', '/v1/models/.?a=b'],
     ['GET', '/v1/files/.'],
     ['GET', '/v1/models?/../../v1/files'.replace('?', '%3f')],
-  ])('answers what it does not name with a 404: %s %s', (method, path) => {
+  ])('allow list: answers what it does not name with a 404: %s %s', (method, path) => {
     expect(refusal(() => checkAllowed(routes, method, path))).toMatchObject({ code: 'NOT_FOUND', statusCode: 404 });
   });
 
@@ -188,18 +188,18 @@ describe('`allow`', () => {
     ['get', '/v1/models', 'GET, HEAD'],
     ['TRACE', '/v1/models', 'GET, HEAD'],
     ['OPTIONS', '/v1/chat/completions', 'POST'],
-  ])('answers another method with a 405 that names those it has: %s %s', (method, path, allow) => {
+  ])('allow list: answers another method with a 405 that names those it has: %s %s', (method, path, allow) => {
     const error = refusal(() => checkAllowed(routes, method, path));
     expect(error).toMatchObject({ code: 'METHOD_NOT_ALLOWED', statusCode: 405, headers: { allow } });
   });
 
-  it('lets everything pass where it is not there, and nothing where it is empty', () => {
+  it('allow list: lets everything pass where it is not there, and nothing where it is empty', () => {
     expect(refusal(() => checkAllowed(undefined, 'BREW', '/../x'))).toBeUndefined();
     expect(refusal(() => checkAllowed([], 'GET', '/'))).toMatchObject({ code: 'NOT_FOUND' });
   });
 
   it.each(['', '/v1', 'POST', 'post /v1', 'POST v1', 'POST  /v1', 'POST /v1 /v2', 'POST,GET /v1', 'ALL /v1\n'])(
-    'complains of what is no route: %j',
+    'allow list: complains of what is no route: %j',
     (route) => {
       expect(() => parseRoutes([route])).toThrow(TypeError);
       expect(() => parseRoutes([route])).toThrow(route.trim());
@@ -207,7 +207,7 @@ describe('`allow`', () => {
   );
 
   it.each(['GET /v1/*', 'GET /v1/:', 'GET /v1/{a', 'GET /v1/(.*)'])(
-    'complains of a pattern that Express would not take: %s',
+    'allow list: complains of a pattern that Express would not take: %s',
     (route) => {
       expect(() => parseRoutes([route])).toThrow(TypeError);
       expect(() => parseRoutes([route])).toThrow(route);

@@ -34,7 +34,7 @@ function write(response: ClientResponse, ...pieces: Buffer[]): boolean {
 }
 
 describe('the head', () => {
-  it("is the response's, whole: what is not in it goes", async () => {
+  it("client response: the head is the response's, whole: what is not in it goes", async () => {
     const { req, res, closed } = await receive('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
     res.setHeader('X-App', '1').setHeader('X-Kept', 'old');
     const response = createClientResponse(req, res);
@@ -48,7 +48,7 @@ describe('the head', () => {
     expect(text).toMatch(/\r\nx-list: 1\r\nx-list: 2\r\n/);
   });
 
-  it('has the fields of the app by any name, and loses them where they are not in it', async () => {
+  it('client response: the head has the headers of the app by any name, and loses them where they are not in it', async () => {
     const { req, res, closed } = await receive('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
     res.setHeader('__proto__', '1').setHeader('constructor', '2');
     const response = createClientResponse(req, res);
@@ -62,7 +62,7 @@ describe('the head', () => {
     expect((await closed()).text).not.toMatch(/__proto__|constructor/);
   });
 
-  it('leaves before the first byte of the body', async () => {
+  it('client response: the head leaves before the first byte of the body', async () => {
     const { client: socket, response } = await client();
     response.commit(head({ 'x-a': '1' }), asGiven);
     const [chunk] = await once(socket, 'data');
@@ -70,7 +70,7 @@ describe('the head', () => {
     response.end([]);
   });
 
-  it('loses a field with characters that HTTP forbids, and is not lost for it', async () => {
+  it('client response: the head loses a header with characters that HTTP forbids, and is not lost for it', async () => {
     const { response, closed } = await client();
     response.commit(
       head({ 'x-bad': 'a\r\nx-injected: 1', 'bad name': '1', 'x-ok': '1', 'x-snow': ['a', '\u2603'] }),
@@ -87,7 +87,7 @@ describe('the head', () => {
     ['a\u0001b', 'OK'],
     ['a\r\nX: y', 'OK'],
     ['Sure Thing', 'Sure Thing'],
-  ])('has the reason %j as %j', async (given, reason) => {
+  ])('client response: the head has the reason %j as %j', async (given, reason) => {
     const { response, closed } = await client();
     response.commit(head({}, 200, given), asGiven);
     response.end([]);
@@ -95,7 +95,7 @@ describe('the head', () => {
   });
 
   it.each([0, 101, 199, 1000, 200.5, Number.NaN, Number.POSITIVE_INFINITY])(
-    'with the status %d is refused before anything is changed',
+    'client response: the head with the status %d is refused before anything is changed',
     async (status) => {
       const { req, res } = await receive('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
       res.setHeader('x-app', '1');
@@ -106,21 +106,21 @@ describe('the head', () => {
     },
   );
 
-  it.each([299, 599, 999])('may have the status %d', async (status) => {
+  it.each([299, 599, 999])('client response: the head may have the status %d', async (status) => {
     const { response, closed } = await client();
     response.commit(head({}, status), asGiven);
     response.end([]);
     expect((await closed()).text).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   });
 
-  it('keeps the letter case that it is told', async () => {
+  it('client response: the head keeps the letter case that it is told', async () => {
     const { response, closed } = await client();
     response.commit(head({ 'x-case': '1' }), { eventStream: false, nameOf: () => 'X-CaSe' });
     response.end([]);
     expect((await closed()).text).toContain('X-CaSe: 1\r\n');
   });
 
-  it('that could not be sent leaves nothing behind', async () => {
+  it('client response: the head that could not be sent leaves nothing behind', async () => {
     const { req, res } = await receive('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     res.setHeader('x-app', '1').setHeader('set-cookie', ['a=1']);
     const response = createClientResponse(req, res);
@@ -147,7 +147,7 @@ describe('early hints', () => {
     ['one link', '</a.css>; rel=preload; as=style', 1],
     ['several links', '</a.css>; rel=preload, </b.js>; rel=preload', 2],
     ['a comma in a URL', '</a,b.css>; rel=preload', 1],
-  ])('go on with %s', async (_case, link, count) => {
+  ])('client response, early hints: go on with %s', async (_case, link, count) => {
     const { response, closed } = await client();
     response.inform(hints(link));
     response.commit(head(), asGiven);
@@ -162,7 +162,7 @@ describe('early hints', () => {
     ['to HTTP/1.0', '1.0', hints('</a>; rel=preload')],
     ['with another status', '1.1', { ...hints('</a>'), statusCode: 102 }],
     ['that Node cannot read', '1.1', hints('not a link')],
-  ])('do not go %s, and the response does', async (_case, version, info) => {
+  ])('client response, early hints: do not go %s, and the response does', async (_case, version, info) => {
     const { response, closed } = await client(version);
     response.inform(info);
     response.commit(head(), asGiven);
@@ -172,7 +172,7 @@ describe('early hints', () => {
 });
 
 describe('the body', () => {
-  it('is one chunk per write, of as many pieces as there are', async () => {
+  it('client response: the body is one chunk per write, of as many pieces as there are', async () => {
     const { response, closed } = await client();
     response.commit(head(), asGiven);
     write(response, Buffer.from('data: 1\n'), Buffer.from('\n'));
@@ -181,15 +181,18 @@ describe('the body', () => {
     expect((await closed()).text).toMatch(/\r\n\r\n9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n0\r\n\r\n$/);
   });
 
-  it.each(['Content-Length', 'HTTP/1.0'])('is as it is where %s frames it', async (framing) => {
-    const { response, closed } = await client(framing === 'HTTP/1.0' ? '1.0' : '1.1');
-    response.commit(head(framing === 'HTTP/1.0' ? {} : { 'content-length': '3' }), asGiven);
-    write(response, Buffer.from('a'), Buffer.from('bc'));
-    response.end([]);
-    expect((await closed()).text).toMatch(/\r\n\r\nabc$/);
-  });
+  it.each(['Content-Length', 'HTTP/1.0'])(
+    'client response: the body is as it is where %s frames it',
+    async (framing) => {
+      const { response, closed } = await client(framing === 'HTTP/1.0' ? '1.0' : '1.1');
+      response.commit(head(framing === 'HTTP/1.0' ? {} : { 'content-length': '3' }), asGiven);
+      write(response, Buffer.from('a'), Buffer.from('bc'));
+      response.end([]);
+      expect((await closed()).text).toMatch(/\r\n\r\nabc$/);
+    },
+  );
 
-  it('leaves in the same call, with the head in front of the first of it', async () => {
+  it('client response: the body leaves in the same call, with the head in front of the first of it', async () => {
     const { client: socket, response } = await client();
     response.commit(head(), asGiven);
     write(response, Buffer.from('a'));
@@ -198,7 +201,7 @@ describe('the body', () => {
     response.end([]);
   });
 
-  it('leaves together with the end where that follows in the same tick', async () => {
+  it('client response: the body leaves together with the end where that follows in the same tick', async () => {
     const { client: socket, response } = await client();
     response.commit(head(), asGiven);
     write(response, Buffer.from('a'));
@@ -209,14 +212,14 @@ describe('the body', () => {
     expect(String(chunk)).toBe('1\r\nb\r\n0\r\n\r\n');
   });
 
-  it('can take more where the operating system has taken all of a large write', async () => {
+  it('client response: the body can take more where the operating system has taken all of a large write', async () => {
     const { response } = await client();
     response.commit(head(), asGiven);
     expect(write(response, Buffer.alloc(70_000))).toBe(true);
     response.end([]);
   });
 
-  it('goes through what middleware has put in front, in one piece and unframed', async () => {
+  it('client response: the body goes through what middleware has put in front, in one piece and unframed', async () => {
     const { req, res, closed } = await receive('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
     const seen: string[] = [];
     const { write: original } = res;
@@ -232,7 +235,7 @@ describe('the body', () => {
     expect(seen).toEqual(['ab']);
   });
 
-  it('ends with the trailers', async () => {
+  it('client response: the body ends with the trailers', async () => {
     const { response, closed } = await client();
     response.commit(head({ trailer: 'x-sum' }), asGiven);
     write(response, Buffer.from('body'));
@@ -240,7 +243,7 @@ describe('the body', () => {
     expect((await closed()).text).toMatch(/\r\n4\r\nbody\r\n0\r\nx-sum: 1, 2\r\n\r\n$/);
   });
 
-  it('waits for a slow client without heaping up listeners, behind compression() too', async () => {
+  it('client response: the body waits for a slow client without heaping up listeners, behind compression() too', async () => {
     const body = JSON.stringify(randomBytes(2_000_000).toString('hex'));
     const { url } = await upstream((_req, res) => res.setHeader('content-type', 'application/json').end(body));
     const proxy = await proxyApp({ target: url }, (app) => app.use(compression()));
@@ -250,7 +253,7 @@ describe('the body', () => {
     expect(seen.map(String)).toEqual([]);
   });
 
-  it('that comes after a hook has ended the response is dropped', async () => {
+  it('client response: the body that comes after a hook has ended the response is dropped', async () => {
     const { res, response, closed } = await client();
     const errors: unknown[] = [];
     res.on('error', (error) => errors.push(error));
@@ -266,7 +269,7 @@ describe('the body', () => {
 });
 
 describe('a truncated response', () => {
-  it('has no last chunk, and all that was written', async () => {
+  it('client response, truncated: has no last chunk, and all that was written', async () => {
     const { response, closed } = await client();
     response.commit(head(), asGiven);
     write(response, Buffer.from('x'.repeat(100_000)));
@@ -277,7 +280,7 @@ describe('a truncated response', () => {
     expect(reset).toBe(false);
   });
 
-  it('is reset where only the end of the connection would tell', async () => {
+  it('client response, truncated: is reset where only the end of the connection would tell', async () => {
     const { client: socket, response, closed } = await client('1.0');
     const read = once(socket, 'data');
     response.commit(head(), asGiven);
@@ -288,14 +291,14 @@ describe('a truncated response', () => {
     expect((await closed()).reset).toBe(true);
   });
 
-  it('sends its head where that has not left yet', async () => {
+  it('client response, truncated: sends its head where that has not left yet', async () => {
     const { response, closed } = await client();
     response.commit(head({ 'content-length': '10' }), asGiven);
     response.truncate();
     expect((await closed()).text).toContain('content-length: 10\r\n');
   });
 
-  it('is none that has ended', async () => {
+  it('client response, truncated: is none that has ended', async () => {
     const { res, response, closed } = await client();
     response.commit(head({ 'content-length': '2' }), asGiven);
     write(response, Buffer.from('ok'));
@@ -307,7 +310,7 @@ describe('a truncated response', () => {
 });
 
 describe('the end is told once', () => {
-  it('when the response was sent', async () => {
+  it('client response: its end is told once, when the response was sent', async () => {
     const { response, closed } = await client();
     let calls = 0;
     const ended = new Promise<void>((resolve) => {
@@ -322,7 +325,7 @@ describe('the end is told once', () => {
     expect([calls, response.finished, response.gone, response.statusCode]).toEqual([1, true, true, 200]);
   });
 
-  it('when the client leaves', async () => {
+  it('client response: its end is told once, when the client leaves', async () => {
     const { client: socket, response } = await client();
     const ended = new Promise<void>((resolve) => response.onceClosed(resolve));
     socket.destroy();
@@ -330,7 +333,7 @@ describe('the end is told once', () => {
     expect([response.finished, response.gone, response.statusCode]).toEqual([false, true, undefined]);
   });
 
-  it('when the client is just leaving', async () => {
+  it('client response: its end is told once, when the client is just leaving', async () => {
     const { req, res, client: socket } = await receive('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     let calls = 0;
     const begun = new Promise<void>((resolve) => {
@@ -347,7 +350,7 @@ describe('the end is told once', () => {
     expect(calls).toBe(1);
   });
 
-  it('when an HTTP/2 stream is just closing', async () => {
+  it('client response: its end is told once, when an HTTP/2 stream is just closing', async () => {
     let calls = 0;
     const server = http2.createServer((req, res) => {
       req.stream.destroy();
@@ -365,7 +368,7 @@ describe('the end is told once', () => {
     expect(calls).toBe(1);
   });
 
-  it('when a pipelined request loses its connection', async () => {
+  it('client response: its end is told once, when a pipelined request loses its connection', async () => {
     const { req, client: socket } = await receive('GET /1 HTTP/1.1\r\nHost: x\r\n\r\n');
     const { server } = req.socket as net.Socket & { server: net.Server };
     const second = once(server, 'request');
@@ -377,7 +380,7 @@ describe('the end is told once', () => {
     await expect(ended).resolves.toBeUndefined();
   });
 
-  it('when the response has closed already, on a connection that is kept', async () => {
+  it('client response: its end is told once, when the response has closed already, on a connection that is kept', async () => {
     const { req, res } = await receive('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     const closed = once(res, 'close');
     res.end('answered');
@@ -387,7 +390,7 @@ describe('the end is told once', () => {
     await expect(ended).resolves.toBeUndefined();
   });
 
-  it('leaves no listener behind', async () => {
+  it('client response: leaves no listener behind', async () => {
     const { req, client: socket } = await receive('GET /1 HTTP/1.1\r\nHost: x\r\n\r\n');
     const { server } = req.socket as net.Socket & { server: net.Server };
     const second = once(server, 'request');

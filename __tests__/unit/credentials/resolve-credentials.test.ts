@@ -23,11 +23,11 @@ describe('withoutKey', () => {
     ['/v1/models?a=1?key=2', '/v1/models?a=1?key=2'],
     ['/key=1/x?a', '/key=1/x?a'],
     ['?key=secret', ''],
-  ])('%s becomes %s', (path, expected) => {
+  ])('withoutKey: %s becomes %s', (path, expected) => {
     expect(withoutKey(path)).toBe(expected);
   });
 
-  it('leaves no parameter that a server reads as `key`, and all others as they were', () => {
+  it('withoutKey: leaves no parameter that a server reads as `key`, and all others as they were', () => {
     const name = fc.constantFrom('key', 'KEY', '%6bey', 'k%65y', 'k', 'keyed', '', '%', '+key', 'key%00', '%00key');
     const parameter = fc
       .tuple(name, fc.constantFrom('', '=', '=1', '=%20', '=a=b', '=?'))

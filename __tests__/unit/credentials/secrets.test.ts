@@ -93,11 +93,11 @@ describe.each(SPELLINGS)('a key that is repeated in the spelling of %s', (_what,
   const spelled = spell(SLASHED);
   const secrets = secretsOf(SLASHED);
 
-  it('is masked in a text', () => {
+  it('secret masking: a key that is repeated in another spelling is masked in a text', () => {
     expect(secrets.mask(`<${spelled}> ${spelled.slice(0, -1)}`)).toBe(`<${hidden(spelled)}> ${spelled.slice(0, -1)}`);
   });
 
-  it('is masked in a body, wherever that is split', async () => {
+  it('secret masking: a key that is repeated in another spelling is masked in a body, wherever that is split', async () => {
     const text = `{"error":"${spelled}"}`;
     const expected = `{"error":"${hidden(spelled)}"}`;
     for (const pieces of halves(text)) expect(await inPieces(secrets, ...pieces)).toBe(expected);
@@ -106,42 +106,45 @@ describe.each(SPELLINGS)('a key that is repeated in the spelling of %s', (_what,
 });
 
 describe('a text', () => {
-  it.each(TEXTS)('has stars in the place of a key in %s', (_what, text, expected) => {
+  it.each(TEXTS)('secret masking: a text has stars in the place of a key in %s', (_what, text, expected) => {
     expect(SECRETS.mask(text)).toBe(expected);
   });
 
-  it.each(TWISTED)('has stars in the place of %s', (_what, values, text, expected) => {
+  it.each(TWISTED)('secret masking: a text has stars in the place of %s', (_what, values, text, expected) => {
     expect(secretsOf(...values).mask(text)).toBe(expected);
     expect(secretsOf(...values.toReversed()).mask(text)).toBe(expected);
   });
 
-  it.each(['Bearer', 'bearer', 'Basic', 'Token'])('keeps the scheme: %s', (scheme) => {
+  it.each(['Bearer', 'bearer', 'Basic', 'Token'])('secret masking: a text keeps the scheme: %s', (scheme) => {
     expect(secretsOf(`${scheme} ${KEY}`).mask(`${scheme} ${KEY}, ${KEY}`)).toBe(
       `${scheme} ${hidden(KEY)}, ${hidden(KEY)}`,
     );
   });
 
   it.each([` ${KEY}`, `${KEY} `, `${KEY}\t`, `Bearer  ${KEY}`, ` Bearer ${KEY} `])(
-    'has stars also where a field loses the space around its value on the way: %j',
+    'secret masking: a text has stars also where a header loses the space around its value on the way: %j',
     (value) => {
       expect(secretsOf(value).mask(`<${KEY}>`)).toBe(`<${hidden(KEY)}>`);
     },
   );
 
-  it.each(['', 'a', '1234567', 'Bearer 1234567'])('has none for what is too short to be a secret: %j', (value) => {
-    const secrets = secretsOf(value);
-    expect(secrets.isEmpty).toBe(true);
-    expect(secrets.mask(`a ${value} 1234567 Bearer a`)).toBe(`a ${value} 1234567 Bearer a`);
-  });
+  it.each(['', 'a', '1234567', 'Bearer 1234567'])(
+    'secret masking: a text has none for what is too short to be a secret: %j',
+    (value) => {
+      const secrets = secretsOf(value);
+      expect(secrets.isEmpty).toBe(true);
+      expect(secrets.mask(`a ${value} 1234567 Bearer a`)).toBe(`a ${value} 1234567 Bearer a`);
+    },
+  );
 
-  it('has some for what is just long enough', () => {
+  it('secret masking: a text has some for what is just long enough', () => {
     expect(secretsOf('12345678').isEmpty).toBe(false);
     expect(secretsOf('12345678').mask('123456789')).toBe('********9');
   });
 });
 
 describe('header fields', () => {
-  it('have stars in each of their lines', () => {
+  it('secret masking: headers have stars in each of their lines', () => {
     const headers = { 'x-one': `a ${KEY}`, 'x-lines': ['b', `c=${KEY}; d`, KEY], 'x-none': 'e' };
     SECRETS.maskHeaders(headers);
     expect(headers).toEqual({
@@ -157,7 +160,7 @@ describe('an error', () => {
   circular.cause = circular;
   const all = (error: unknown): string => inspect(error, { depth: 20, showHidden: true });
 
-  it.each(['code', 'cause'])('may have a getter that throws: %s', (name) => {
+  it.each(['code', 'cause'])('secret masking: an error may have a getter that throws: %s', (name) => {
     const get = (): never => {
       throw new Error('no');
     };
@@ -166,7 +169,7 @@ describe('an error', () => {
     expect(error.message).toBe(hidden(KEY));
   });
 
-  it('has stars in all that it says, and so has each of its causes', () => {
+  it('secret masking: an error has stars in all that it says, and so has each of its causes', () => {
     const cause = Object.assign(new TypeError(`No JSON: ${KEY}`), { input: `http://[${KEY}`, line: 1 });
     const error = new Error(`Failed: ${KEY}`, { cause: new Error('No key', { cause }) });
     SECRETS.maskError(error);
@@ -176,7 +179,7 @@ describe('an error', () => {
     expect(all(error)).not.toContain(KEY);
   });
 
-  it("loses the bytes that Node's parser has not understood", () => {
+  it("secret masking: an error loses the bytes that Node's parser has not understood", () => {
     const error = Object.assign(new Error('Parse Error'), { code: 'HPE_X', rawPacket: Buffer.from(KEY) });
     SECRETS.maskError(error);
     expect(error).not.toHaveProperty('rawPacket');
@@ -190,14 +193,14 @@ describe('an error', () => {
     ['an object', { message: KEY }],
     ['one that is its own cause', circular],
     ['a frozen one', Object.freeze(new Error(KEY))],
-  ])('may be anything that was thrown: %s', (_what, thrown) => {
+  ])('secret masking: an error may be anything that was thrown: %s', (_what, thrown) => {
     expect(() => SECRETS.maskError(thrown)).not.toThrow();
   });
 });
 
 describe('a body', () => {
   it.each([...TEXTS.map(([what, text, expected]) => [what, [KEY], text, expected] as const), ...TWISTED])(
-    'has stars wherever it is split, around %s',
+    'secret masking: a body has stars wherever it is split, around %s',
     async (_what, values, text, expected) => {
       const secrets = secretsOf(...values);
       for (const pieces of halves(text))
@@ -206,7 +209,7 @@ describe('a body', () => {
     },
   );
 
-  it('is held back only as far as it may be the beginning of a secret', async () => {
+  it('secret masking: a body is held back only as far as it may be the beginning of a secret', async () => {
     const pieces = ['wrong: s', 'x', ' sk-', 'sk-7', 'Q', ' and ', KEY, KEY.slice(0, 10), KEY.slice(10), 's'];
     const { left } = await masked(SECRETS, pieces);
     expect(left.map((text, i) => text.slice(left[i - 1]?.length ?? 0))).toEqual([
@@ -223,7 +226,7 @@ describe('a body', () => {
     ]);
   });
 
-  it('is not held back where a secret that ends as it begins is whole', async () => {
+  it('secret masking: a body is not held back where a secret that ends as it begins is whole', async () => {
     const value = 'sk-abcdesk-';
     expect((await masked(secretsOf(value), [value, 'abcdesk-', 'x'])).left).toEqual([
       hidden(value),
@@ -232,23 +235,26 @@ describe('a body', () => {
     ]);
   });
 
-  it.each([8, 12, KEY.length - 1])('that ends in the middle of a secret shows none of its %i bytes', async (size) => {
-    const beginning = KEY.slice(0, size);
-    for (const pieces of halves(`x ${beginning}`))
-      expect(await inPieces(SECRETS, ...pieces)).toBe(`x ${hidden(beginning)}`);
-  });
+  it.each([8, 12, KEY.length - 1])(
+    'secret masking: a body that ends in the middle of a secret shows none of its %i bytes',
+    async (size) => {
+      const beginning = KEY.slice(0, size);
+      for (const pieces of halves(`x ${beginning}`))
+        expect(await inPieces(SECRETS, ...pieces)).toBe(`x ${hidden(beginning)}`);
+    },
+  );
 
-  it('ends with what has only begun like a secret', async () => {
+  it('secret masking: a body ends with what has only begun like a secret', async () => {
     expect(await inPieces(SECRETS, 'x sk-7Qz', '9')).toBe('x sk-7Qz9');
   });
 
-  it('keeps every byte that is not of a secret', async () => {
+  it('secret masking: a body keeps every byte that is not of a secret', async () => {
     const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte)).toString('latin1');
     expect(await inPieces(SECRETS, bytes + KEY + bytes)).toBe(bytes + hidden(KEY) + bytes);
     expect(await inPieces(secretsOf(), bytes, bytes)).toBe(bytes + bytes);
   });
 
-  it('comes to the same whatever way it is split, as long as it was, and as soon as it can', async () => {
+  it('secret masking: a body comes to the same whatever way it is split, as long as it was, and as soon as it can', async () => {
     const letters = fc.stringMatching(/^[ab*]{8,12}$/);
     const cases = fc.array(letters, { maxLength: 3 }).chain((values) =>
       fc.tuple(

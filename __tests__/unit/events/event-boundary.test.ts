@@ -32,18 +32,18 @@ describe('a boundary', () => {
     ['before anything was sent', jsonArray, '', false],
     ['behind an element', jsonArray, '[{"a":1}\n', false],
     ['before anything was sent', json, '', false],
-  ])('%s is one or not, however it was cut', (_where, format, text, expected) => {
+  ])('event boundary: a boundary %s is one or not, however it was cut', (_where, format, text, expected) => {
     for (const chunks of chunkings(Buffer.from(text, 'latin1'))) expect(isReached(format, chunks)).toBe(expected);
   });
 
-  it('is the same after chunks without bytes', () => {
+  it('event boundary: a boundary is the same after chunks without bytes', () => {
     const none = Buffer.alloc(0);
     expect(isReached(sse, [none])).toBe(true);
     expect(isReached(sse, [Buffer.from('data: 1'), none])).toBe(false);
     expect(isReached(sse, [Buffer.from('data: 1\n\n'), none])).toBe(true);
   });
 
-  it('is left and reached as the stream goes on', () => {
+  it('event boundary: a boundary is left and reached as the stream goes on', () => {
     const boundary = new EventBoundary(sse);
     const states = ['data: 1', '\n', '\n', 'd', 'ata: \xff\xff\xff\xff\n\n'].map((text) => {
       boundary.sent(Buffer.from(text, 'latin1'));

@@ -32,7 +32,7 @@ describe.each(STREAMS.map((fixture) => [fixture.name, fixture] as const))('a str
   const format = formatOf(fixture);
   const expected = eventsOf(blocksOf(new EventReader(format, MB), [bytes]));
 
-  it('has the same bytes and events, cut at any place', () => {
+  it('event reader: a stream has the same bytes and events, cut at any place', () => {
     expect(expected).not.toEqual([]);
     for (const chunks of chunkings(bytes)) {
       const blocks = blocksOf(new EventReader(format, MB), chunks);
@@ -42,25 +42,25 @@ describe.each(STREAMS.map((fixture) => [fixture.name, fixture] as const))('a str
   });
 
   if (format === sse) {
-    it('has the events that eventsource-parser finds in it', () => {
+    it('event reader: a stream has the events that eventsource-parser finds in it', () => {
       expect(expected.map(({ data, event, id }) => ({ data, event, id }))).toEqual(referenceEvents(bytes));
     });
   } else {
-    it('has events of JSON', () => {
+    it('event reader: a stream has events of JSON', () => {
       for (const { data } of expected) expect(JSON.parse(data)).toBeInstanceOf(Object);
     });
   }
 });
 
 describe('reading', () => {
-  it('hands on an event as soon as its last byte is there', () => {
+  it('event reader: hands on an event as soon as its last byte is there', () => {
     const reader = new EventReader(sse, MB);
     expect([...reader.read(Buffer.from('data: 1\n'))]).toEqual([]);
     expect(Array.from(reader.read(Buffer.from('\ndata: 2\n\ndata:')), ({ event }) => event?.data)).toEqual(['1', '2']);
     expect(reader.end()).toEqual({ bytes: Buffer.from('data:'), event: undefined });
   });
 
-  it('does not depend on a chunk that is used again', () => {
+  it('event reader: does not depend on a chunk that is used again', () => {
     const reader = new EventReader(sse, MB);
     const chunk = Buffer.from('data: first');
     expect([...reader.read(chunk)]).toEqual([]);
@@ -68,7 +68,7 @@ describe('reading', () => {
     expect(Array.from(reader.read(Buffer.from('\n\n')), ({ event }) => event?.data)).toEqual(['first']);
   });
 
-  it('takes an empty chunk for nothing', () => {
+  it('event reader: takes an empty chunk for nothing', () => {
     const reader = new EventReader(sse, MB);
     const none = Buffer.alloc(0);
     const chunks = [none, Buffer.from('data: 1\r\n\r'), none, Buffer.from('\n'), none];
@@ -80,7 +80,7 @@ describe('reading', () => {
     ['a JSON array', jsonArray, undefined],
     ['NDJSON', ndjson, '[{"a":1}'],
     ['JSON', json, '[{"a":1}'],
-  ])('takes what the stream ends in for an event where it can be one: %s', (_name, format, expected) => {
+  ])('event reader: takes what the stream ends in for an event where it can be one: %s', (_name, format, expected) => {
     const reader = new EventReader(format, MB);
     const text = format === sse ? 'data: 1\n' : format === jsonArray ? '[{"a":' : '[{"a":1}';
     expect([...reader.read(Buffer.from(text))]).toEqual([]);
@@ -91,7 +91,7 @@ describe('reading', () => {
 });
 
 describe('json() of an event', () => {
-  it('is parsed once, and anew where the data was changed', () => {
+  it('event.json(): is parsed once, and anew where the data was changed', () => {
     const [block] = new EventReader(sse, MB).read(Buffer.from('data: {"a":1}\n\n'));
     const event = block?.event;
     expect(event?.json()).toEqual({ a: 1 });
@@ -100,7 +100,7 @@ describe('json() of an event', () => {
     expect(event?.json()).toEqual({ a: 2 });
   });
 
-  it.each(['[DONE]', '', '{"a":'])('is undefined for %j', (data) => {
+  it.each(['[DONE]', '', '{"a":'])('event.json(): is undefined for %j', (data) => {
     const [block] = new EventReader(sse, MB).read(Buffer.from(`data: ${data}\n\n`));
     expect(block?.event).toBeDefined();
     expect(block?.event?.json()).toBeUndefined();
@@ -111,14 +111,14 @@ describe('the limit', () => {
   const second = 'data: 0123456789\n\n';
   const stream = Buffer.from(`: x\n\n${second}data: 3\n\n`);
 
-  it('is one of bytes, for each event by itself: as many are read, however they are cut', () => {
+  it('event reader, limits.eventSize: the limit is one of bytes, for each event by itself: as many are read, however they are cut', () => {
     for (const chunks of chunkings(stream)) {
       const blocks = blocksOf(new EventReader(sse, second.length), chunks);
       expect(eventsOf(blocks).map(({ data }) => data)).toEqual(['0123456789', '3']);
     }
   });
 
-  it('is passed by one byte more, however that is cut', () => {
+  it('event reader, limits.eventSize: the limit is passed by one byte more, however that is cut', () => {
     for (const chunks of chunkings(stream)) {
       expect(readUntilTooLarge(new EventReader(sse, second.length - 1), chunks)).toBe(0);
     }
@@ -128,7 +128,7 @@ describe('the limit', () => {
     ['NDJSON', ndjson, '{"a":1}\n', '{"a":12}\n'],
     ['a JSON array', jsonArray, '[{"a":1}', ',{"a":123}'],
     ['comments', sse, ': 12\n\n', ': 12345\n\n'],
-  ])('holds for %s, too', (_name, format, small, large) => {
+  ])('event reader, limits.eventSize: the limit holds for %s, too', (_name, format, small, large) => {
     const limit = large.length - 1;
     for (const chunks of chunkings(Buffer.from(small + large))) {
       readUntilTooLarge(new EventReader(format, limit), chunks);
@@ -136,18 +136,18 @@ describe('the limit', () => {
     }
   });
 
-  it('holds for a whole JSON body', () => {
+  it('event reader, limits.eventSize: the limit holds for a whole JSON body', () => {
     const chunks = [Buffer.from('{"a":'), Buffer.from('1}')];
     expect(blocksOf(new EventReader(json, 7), chunks)[0]?.event?.data).toBe('{"a":1}');
     readUntilTooLarge(new EventReader(json, 6), chunks);
   });
 
-  it('leaves what was read in front of the event that is too large', () => {
+  it('event reader, limits.eventSize: the limit leaves what was read in front of the event that is too large', () => {
     const text = `data: 1\n\ndata: 2\n\ndata: ${'x'.repeat(100)}\n\n`;
     expect(readUntilTooLarge(new EventReader(sse, 50), [Buffer.from(text)])).toBe(2);
   });
 
-  it('is in the message', () => {
+  it('event reader, limits.eventSize: the limit is in the message', () => {
     expect(new EventTooLarge(50).message).toBe('An event has more than 50 bytes (`limits.eventSize`)');
   });
 });
@@ -156,7 +156,7 @@ describe('memory', () => {
   // To collect garbage until nothing moves any more takes a while on a busy machine.
   jest.setTimeout(120_000);
 
-  it('stays bounded with a line that never ends', async () => {
+  it('event reader, memory: stays bounded with a line that never ends', async () => {
     const reader = new EventReader(sse, MB);
     const chunk = Buffer.alloc(64 * 1024, 'x');
     const before = await buffersInUse();
@@ -176,7 +176,7 @@ describe('memory', () => {
     expect(most).toBeLessThan(4 * MB);
   });
 
-  it('is set free when an event was too large', async () => {
+  it('event reader, memory: is set free when an event was too large', async () => {
     const reader = new EventReader(sse, 32 * MB);
     const chunk = Buffer.alloc(MB, 'x');
     const before = await buffersInUse();
@@ -188,7 +188,7 @@ describe('memory', () => {
     expect(reader).toBeInstanceOf(EventReader);
   });
 
-  it('is taken for what is held of an event, not for the buffer that it came in', async () => {
+  it('event reader, memory: is taken for what is held of an event, not for the buffer that it came in', async () => {
     const reader = new EventReader(sse, MB);
     const before = await buffersInUse();
     for (let i = 0; i < 20; i += 1) {

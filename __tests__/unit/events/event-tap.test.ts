@@ -50,7 +50,7 @@ const text = (from: number, to: number): string =>
   Array.from({ length: to - from + 1 }, (_, i) => `data: ${from + i}\n\n`).join('');
 
 describe('a tap', () => {
-  it('reads when the event loop has turned: after promises and ticks, and in order', async () => {
+  it('event tap: reads when the event loop has turned: after promises and ticks, and in order', async () => {
     const { tap, seen } = tapped();
     tap.push(Buffer.from('data: 1\n\nda'));
     expect(seen).toEqual([]);
@@ -67,7 +67,7 @@ describe('a tap', () => {
     expect(tap.end(true)).toBeUndefined();
   });
 
-  it('reads at once where it is told to', async () => {
+  it('event tap: reads at once where it is told to', async () => {
     const { tap, seen } = tapped();
     tap.push(Buffer.from(text(1, 2)));
     tap.flush();
@@ -76,7 +76,7 @@ describe('a tap', () => {
     expect(seen).toEqual(['1', '2']);
   });
 
-  it('reads at the end what came in the same tick', async () => {
+  it('event tap: reads at the end what came in the same tick', async () => {
     const { tap, seen } = tapped();
     tap.push(Buffer.from(text(1, 3)));
     expect(tap.end(true)).toBeUndefined();
@@ -88,7 +88,7 @@ describe('a tap', () => {
   it.each([
     ['the end', true, ['1', '2']],
     ['a cut', false, ['1']],
-  ])('takes a last line without its end for a whole one at %s: %p', (_where, whole, expected) => {
+  ])('event tap: takes a last line without its end for a whole one at %s: %p', (_where, whole, expected) => {
     const { tap, seen, failures } = tapped({ format: ndjson });
     tap.push(Buffer.from('1\n2'));
     expect(tap.end(whole)).toBeUndefined();
@@ -96,7 +96,7 @@ describe('a tap', () => {
     expect(failures).toEqual([]);
   });
 
-  it('takes half an event of an event stream for none at the end', () => {
+  it('event tap: takes half an event of an event stream for none at the end', () => {
     const { tap, seen, failures } = tapped();
     tap.push(Buffer.from('data: 1\n\ndata: 2\n'));
     expect(tap.end(true)).toBeUndefined();
@@ -104,7 +104,7 @@ describe('a tap', () => {
     expect(failures).toEqual([]);
   });
 
-  it('reads nothing after its end', async () => {
+  it('event tap: reads nothing after its end', async () => {
     const { tap, seen } = tapped();
     expect(tap.end(true)).toBeUndefined();
     tap.push(Buffer.from(text(1, 1)));
@@ -114,7 +114,7 @@ describe('a tap', () => {
 });
 
 describe('an event that is too large', () => {
-  it('is told of once, and nothing is read any more', async () => {
+  it('event tap: an event that is too large is told of once, and nothing is read any more', async () => {
     const { tap, seen, failures } = tapped({ limit: 20 });
     tap.push(Buffer.from(`${text(1, 2)}data: ${'x'.repeat(20)}\n\n${text(3, 3)}`));
     tap.push(Buffer.from(text(4, 4)));
@@ -126,7 +126,7 @@ describe('an event that is too large', () => {
     expect(failures).toEqual([new EventTooLarge(20)]);
   });
 
-  it('costs no memory, however much there is of it', async () => {
+  it('event tap: an event that is too large costs no memory, however much there is of it', async () => {
     const { tap, seen, failures } = tapped();
     const chunk = Buffer.alloc(64 * 1024, 'x');
     const before = process.memoryUsage().arrayBuffers;
@@ -148,7 +148,7 @@ describe('bytes in a content coding', () => {
   const coded = gzipSync(events);
   const all = Array.from({ length: 500 }, (_, i) => String(i + 1));
 
-  it('are decoded, and all read by the end', async () => {
+  it('event tap: compressed bytes are decoded, and all read by the end', async () => {
     const { tap, seen, failures } = tapped({ decoder: createDecoder('gzip') });
     for (let i = 0; i < coded.length; i += 7) tap.push(coded.subarray(i, i + 7));
     const end = tap.end(true);
@@ -158,7 +158,7 @@ describe('bytes in a content coding', () => {
     expect(failures).toEqual([]);
   });
 
-  it('are read before the end, too', async () => {
+  it('event tap: compressed bytes are read before the end, too', async () => {
     const decoder = createDecoder('gzip');
     const { tap, seen } = tapped({ decoder });
     const read = new Promise((resolve) => decoder.once('data', resolve));
@@ -170,7 +170,7 @@ describe('bytes in a content coding', () => {
     expect(seen).toEqual(all);
   });
 
-  it('that were cut give what can be decoded, and nobody is told twice that they were', async () => {
+  it('event tap: compressed bytes that were cut give what can be decoded, and nobody is told twice that they were', async () => {
     const { tap, seen, failures } = tapped({ decoder: createDecoder('gzip') });
     tap.push(coded.subarray(0, coded.length - 20));
     await tap.end(false);
@@ -179,7 +179,7 @@ describe('bytes in a content coding', () => {
     expect(failures).toEqual([]);
   });
 
-  it('that end too early in a body that is whole are told of', async () => {
+  it('event tap: compressed bytes that end too early in a body that is whole are told of', async () => {
     const { tap, seen, failures } = tapped({ decoder: createDecoder('gzip') });
     tap.push(coded.subarray(0, coded.length - 20));
     await tap.end(true);
@@ -187,14 +187,14 @@ describe('bytes in a content coding', () => {
     expect(failures).toEqual([expect.objectContaining({ code: 'Z_BUF_ERROR' })]);
   });
 
-  it('that end too early have no last line', async () => {
+  it('event tap: compressed bytes that end too early have no last line', async () => {
     const { tap, seen } = tapped({ format: ndjson, decoder: createDecoder('gzip') });
     tap.push(gzipSync('1\n2').subarray(0, -8));
     await tap.end(true);
     expect(seen).toEqual(['1']);
   });
 
-  it('that are none are told of once, and nothing is read any more', async () => {
+  it('event tap: compressed bytes that are none are told of once, and nothing is read any more', async () => {
     const { tap, seen, failures } = tapped({ decoder: createDecoder('gzip') });
     tap.push(Buffer.from(events));
     await turns(1);
@@ -204,7 +204,7 @@ describe('bytes in a content coding', () => {
     expect(failures).toEqual([expect.objectContaining({ code: 'Z_DATA_ERROR' })]);
   });
 
-  it('that hold an event which is too large are not decoded any further', async () => {
+  it('event tap: compressed bytes that hold an event which is too large are not decoded any further', async () => {
     const decoder = createDecoder('gzip');
     const { tap, seen, failures } = tapped({ limit: 100, decoder });
     const closed = new Promise((resolve) => decoder.once('close', resolve));
@@ -217,13 +217,13 @@ describe('bytes in a content coding', () => {
     expect(seen).toEqual(['1']);
   });
 
-  it('of which there are none are no failure at a cut', async () => {
+  it('event tap: compressed bytes of which there are none are no failure at a cut', async () => {
     const { tap, failures } = tapped({ decoder: createDecoder('gzip') });
     await tap.end(false);
     expect(failures).toEqual([]);
   });
 
-  it('do not pile up in front of a decoder that cannot keep up', async () => {
+  it('event tap: compressed bytes do not pile up in front of a decoder that cannot keep up', async () => {
     let release = (): void => {};
     const decoder = new Transform({
       transform(chunk: Buffer, _encoding, done) {

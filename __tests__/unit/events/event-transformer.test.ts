@@ -106,7 +106,7 @@ describe.each([
   const unfinished = 'data: not finis';
 
   it.each(streams.map((fixture) => [fixture.name, fixture] as const))(
-    'keeps the bytes of %s',
+    'event transformer, identity: keeps the bytes of %s',
     async (_name, fixture) => {
       const format = formatOf(fixture);
       const { bytes } = fixture;
@@ -125,7 +125,7 @@ describe.each([
 describe('the bytes of an event', () => {
   const odd = 'id:7\r\n:c\r\ndata:1\rdata:  2\nfoo: bar\n\r\n';
 
-  it('are kept, however it is written, by an event that says the same', async () => {
+  it('event transformer: the bytes of an event are kept, however it is written, by an event that says the same', async () => {
     const results: Hook[] = [
       identity,
       (event) => ({ ...fieldsOf(event) }),
@@ -147,21 +147,24 @@ describe('the bytes of an event', () => {
     ['event', 'x', 'event: x\nid: 7\ndata: 1\ndata:  2\n\n', ': c\n'],
     ['id', undefined, 'data: 1\ndata:  2\n\n', ': c\n'],
     ['retry', 5, 'id: 7\nretry: 5\ndata: 1\ndata:  2\n\n', ': c\n'],
-  ])('are new where its %s was changed to %p, and all else in it stays', async (name, value, rest, comment) => {
-    const transform: Hook = (event) => {
-      Object.assign(event, { [name]: value });
-      return undefined;
-    };
-    expect(await outputOf(transform, odd)).toBe(comment + rest);
-  });
+  ])(
+    'event transformer: the bytes of an event are new where its %s was changed to %p, and all else in it stays',
+    async (name, value, rest, comment) => {
+      const transform: Hook = (event) => {
+        Object.assign(event, { [name]: value });
+        return undefined;
+      };
+      expect(await outputOf(transform, odd)).toBe(comment + rest);
+    },
+  );
 
-  it('are kept around one that was changed', async () => {
+  it('event transformer: the bytes of an event are kept around one that was changed', async () => {
     const input = 'data:1\r\n\r\n: ping\r\rretry:5\n\ndata:2\n\n\ndata:3\r\r';
     const output = await outputOf((event) => (event.data === '2' ? { data: 'two' } : event), input);
     expect(output).toBe('data:1\r\n\r\n: ping\r\rretry:5\n\ndata: two\n\n\ndata:3\r\r');
   });
 
-  it('may be written again where the upstream sends a retry of more digits than a number has', async () => {
+  it('event transformer: the bytes of an event may be written again where the upstream sends a retry of more digits than a number has', async () => {
     const input = 'retry: 99999999999999999999\ndata: 1\n\n';
     expect(await outputOf(identity, input)).toBe(input);
     expect(await outputOf(() => ({ data: '2' }), input)).toBe('data: 2\n\n');
@@ -172,13 +175,13 @@ describe('the bytes of an event', () => {
     expect(await outputOf(edit, input)).toBe('data: 2\n\n');
   });
 
-  it('may be there twice, and between others', async () => {
+  it('event transformer: the bytes of an event may be there twice, and between others', async () => {
     const transform: Hook = (event) => [{ data: 'a' }, event, { data: 'b' }, event];
     expect(await outputOf(transform, 'data:1\r\r')).toBe('data: a\n\ndata:1\r\rdata: b\n\ndata:1\r\r');
   });
 });
 
-it('the LF of a CRLF goes where its CR went, also where it came by itself', async () => {
+it('event transformer: the LF of a CRLF goes where its CR went, also where it came by itself', async () => {
   const input = 'data: 1\r\n\r\ndata: 2\r\n\r\n\ndata: 3\r\n\r\n';
   expect(await outputOf(({ data }) => (data === '2' ? null : undefined), input)).toBe(
     'data: 1\r\n\r\n\ndata: 3\r\n\r\n',
@@ -196,7 +199,7 @@ describe('in the place of an event', () => {
     ['one of several lines', { data: 'a\r\nb\rc\n' }, 'data: a\ndata: b\ndata: c\ndata: \n\n'],
     ['a comment', { comment: 'x' }, ': x\n\n'],
     ['several', [{ data: 'x' }, { retry: 5 }, { data: 'y' }], 'data: x\n\nretry: 5\n\ndata: y\n\n'],
-  ])('comes %s', async (_what, result, expected) => {
+  ])('event transformer: in the place of an event comes %s', async (_what, result, expected) => {
     const input = 'data: 0\n\ndata: 1\n\ndata: 2\n\n';
     const transform = (event: ParsedEvent): TransformResult => (event.data === '1' ? result : event);
     const output = `data: 0\n\n${expected}data: 2\n\n`;
@@ -204,7 +207,7 @@ describe('in the place of an event', () => {
     expect(await outputOf(async (event) => transform(event), input)).toBe(output);
   });
 
-  it('comes what fits what was seen before: state may span events', async () => {
+  it('event transformer: in the place of an event comes what fits what was seen before: state may span events', async () => {
     let held = '';
     const transform: Hook = ({ data }) => {
       held += data;
@@ -234,7 +237,7 @@ describe('a promise', () => {
     return { hook, calls, answers };
   }
 
-  it('holds back what comes after it, but not what came before it', async () => {
+  it('event transformer: a promise holds back what comes after it, but not what came before it', async () => {
     const { hook, calls, answers } = waiting();
     const run = transformed(hook);
     run.write('data: sync 1\n\n: c\n\ndata: slow\n\ndata: sync 2\n\ndata: slower\n\n');
@@ -252,7 +255,7 @@ describe('a promise', () => {
     expect(run.chunks.slice(2)).toEqual(['data: sync 3\n\n']);
   });
 
-  it('is waited for before the next event is asked about, also where the next would be faster', async () => {
+  it('event transformer: a promise is waited for before the next event is asked about, also where the next would be faster', async () => {
     const { hook, calls, answers } = waiting();
     const run = transformed(hook);
     run.write('data: 1\n\ndata: 2\n\ndata: 3\n\n');
@@ -266,7 +269,7 @@ describe('a promise', () => {
     expect(run.chunks.join('')).toBe('data: 1\n\ndata: 2\n\ndata: 3\n\n');
   });
 
-  it('holds up whoever writes, so that nothing piles up in front of it', () => {
+  it('event transformer: a promise holds up whoever writes, so that nothing piles up in front of it', () => {
     const { hook } = waiting();
     const run = transformed(hook);
     const event = Buffer.from(`data: ${'x'.repeat(1000)}\n\n`);
@@ -275,7 +278,7 @@ describe('a promise', () => {
     expect(written * event.length).toBeLessThanOrEqual(run.transformer.writableHighWaterMark);
   });
 
-  it('of a stream that was destroyed meanwhile is for nobody, whether it is fulfilled', async () => {
+  it('event transformer: a promise of a stream that was destroyed meanwhile is for nobody, whether it is fulfilled', async () => {
     const { hook, answers } = waiting();
     const run = transformed(hook);
     run.write('data: 1\n\ndata: 2\n\n');
@@ -287,7 +290,7 @@ describe('a promise', () => {
     expect(answers).toHaveLength(1);
   });
 
-  it('or rejected', async () => {
+  it('event transformer: a promise of a stream that was destroyed meanwhile is for nobody, also where it is rejected', async () => {
     const answer = signal();
     const run = transformed(async () => {
       await answer.promise;
@@ -301,7 +304,7 @@ describe('a promise', () => {
     expect(run.chunks).toEqual([]);
   });
 
-  it('may be any object with a `then`', async () => {
+  it('event transformer: a promise may be any object with a `then`', async () => {
     // biome-ignore lint/suspicious/noThenProperty: what it is about
     const thenable = { then: (resolve: (value: TransformResult) => void) => resolve({ data: 'x' }) };
     expect(await outputOf(returning(thenable), 'data: 1\n\n')).toBe('data: x\n\n');
@@ -324,7 +327,7 @@ describe('fails the stream, with what was sent before it left', () => {
       },
     ],
     ['a hook that rejects', () => Promise.reject(broken)],
-  ])('%s', async (_what, hook) => {
+  ])('event transformer: what fails the stream: %s', async (_what, hook) => {
     const { error, output } = await failureOf(at('2', hook), input);
     expect(error).toBe(broken);
     expect(output).toBe('data: 1\n\n');
@@ -338,7 +341,7 @@ describe('fails the stream, with what was sent before it left', () => {
     [[{ data: '1' }, null], 'an array with null'],
     [[[{ data: '1' }]], 'an array with object'],
     [() => null, 'function'],
-  ])('a hook that returns %p', async (value, got) => {
+  ])('event transformer: what fails the stream: a hook that returns %p', async (value, got) => {
     const message = `transformEvent must return an event, an array of events or null, got ${got}`;
     for (const hook of [returning(value), returning(Promise.resolve(value))]) {
       const { error, output } = await failureOf(at('2', hook), input);
@@ -352,7 +355,7 @@ describe('fails the stream, with what was sent before it left', () => {
     [{ data: '1', event: 'a\nb' }, '`event` of an event must not have line breaks'],
     [{ data: '1', id: '\0' }, '`id` of an event must not have NUL in it'],
     [{ retry: -5 }, '`retry` of an event must be a whole number of milliseconds, 0 or more'],
-  ])('an event that cannot be written: %j', async (value, message) => {
+  ])('event transformer: what fails the stream: an event that cannot be written: %j', async (value, message) => {
     for (const hook of [returning(value), returning(Promise.resolve(value))]) {
       const { error, output } = await failureOf(at('2', hook), input);
       expect(error).toEqual(new TypeError(message));
@@ -360,19 +363,19 @@ describe('fails the stream, with what was sent before it left', () => {
     }
   });
 
-  it('an event that is too large', async () => {
+  it('event transformer: what fails the stream: an event that is too large', async () => {
     const { error, output } = await failureOf(identity, `data: 1\n\ndata: ${'x'.repeat(100)}\n\n`, { limit: 50 });
     expect(error).toEqual(new EventTooLarge(50));
     expect(output).toBe('data: 1\n\n');
   });
 
-  it('an event that is too large and not there to its end', async () => {
+  it('event transformer: what fails the stream: an event that is too large and not there to its end', async () => {
     const { error, output } = await failureOf(identity, `data: 1\n\ndata: ${'x'.repeat(100)}`, { limit: 50 });
     expect(error).toEqual(new EventTooLarge(50));
     expect(output).toBe('data: 1\n\n');
   });
 
-  it('an event that is too large behind a promise', async () => {
+  it('event transformer: what fails the stream: an event that is too large behind a promise', async () => {
     const { error, output } = await failureOf(async (event) => event, `data: 1\n\ndata: ${'x'.repeat(100)}`, {
       limit: 50,
     });
@@ -380,7 +383,7 @@ describe('fails the stream, with what was sent before it left', () => {
     expect(output).toBe('data: 1\n\n');
   });
 
-  it('a last line that is refused', async () => {
+  it('event transformer: what fails the stream: a last line that is refused', async () => {
     const run = transformed(() => Promise.reject(broken), { format: ndjson });
     run.write('{"a":1}');
     run.transformer.end();
@@ -397,25 +400,28 @@ describe('a byte order mark', () => {
     ['was changed', (event) => (event.data === '1' ? { data: 'x' } : event), 'data: x\n\n'],
     ['was dropped', (event) => (event.data === '1' ? null : event), ''],
     ['comes late', async (event) => (event.data === '1' ? [{ data: '0' }, event] : event), 'data: 0\n\ndata: 1\n\n'],
-  ])('stays first where an event at the start %s', async (_what, transform, expected) => {
-    expect(await outputOf(transform, input)).toBe(`\ufeff${expected}data: 2\n\n`);
-  });
+  ])(
+    'event transformer: a byte order mark stays first where an event at the start %s',
+    async (_what, transform, expected) => {
+      expect(await outputOf(transform, input)).toBe(`\ufeff${expected}data: 2\n\n`);
+    },
+  );
 
-  it('is one at the start only: elsewhere it belongs to the event', async () => {
+  it('event transformer: a byte order mark is one at the start only: elsewhere it belongs to the event', async () => {
     const text = 'data: 1\n\n\ufefffoo\ndata: 2\n\ndata: \ufeff3\n\n';
     expect(await outputOf((event) => [{ comment: 'x' }, event], text)).toBe(
       ': x\n\ndata: 1\n\n: x\n\n\ufefffoo\ndata: 2\n\n: x\n\ndata: \ufeff3\n\n',
     );
   });
 
-  it('stays first in NDJSON, too', async () => {
+  it('event transformer: a byte order mark stays first in NDJSON, too', async () => {
     const transform: Hook = (event) => [{ data: '{}' }, event];
     expect(await outputOf(transform, '\ufeff{"a":1}\n', { format: ndjson })).toBe('\ufeff{}\n{"a":1}\n');
   });
 });
 
 describe('received', () => {
-  it('is told of each event as it came, whatever becomes of it', async () => {
+  it('event transformer, received: is told of each event as it came, whatever becomes of it', async () => {
     const received: ParsedEvent[] = [];
     const run = transformed(
       (event) => {
@@ -435,7 +441,7 @@ describe('received', () => {
 });
 
 describe('takeSent', () => {
-  it('has the events of each chunk that came out', async () => {
+  it('event transformer, takeSent: has the events of each chunk that came out', async () => {
     const run = transformed(({ data }): TransformResult | Promise<TransformResult> => {
       if (data === 'drop') return null;
       if (data === 'two') return [{ data: 'a' }, { comment: 'c' }, { data: 'b' }];
@@ -457,7 +463,7 @@ describe('takeSent', () => {
     expect(run.sent).toEqual([[], ['1', '2'], ['a', 'b'], ['in time', '3']]);
   });
 
-  it('has them also where the chunks were read later than they came', async () => {
+  it('event transformer, takeSent: has them also where the chunks were read later than they came', async () => {
     const run = transformed(identity);
     run.transformer.pause();
     const chunks = ['data: 1\n\n', ': ping\n\n', 'data: 2\n\n', 'data: 3\n\ndata: 4\n\n'];
@@ -471,7 +477,7 @@ describe('takeSent', () => {
     expect(run.sent).toEqual([['1'], [], ['2'], ['3', '4']]);
   });
 
-  it('has them as they were sent: unchanged where the bytes are', async () => {
+  it('event transformer, takeSent: has them as they were sent: unchanged where the bytes are', async () => {
     const transformer = new EventTransformer(sse, MB, {
       transform: (event) => [event, { data: 'new', event: 'e', id: 'i', retry: 5, comment: 'c' }],
       collectsSent: true,
@@ -486,14 +492,14 @@ describe('takeSent', () => {
     transformer.destroy();
   });
 
-  it('has no event that was not sent: NDJSON cannot express empty data', async () => {
+  it('event transformer, takeSent: has no event that was not sent: NDJSON cannot express empty data', async () => {
     const run = transformed(({ data }) => [{ data }, { data: '' }], { format: ndjson });
     run.write('1\n');
     expect(run.chunks).toEqual(['1\n']);
     expect(run.sent).toEqual([['1']]);
   });
 
-  it('has nothing, and keeps nothing, where it is not to be used', () => {
+  it('event transformer, takeSent: has nothing, and keeps nothing, where it is not to be used', () => {
     const run = transformed(identity, { collectsSent: false });
     run.write('data: 1\n\n');
     expect(run.chunks).toEqual(['data: 1\n\n']);
@@ -502,7 +508,7 @@ describe('takeSent', () => {
 });
 
 describe('the end', () => {
-  it('leaves out what is half an event: nobody has decided on it', async () => {
+  it('event transformer: the end leaves out what is half an event: nobody has decided on it', async () => {
     const calls: string[] = [];
     const transform: Hook = ({ data }) => {
       calls.push(data);
@@ -516,14 +522,14 @@ describe('the end', () => {
     expect(calls).toEqual(['1']);
   });
 
-  it('of an empty stream is one', async () => {
+  it('event transformer: the end of an empty stream is one', async () => {
     const run = transformed(identity);
     run.transformer.end();
     expect(await run.closed).toBeUndefined();
     expect(run.chunks).toEqual([]);
   });
 
-  it('keeps the LF of a CRLF that came by itself, and at once', async () => {
+  it('event transformer: the end keeps the LF of a CRLF that came by itself, and at once', async () => {
     const run = transformed(identity);
     run.write('data: 1\r\n\r');
     run.write('\n');
@@ -544,18 +550,18 @@ describe('the end', () => {
       ['ends it where an event follows', (event) => [event, { data: '{}' }], '{"a":1}\n{}\n{"b":2}\n{}\n'],
       ['ends it where it was changed', (event) => (event.data === '{"b":2}' ? { data: '3' } : event), '{"a":1}\n3\n'],
       ['leaves it out where it was dropped', (event) => (event.data === '{"b":2}' ? null : event), '{"a":1}\n'],
-    ])('%s', async (_what, transform, expected) => {
+    ])('event transformer: the end of NDJSON: %s', async (_what, transform, expected) => {
       expect(await outputOf(transform, input, { format: ndjson })).toBe(expected);
       expect(await outputOf(async (event) => transform(event), input, { format: ndjson })).toBe(expected);
     });
 
-    it('keeps white space behind the last line', async () => {
+    it('event transformer: the end of NDJSON: keeps white space behind the last line', async () => {
       expect(await outputOf(identity, '1\n \t', { format: ndjson })).toBe('1\n \t');
     });
   });
 
   describe('that is none, since the upstream broke off', () => {
-    it('leaves out a last line that may be half a line', async () => {
+    it('event transformer, truncation: leaves out a last line that may be half a line', async () => {
       const calls: string[] = [];
       const transform: Hook = ({ data }) => {
         calls.push(data);
@@ -570,7 +576,7 @@ describe('the end', () => {
       expect(calls).toEqual(['1']);
     });
 
-    it('still sends what a promise decides late', async () => {
+    it('event transformer, truncation: still sends what a promise decides late', async () => {
       const answer = signal<EventFields>();
       const run = transformed(({ data }) => (data === '1' ? answer.promise : undefined));
       run.write('data: 1\n\ndata: 2\n\ndata: 3');
@@ -583,6 +589,6 @@ describe('the end', () => {
   });
 });
 
-it('needs a format that can write a single event', () => {
+it('event transformer: needs a format that can write a single event', () => {
   expect(() => new EventTransformer(json, MB, { transform: identity, collectsSent: false })).toThrow(TypeError);
 });

@@ -86,20 +86,23 @@ describe.each(STREAMS.map((stream) => [stream.name, stream] as const))('a stream
   it.each([
     ['piece by piece', false],
     ['in one tick', true],
-  ])('has its first event, and every byte still to come, cut at any place: %s', async (_how, atOnce) => {
-    expect(expected).toBeInstanceOf(Object);
-    for (const chunks of chunkings(bytes)) {
-      const { found, body } = await lookAt(chunks, { format, atOnce });
-      expect(said(found)).toEqual(expected);
-      expect(body.equals(bytes)).toBe(true);
-    }
-  });
+  ])(
+    'first event: a stream has its first event, and every byte still to come, cut at any place: %s',
+    async (_how, atOnce) => {
+      expect(expected).toBeInstanceOf(Object);
+      for (const chunks of chunkings(bytes)) {
+        const { found, body } = await lookAt(chunks, { format, atOnce });
+        expect(said(found)).toEqual(expected);
+        expect(body.equals(bytes)).toBe(true);
+      }
+    },
+  );
 
   it.each([
     ['gzip', gzipSync],
     ['deflate', deflateSync],
     ['br', brotliCompressSync],
-  ])('has it also in %s, of which every byte is still to come, too', async (coding, encode) => {
+  ])('first event: a stream has it also in %s, of which every byte is still to come, too', async (coding, encode) => {
     const encoded = encode(bytes);
     const middle = encoded.length >> 1;
     const cuts = [
@@ -117,7 +120,7 @@ describe.each(STREAMS.map((stream) => [stream.name, stream] as const))('a stream
   });
 });
 
-it('finds the event in gzip, cut at any place', async () => {
+it('first event: finds the event in gzip, cut at any place', async () => {
   const encoded = gzipSync('data: zażółć\n\ndata: 2\n\n');
   for (const chunks of chunkings(encoded)) {
     const { found, body } = await lookAt(chunks, { coding: 'gzip' });
@@ -126,7 +129,7 @@ it('finds the event in gzip, cut at any place', async () => {
   }
 });
 
-it('has the event as soon as it is there, and does not wait for the next', async () => {
+it('first event: has the event as soon as it is there, and does not wait for the next', async () => {
   const source = response();
   const found = firstEvent(source, sse, undefined, MB);
   source.push(Buffer.from('data: 1\n\ndata'));
@@ -136,7 +139,7 @@ it('has the event as soon as it is there, and does not wait for the next', async
   expect(String(await readAll(source))).toBe('data: 1\n\ndata: 2\n\n');
 });
 
-it('has no listener left on the source when it has found one', async () => {
+it('first event: has no listener left on the source when it has found one', async () => {
   const source = response();
   const before = source.eventNames().map((name) => [name, source.listenerCount(name)]);
   const found = firstEvent(source, sse, undefined, MB);
@@ -152,7 +155,7 @@ describe('a body without an event', () => {
     ['of Server-Sent Events whose only event is not finished', sse, 'data: 1\n'],
     ['of NDJSON that is empty', ndjson, ''],
     ['of NDJSON with line ends only', ndjson, '\n\r\n\n'],
-  ])('%s: none', async (_what, format, text) => {
+  ])('first event: a body without one %s: none', async (_what, format, text) => {
     for (const chunks of chunkings(Buffer.from(text))) {
       for (const atOnce of [false, true]) {
         const { found, body } = await lookAt(chunks, { format, atOnce });
@@ -162,7 +165,7 @@ describe('a body without an event', () => {
     }
   });
 
-  it('has none in gzip either', async () => {
+  it('first event: a body without one has none in gzip either', async () => {
     const encoded = gzipSync(': ping\n\n');
     const { found, body } = await lookAt([encoded], { coding: 'gzip' });
     expect(found).toBe('none');
@@ -173,7 +176,7 @@ describe('a body without an event', () => {
 describe('NDJSON whose only line has no end', () => {
   const line = Buffer.from('{"error":"zażółć"}');
 
-  it('has it for an event when the body has ended', async () => {
+  it('first event: NDJSON whose only line has no end has it for an event when the body has ended', async () => {
     for (const chunks of chunkings(line)) {
       for (const atOnce of [false, true]) {
         const { found, body } = await lookAt(chunks, { format: ndjson, atOnce });
@@ -183,7 +186,7 @@ describe('NDJSON whose only line has no end', () => {
     }
   });
 
-  it('has it in gzip, too', async () => {
+  it('first event: NDJSON whose only line has no end has it in gzip, too', async () => {
     const encoded = gzipSync(line);
     for (const atOnce of [false, true]) {
       const { found, body } = await lookAt([encoded], { format: ndjson, coding: 'gzip', atOnce });
@@ -194,18 +197,21 @@ describe('NDJSON whose only line has no end', () => {
 });
 
 describe('what cannot be told', () => {
-  it.each(['compress', 'gzip, br', 'x-unknown'])('is what is in a coding that is not known: %s', async (coding) => {
-    const bytes = Buffer.from('data: 1\n\n');
-    const { found, body } = await lookAt([bytes], { coding });
-    expect(found).toBe('unknown');
-    expect(body.equals(bytes)).toBe(true);
-  });
+  it.each(['compress', 'gzip, br', 'x-unknown'])(
+    'first event: what cannot be told is what is in a coding that is not known: %s',
+    async (coding) => {
+      const bytes = Buffer.from('data: 1\n\n');
+      const { found, body } = await lookAt([bytes], { coding });
+      expect(found).toBe('unknown');
+      expect(body.equals(bytes)).toBe(true);
+    },
+  );
 
   it.each([
     ['is none of it', Buffer.from('data: 1\n\n')],
     ['is cut', gzipSync('data: 1').subarray(0, -4)],
     ['is damaged', Buffer.concat([gzipSync('').subarray(0, 10), Buffer.alloc(20, 0xff)])],
-  ])('is gzip that %s', async (_what, bytes) => {
+  ])('first event: what cannot be told is gzip that %s', async (_what, bytes) => {
     for (const atOnce of [false, true]) {
       const { found, body } = await lookAt([bytes], { coding: 'gzip', atOnce });
       expect(found).toBe('unknown');
@@ -215,7 +221,7 @@ describe('what cannot be told', () => {
 
   const event = 'data: 0123456789\n\n';
 
-  it('is what has no event within the limit, however it is cut', async () => {
+  it('first event: what cannot be told is what has no event within the limit, however it is cut', async () => {
     const bytes = Buffer.from(`: x\n\n${event}`);
     for (const chunks of chunkings(bytes)) {
       for (const atOnce of [false, true]) {
@@ -226,7 +232,7 @@ describe('what cannot be told', () => {
     }
   });
 
-  it('is not what has one within it, however much follows', async () => {
+  it('first event: what cannot be told is not what has one within it, however much follows', async () => {
     const bytes = Buffer.from(`: x\n\n${event}${'data: and more\n\n'.repeat(5)}`);
     for (const chunks of chunkings(bytes)) {
       const { found, body } = await lookAt(chunks, { limit: event.length + 5 });
@@ -235,7 +241,7 @@ describe('what cannot be told', () => {
     }
   });
 
-  it('is what begins with an event that is too large when it is decoded', async () => {
+  it('first event: what cannot be told is what begins with an event that is too large when it is decoded', async () => {
     const bytes = gzipSync(`data: ${'x'.repeat(100_000)}\n\n`);
     const { found, body } = await lookAt([bytes], { coding: 'gzip', limit: 10_000 });
     expect(bytes.length).toBeLessThan(10_000);
@@ -243,7 +249,7 @@ describe('what cannot be told', () => {
     expect(body.equals(bytes)).toBe(true);
   });
 
-  it('is known at once: nothing more is waited for', async () => {
+  it('first event: what cannot be told is known at once: nothing more is waited for', async () => {
     const source = response();
     const found = firstEvent(source, sse, undefined, 10);
     source.push(Buffer.from(`data: ${'x'.repeat(10)}`));
@@ -256,7 +262,7 @@ describe('a body that breaks off', () => {
     ['without a coding', undefined, Buffer.from('data: 1\n')],
     ['in gzip', 'gzip', gzipSync('data: 1\n\n').subarray(0, 12)],
     ['before its first byte', undefined, undefined],
-  ])('leaves it at that, and no listener: %s', async (_how, coding, bytes) => {
+  ])('first event: a body that breaks off leaves it at that, and no listener: %s', async (_how, coding, bytes) => {
     const source = response();
     source.on('error', () => {});
     const before = source.eventNames().map((name) => [name, source.listenerCount(name)]);
@@ -290,17 +296,20 @@ describe('the response of a real server', () => {
     ['of a known length', `Content-Length: ${line.length}\r\n\r\n${line}`],
     ['in chunks', `Transfer-Encoding: chunked\r\n\r\n${line.length.toString(16)}\r\n${line}\r\n0\r\n\r\n`],
     ['that ends with the connection', `Connection: close\r\n\r\n${line}`],
-  ])('has its first event and its bytes where all of it comes at once: %s', async (_how, rest) => {
-    const { source, found } = await lookAtServer([`HTTP/1.1 200 OK\r\n${rest}`], ndjson);
-    expect(said(await found)).toMatchObject({ data: line });
-    expect(String(await readAll(source))).toBe(line);
-    expect(source.complete).toBe(true);
-  });
+  ])(
+    'first event: the response of a server has its first event and its bytes where all of it comes at once: %s',
+    async (_how, rest) => {
+      const { source, found } = await lookAtServer([`HTTP/1.1 200 OK\r\n${rest}`], ndjson);
+      expect(said(await found)).toMatchObject({ data: line });
+      expect(String(await readAll(source))).toBe(line);
+      expect(source.complete).toBe(true);
+    },
+  );
 
   it.each([
     ['small', 1],
     ['large', 20_000],
-  ])('has them in gzip that comes at once: %s', async (_size, more) => {
+  ])('first event: the response of a server has them in gzip that comes at once: %s', async (_size, more) => {
     // Of random text, so that it stays large.
     const rest = Array.from({ length: more }, () => `data: ${Math.random()}\n\n`).join('');
     const encoded = gzipSync(`data: first\n\n${rest}`);
@@ -310,12 +319,12 @@ describe('the response of a real server', () => {
     expect((await readAll(source)).equals(encoded)).toBe(true);
   });
 
-  it('has none where it is empty', async () => {
+  it('first event: the response of a server has none where it is empty', async () => {
     const { found } = await lookAtServer(['HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'], sse);
     expect(await found).toBe('none');
   });
 
-  it('has what came before it broke off, once its first event was found', async () => {
+  it('first event: the response of a server has what came before it broke off, once its first event was found', async () => {
     const { source, found } = await lookAtServer(['HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ndata: 1\n\ndata'], sse);
     expect(said(await found)).toMatchObject({ data: '1' });
     expect(await readUntilCut(source)).toEqual({ body: Buffer.from('data: 1\n\ndata'), cut: true });

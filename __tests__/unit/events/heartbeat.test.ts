@@ -13,7 +13,7 @@ function beating(): { heartbeat: Heartbeat; beat: jest.Mock } {
   return { heartbeat: new Heartbeat(1000, beat), beat };
 }
 
-it('beats after each interval of silence, and not before', () => {
+it('heartbeat: beats after each interval of silence, and not before', () => {
   const { beat } = beating();
   jest.advanceTimersByTime(999);
   expect(beat).not.toHaveBeenCalled();
@@ -25,7 +25,7 @@ it('beats after each interval of silence, and not before', () => {
   expect(beat).toHaveBeenCalledTimes(4);
 });
 
-it('counts the silence from the last bytes on', () => {
+it('heartbeat: counts the silence from the last bytes on', () => {
   const { heartbeat, beat } = beating();
   for (let i = 0; i < 10; i += 1) {
     jest.advanceTimersByTime(999);
@@ -36,7 +36,7 @@ it('counts the silence from the last bytes on', () => {
   expect(beat).toHaveBeenCalledTimes(1);
 });
 
-it('is still when it was stopped, and leaves no timer', () => {
+it('heartbeat: is still when it was stopped, and leaves no timer', () => {
   const { heartbeat, beat } = beating();
   jest.advanceTimersByTime(1000);
   heartbeat.stop();
@@ -45,7 +45,7 @@ it('is still when it was stopped, and leaves no timer', () => {
   expect(beat).toHaveBeenCalledTimes(1);
 });
 
-it('may be stopped by a beat', () => {
+it('heartbeat: may be stopped by a beat', () => {
   const heartbeat = new Heartbeat(1000, () => heartbeat.stop());
   jest.advanceTimersByTime(1000);
   expect(jest.getTimerCount()).toBe(0);

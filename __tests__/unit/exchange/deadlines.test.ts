@@ -22,7 +22,7 @@ describe('the deadline of a phase', () => {
     jest.useRealTimers();
   });
 
-  it.each(PHASES)('%s: passes once, after its own time and not before', (phase) => {
+  it.each(PHASES)('deadline of a phase: %s: passes once, after its own time and not before', (phase) => {
     const { deadlines, over } = timed();
     deadlines.enter(phase);
     jest.advanceTimersByTime(Number(TIMEOUTS[phase]) - 1);
@@ -33,7 +33,7 @@ describe('the deadline of a phase', () => {
     expect(over).toEqual([phase]);
   });
 
-  it.each(PHASES)('%s: is none where it is false', (phase) => {
+  it.each(PHASES)('deadline of a phase: %s: is none where it is false', (phase) => {
     const { deadlines, over } = timed({ ...TIMEOUTS, [phase]: false });
     deadlines.enter(phase);
     expect(jest.getTimerCount()).toBe(0);
@@ -41,7 +41,7 @@ describe('the deadline of a phase', () => {
     expect(over).toEqual([]);
   });
 
-  it.each(PHASES)('%s: runs from the beginning where it begins again', (phase) => {
+  it.each(PHASES)('deadline of a phase: %s: runs from the beginning where it begins again', (phase) => {
     const { deadlines, over } = timed();
     const timeout = Number(TIMEOUTS[phase]);
     for (let i = 0; i < 5; i += 1) {
@@ -54,7 +54,7 @@ describe('the deadline of a phase', () => {
     expect(over).toEqual([phase]);
   });
 
-  it.each(PHASES)('%s: does not pass where it is over, and may begin anew', (phase) => {
+  it.each(PHASES)('deadline of a phase: %s: does not pass where it is over, and may begin anew', (phase) => {
     const { deadlines, over } = timed();
     deadlines.enter(phase);
     deadlines.leave();
@@ -69,7 +69,7 @@ describe('the deadline of a phase', () => {
   it.each([
     ['other times', TIMEOUTS],
     ['the same time', SAME],
-  ])('is over when the next one begins, which has %s', (_which, timeouts) => {
+  ])('deadline of a phase: is over when the next one begins, which has %s', (_which, timeouts) => {
     const { deadlines, over } = timed(timeouts);
     deadlines.enter('connect');
     jest.advanceTimersByTime(99);
@@ -81,7 +81,7 @@ describe('the deadline of a phase', () => {
     expect(over).toEqual(['headers']);
   });
 
-  it('is over when one begins that has none', () => {
+  it('deadline of a phase: is over when one begins that has none', () => {
     const { deadlines, over } = timed({ ...TIMEOUTS, drain: false });
     deadlines.enter('idle');
     deadlines.enter('drain');
@@ -91,7 +91,7 @@ describe('the deadline of a phase', () => {
     expect(over).toEqual(['idle']);
   });
 
-  it('may begin again when it has passed', () => {
+  it('deadline of a phase: may begin again when it has passed', () => {
     const { deadlines, over } = timed();
     deadlines.enter('headers');
     jest.advanceTimersByTime(200);
@@ -102,7 +102,7 @@ describe('the deadline of a phase', () => {
     expect(over).toEqual(['headers', 'headers']);
   });
 
-  it('does not mind that of the whole exchange, which runs from its beginning', () => {
+  it('deadline of a phase: does not mind that of the whole exchange, which runs from its beginning', () => {
     const { deadlines, over } = timed();
     deadlines.begin();
     deadlines.enter('idle');
@@ -116,7 +116,7 @@ describe('the deadline of a phase', () => {
     expect(over).toEqual(['total', 'idle']);
   });
 
-  it('is stopped with that of the exchange, and then no timer is left', () => {
+  it('deadline of a phase: is stopped with that of the exchange, and then no timer is left', () => {
     const { deadlines, over } = timed();
     deadlines.begin();
     deadlines.enter('headers');
@@ -127,7 +127,7 @@ describe('the deadline of a phase', () => {
     expect(over).toEqual([]);
   });
 
-  it('costs nothing where none is wanted', () => {
+  it('deadline of a phase: costs nothing where none is wanted', () => {
     const { deadlines } = timed(OFF);
     deadlines.begin();
     for (const phase of PHASES) deadlines.enter(phase);
@@ -135,7 +135,7 @@ describe('the deadline of a phase', () => {
     deadlines.stop();
   });
 
-  it('may be stopped by the one that passes', () => {
+  it('deadline of a phase: may be stopped by the one that passes', () => {
     const deadlines = new Deadlines(TIMEOUTS, () => deadlines.stop());
     deadlines.begin();
     deadlines.enter('connect');
@@ -146,7 +146,7 @@ describe('the deadline of a phase', () => {
 
 // What becomes of a timer that fires, or was stopped, and is then refreshed is for Node to say.
 describe("a deadline with a timer of Node's", () => {
-  it('may be put off by what it calls, again and again', async () => {
+  it("deadline with a timer of Node's: may be put off by what it calls, again and again", async () => {
     const times = await new Promise<number>((resolve) => {
       let count = 0;
       const deadlines = new Deadlines({ ...OFF, headers: 5 }, () => {
@@ -159,7 +159,7 @@ describe("a deadline with a timer of Node's", () => {
     expect(times).toBe(3);
   });
 
-  it('passes where it was over and began anew', async () => {
+  it("deadline with a timer of Node's: passes where it was over and began anew", async () => {
     const phase = await new Promise<Phase>((resolve) => {
       const deadlines = new Deadlines({ ...OFF, idle: 5 }, resolve);
       deadlines.enter('idle');

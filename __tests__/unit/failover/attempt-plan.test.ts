@@ -89,7 +89,7 @@ function wayOf(failover: AttemptPlan, failure: Failure = refused): string[] {
 }
 
 describe('the attempts of an exchange', () => {
-  it('go to the target of the options, and nowhere else without retries and fallbacks', () => {
+  it('attempt plan: attempts go to the target of the options, and nowhere else without retries and fallbacks', () => {
     const failover = proxy({}).begin();
     expect(failover.isPossible).toBe(false);
     expect(wayOf(failover)).toEqual([OWN]);
@@ -101,27 +101,27 @@ describe('the attempts of an exchange', () => {
     ['a function that names fallbacks', { fallbacks: () => undefined }, true],
     ['no retries', { retry: { maxRetries: 0 } }, false],
     ['no fallbacks', { fallbacks: [] }, false],
-  ])('may be several with %s: %p', (_what, options, expected) => {
+  ])('attempt plan: attempts may be several with %s: %p', (_what, options, expected) => {
     expect(proxy(options as SseProxyOptions).begin().isPossible).toBe(expected);
   });
 
-  it('try the same target again, as often as `maxRetries` says', () => {
+  it('attempt plan: attempts try the same target again, as often as `maxRetries` says', () => {
     expect(wayOf(proxy({ retry: { maxRetries: 3 } }).begin())).toEqual([OWN, OWN, OWN, OWN]);
   });
 
-  it('turn to the fallbacks in order, each with as many retries', () => {
+  it('attempt plan: attempts turn to the fallbacks in order, each with as many retries', () => {
     const { begin } = proxy({ retry: { maxRetries: 1 }, fallbacks: [FIRST, SECOND] });
     expect(wayOf(begin())).toEqual([OWN, OWN, FIRST, FIRST, SECOND, SECOND]);
     // Of each exchange anew.
     expect(wayOf(begin())).toEqual([OWN, OWN, FIRST, FIRST, SECOND, SECOND]);
   });
 
-  it('turn to the fallbacks at once without `retry`', () => {
+  it('attempt plan: attempts turn to the fallbacks at once without `retry`', () => {
     const { begin } = proxy({ fallbacks: [FIRST, SECOND] });
     expect(wayOf(begin(), answered(503))).toEqual([OWN, FIRST, SECOND]);
   });
 
-  it('turn to a fallback with what may not be sent to the same target again', () => {
+  it('attempt plan: attempts turn to a fallback with what may not be sent to the same target again', () => {
     const { begin } = proxy({ retry: {}, fallbacks: [FIRST] });
     expect(wayOf(begin('POST'), answered(503))).toEqual([OWN, FIRST]);
     expect(wayOf(begin('POST'), failed('UPSTREAM_CLOSED', 'ECONNRESET', true))).toEqual([OWN, FIRST]);
@@ -132,23 +132,26 @@ describe('the attempts of an exchange', () => {
     ['UPSTREAM_TLS_FAILED', 'CERT_HAS_EXPIRED'],
     ['UPSTREAM_INVALID_RESPONSE', 'HPE_INVALID_CONSTANT'],
     ['UPSTREAM_TIMEOUT', undefined],
-  ] as const)('turn to a fallback where the same target would fail again: %s', (code, cause) => {
+  ] as const)('attempt plan: attempts turn to a fallback where the same target would fail again: %s', (code, cause) => {
     expect(wayOf(proxy({ retry: {}, fallbacks: [FIRST] }).begin(), failed(code, cause, true))).toEqual([OWN, FIRST]);
   });
 
-  it.each([200, 301, 400, 401, 404, 422, 501])('end with the answer %d, which is no failure', (statusCode) => {
-    const { begin, circuits } = proxy({ retry: {}, fallbacks: [FIRST] });
-    for (let i = 0; i < 10; i += 1) expect(wayOf(begin(), answered(statusCode))).toEqual([OWN]);
-    expect([...circuits.values()].every((circuit) => circuit.acquire() !== undefined)).toBe(true);
-  });
+  it.each([200, 301, 400, 401, 404, 422, 501])(
+    'attempt plan: attempts end with the answer %d, which is no failure',
+    (statusCode) => {
+      const { begin, circuits } = proxy({ retry: {}, fallbacks: [FIRST] });
+      for (let i = 0; i < 10; i += 1) expect(wayOf(begin(), answered(statusCode))).toEqual([OWN]);
+      expect([...circuits.values()].every((circuit) => circuit.acquire() !== undefined)).toBe(true);
+    },
+  );
 
-  it('take an answer for a failure by the statuses that are configured, also where only fallbacks are left', () => {
+  it('attempt plan: attempts take an answer for a failure by the statuses that are configured, also where only fallbacks are left', () => {
     const { begin } = proxy({ retry: { maxRetries: 0, statusCodes: [404] }, fallbacks: [FIRST] });
     expect(wayOf(begin(), answered(404))).toEqual([OWN, FIRST]);
     expect(wayOf(begin(), answered(503))).toEqual([OWN]);
   });
 
-  it("carry each fallback's own provider, path and headers, or the proxy's own provider", () => {
+  it("attempt plan: attempts carry each fallback's own provider, path and headers, or the proxy's own provider", () => {
     const own = openai({ apiKey: 'sk-own' });
     const other = anthropic({ apiKey: 'sk-other' });
     const pathRewrite = (path: string): string => path;
@@ -183,7 +186,7 @@ describe('the attempts of an exchange', () => {
 describe('the wait before an attempt', () => {
   const retry = { minTimeout: 1000, maxTimeout: 8000, maxRetries: 3 };
 
-  it('grows with each retry, begins anew with another target, and is none before the first attempt there', () => {
+  it('attempt plan: the wait before an attempt grows with each retry, begins anew with another target, and is none before the first attempt there', () => {
     // As `Math.random()` never is, to see the bounds themselves.
     jest.spyOn(Math, 'random').mockReturnValue(1);
     const failover = proxy({ retry, fallbacks: [FIRST] }).begin();
@@ -191,18 +194,18 @@ describe('the wait before an attempt', () => {
     expect(delays).toEqual([1000, 2000, 4000, 0, 1000, 2000, 4000, undefined]);
   });
 
-  it('is what the upstream asks for', () => {
+  it('attempt plan: the wait before an attempt is what the upstream asks for', () => {
     const failover = proxy({ retry }).begin();
     expect(next(failover, answered(429, { 'retry-after': '7' }))).toMatchObject({ delay: 7000 });
     expect(next(failover, answered(429, { 'retry-after-ms': '15' }))).toMatchObject({ delay: 15 });
   });
 
-  it('is not made where it would be too long: the answer is passed on at once', () => {
+  it('attempt plan: the wait before an attempt is not made where it would be too long: the answer is passed on at once', () => {
     const failover = proxy({ retry }).begin();
     expect(next(failover, answered(429, { 'retry-after': '9' }))).toBeUndefined();
   });
 
-  it('is not made where it would be too long, and there is another target', () => {
+  it('attempt plan: the wait before an attempt is not made where it would be too long, and there is another target', () => {
     const failover = proxy({ retry, fallbacks: [FIRST] }).begin();
     expect(next(failover, answered(429, { 'retry-after': '9' }))).toMatchObject({ route: { target: FIRST }, delay: 0 });
     // With retries of its own.
@@ -216,7 +219,7 @@ describe('the wait before an attempt', () => {
 describe('the circuits, which the exchanges share', () => {
   const fallbacks = [FIRST, SECOND];
 
-  it('have a target skipped that has failed five times in a row, and the next one is the first', () => {
+  it('attempt plan, circuit breakers: have a target skipped that has failed five times in a row, and the next one is the first', () => {
     const { begin } = proxy({ fallbacks });
     for (let i = 0; i < 5; i += 1) {
       const failover = begin();
@@ -229,7 +232,7 @@ describe('the circuits, which the exchanges share', () => {
     expect(wayOf(failover)).toEqual([FIRST, SECOND]);
   });
 
-  it('count the retries', () => {
+  it('attempt plan, circuit breakers: count the retries', () => {
     const { begin } = proxy({ retry: { maxRetries: 4 }, fallbacks });
     const failover = begin();
     for (let i = 0; i < 4; i += 1) expect(originOf(next(failover, answered(503))?.route as Route)).toBe(OWN);
@@ -238,7 +241,7 @@ describe('the circuits, which the exchanges share', () => {
     expect(originOf(begin().route)).toBe(FIRST);
   });
 
-  it('have a fallback skipped, too', () => {
+  it('attempt plan, circuit breakers: have a fallback skipped, too', () => {
     const { begin } = proxy({ fallbacks });
     for (let i = 0; i < 5; i += 1) {
       const failover = begin();
@@ -251,7 +254,7 @@ describe('the circuits, which the exchanges share', () => {
     expect(wayOf(begin())).toEqual([OWN, SECOND]);
   });
 
-  it('begin anew with an answer', () => {
+  it('attempt plan, circuit breakers: begin anew with an answer', () => {
     const { begin } = proxy({ fallbacks });
     for (let i = 0; i < 4; i += 1) next(begin(), refused);
     begin().answered(answered(200));
@@ -259,7 +262,7 @@ describe('the circuits, which the exchanges share', () => {
     expect(originOf(begin().route)).toBe(OWN);
   });
 
-  it('let one exchange probe the target after 30 seconds, and all where it answers', () => {
+  it('attempt plan, circuit breakers: let one exchange probe the target after 30 seconds, and all where it answers', () => {
     const { begin } = proxy({ fallbacks });
     for (let i = 0; i < 5; i += 1) next(begin(), refused);
     now += 30_000;
@@ -270,7 +273,7 @@ describe('the circuits, which the exchanges share', () => {
     expect(originOf(begin().route)).toBe(OWN);
   });
 
-  it('leave the own target to be tried where none is worth it', () => {
+  it('attempt plan, circuit breakers: leave the own target to be tried where none is worth it', () => {
     const { begin } = proxy({ fallbacks });
     for (let i = 0; i < 5; i += 1) wayOf(begin());
     const failover = begin();
@@ -278,7 +281,7 @@ describe('the circuits, which the exchanges share', () => {
     expect(next(failover, refused)).toBeUndefined();
   });
 
-  it('do not take a failure for an answer that could not be tried again at all, such as one to a large upload', () => {
+  it('attempt plan, circuit breakers: do not take a failure for an answer that could not be tried again at all, such as one to a large upload', () => {
     const { begin } = proxy({ fallbacks });
     for (let i = 0; i < 4; i += 1) next(begin(), refused);
     begin().answered(answered(503));
@@ -286,7 +289,7 @@ describe('the circuits, which the exchanges share', () => {
     expect(originOf(begin().route)).toBe(FIRST);
   });
 
-  it('do not take the failure that is passed on for an answer: what is dead stays skipped', () => {
+  it('attempt plan, circuit breakers: do not take the failure that is passed on for an answer: what is dead stays skipped', () => {
     const { begin, circuits } = proxy({ fallbacks: [FIRST] });
     for (let i = 0; i < 5; i += 1) wayOf(begin(), answered(503));
     // None is worth it: the own target is tried, and its 503 is what the client gets.
@@ -299,7 +302,7 @@ describe('the circuits, which the exchanges share', () => {
 });
 
 describe('a function that names the fallbacks', () => {
-  it('is asked when the retries are spent, with what has failed and the exchange', () => {
+  it('attempt plan: a function that names the fallbacks is asked when the retries are spent, with what has failed and the exchange', () => {
     const exchange = exchangeFor('/v1/chat');
     const asked: [AttemptFailed, Exchange][] = [];
     const fallbacks = (failure: AttemptFailed, of: Exchange): Fallback => {
@@ -321,7 +324,7 @@ describe('a function that names the fallbacks', () => {
     expect(asked[0]?.[1]).toBe(exchange);
   });
 
-  it('is not asked about an answer that is no failure', () => {
+  it('attempt plan: a function that names the fallbacks is not asked about an answer that is no failure', () => {
     let asked = 0;
     const fallbacks = (): Fallback => {
       asked += 1;
@@ -331,12 +334,12 @@ describe('a function that names the fallbacks', () => {
     expect(asked).toBe(0);
   });
 
-  it('ends it with none', () => {
+  it('attempt plan: a function that names the fallbacks ends it with none', () => {
     const targets = [FIRST, SECOND];
     expect(wayOf(proxy({ fallbacks: () => targets.shift() }).begin())).toEqual([OWN, FIRST, SECOND]);
   });
 
-  it('has ten targets tried at the most, whatever it says', () => {
+  it('attempt plan: a function that names the fallbacks has ten targets tried at the most, whatever it says', () => {
     let asked = 0;
     const fallbacks = (): Fallback => `http://fallback-${++asked}.example`;
     const way = wayOf(proxy({ fallbacks }).begin());
@@ -344,7 +347,7 @@ describe('a function that names the fallbacks', () => {
     expect(asked).toBe(9);
   });
 
-  it('may name a target with a provider of its own', () => {
+  it('attempt plan: a function that names the fallbacks may name a target with a provider of its own', () => {
     const provider = anthropic({ apiKey: 'sk-other' });
     const own = openai({ apiKey: 'sk-own' });
     const named: Fallback[] = [{ provider }, SECOND];
@@ -367,13 +370,16 @@ describe('a function that names the fallbacks', () => {
     ['is async', async () => FIRST, 'must be synchronous'],
     ['is async and rejects', () => Promise.reject(new Error('too late')), 'must be synchronous'],
   ];
-  it.each(misbehaving)('that %s is logged, and the failure is the answer', async (_how, name, message) => {
-    const { logger, errors } = logbook();
-    const options = { logger, fallbacks: name } as SseProxyOptions;
-    expect(next(proxy(options).begin(), refused)).toBeUndefined();
-    await turns();
-    expect(errors).toHaveLength(1);
-    expect(errors[0]).toContain('fallbacks failed');
-    expect(errors[0]).toContain(message);
-  });
+  it.each(misbehaving)(
+    'attempt plan: a function that names the fallbacks that %s is logged, and the failure is the answer',
+    async (_how, name, message) => {
+      const { logger, errors } = logbook();
+      const options = { logger, fallbacks: name } as SseProxyOptions;
+      expect(next(proxy(options).begin(), refused)).toBeUndefined();
+      await turns();
+      expect(errors).toHaveLength(1);
+      expect(errors[0]).toContain('fallbacks failed');
+      expect(errors[0]).toContain(message);
+    },
+  );
 });

@@ -19,21 +19,21 @@ const admitted = (count: number): number =>
   Array.from({ length: count }, () => circuit.acquire()).filter(Boolean).length;
 
 describe('a target', () => {
-  it('is tried while nothing is known of it, by everybody', () => {
+  it('circuit breaker: a target is tried while nothing is known of it, by everybody', () => {
     expect(admitted(10)).toBe(10);
   });
 
-  it('is still tried after four failures in a row', () => {
+  it('circuit breaker: a target is still tried after four failures in a row', () => {
     fail(4);
     expect(admitted(10)).toBe(10);
   });
 
-  it('is skipped after five', () => {
+  it('circuit breaker: a target is skipped after five', () => {
     fail(5);
     expect(admitted(10)).toBe(0);
   });
 
-  it('is not skipped where a success came in between', () => {
+  it('circuit breaker: a target is not skipped where a success came in between', () => {
     fail(4);
     circuit.insist().succeeded();
     fail(4);
@@ -42,7 +42,7 @@ describe('a target', () => {
     expect(circuit.acquire()).toBeUndefined();
   });
 
-  it('is skipped for 30 seconds, and not one millisecond longer', () => {
+  it('circuit breaker: a target is skipped for 30 seconds, and not one millisecond longer', () => {
     fail(5);
     now += OPEN_FOR - 1;
     expect(circuit.acquire()).toBeUndefined();
@@ -50,7 +50,7 @@ describe('a target', () => {
     expect(circuit.acquire()).toBeDefined();
   });
 
-  it('is skipped for 30 seconds from the last failure on: requests that were under way count', () => {
+  it('circuit breaker: a target is skipped for 30 seconds from the last failure on: requests that were under way count', () => {
     fail(5);
     now += 10_000;
     fail(1);
@@ -67,13 +67,13 @@ describe('after that time', () => {
     now += OPEN_FOR;
   });
 
-  it('one request probes it, and the others go on skipping it', () => {
+  it('circuit breaker, half open: one request probes it, and the others go on skipping it', () => {
     expect(admitted(10)).toBe(1);
     now += OPEN_FOR - 1;
     expect(admitted(10)).toBe(0);
   });
 
-  it('it is tried by all where the probe succeeds', () => {
+  it('circuit breaker, half open: it is tried by all where the probe succeeds', () => {
     expect(circuit.acquire()).toBeDefined();
     circuit.insist().succeeded();
     expect(admitted(10)).toBe(10);
@@ -82,7 +82,7 @@ describe('after that time', () => {
     expect(circuit.acquire()).toBeDefined();
   });
 
-  it('it is skipped again at once where the probe fails, for as long as before', () => {
+  it('circuit breaker, half open: it is skipped again at once where the probe fails, for as long as before', () => {
     expect(circuit.acquire()).toBeDefined();
     now += 5000;
     fail(1);
@@ -122,14 +122,14 @@ describe('after that time', () => {
     expect(admitted(10)).toBe(0);
   });
 
-  it('another one probes it where nothing was heard of the probe', () => {
+  it('circuit breaker, half open: another one probes it where nothing was heard of the probe', () => {
     expect(circuit.acquire()).toBeDefined();
     now += OPEN_FOR;
     expect(admitted(10)).toBe(1);
   });
 });
 
-it('goes by the time of the day if it is given no other', () => {
+it('circuit breaker: goes by the time of the day if it is given no other', () => {
   const own = new CircuitBreaker();
   for (let i = 0; i < 5; i += 1) own.insist().failed();
   expect(own.acquire()).toBeUndefined();
@@ -137,7 +137,7 @@ it('goes by the time of the day if it is given no other', () => {
   expect(own.acquire()).toBeDefined();
 });
 
-it('is of one target only', () => {
+it('circuit breaker: is of one target only', () => {
   fail(5);
   expect(new CircuitBreaker(() => now).acquire()).toBeDefined();
 });

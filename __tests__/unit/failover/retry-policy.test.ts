@@ -41,11 +41,11 @@ describe('isRetryable', () => {
     [404, false],
     [408, false],
     [501, false],
-  ])('by default, status %d: %p', (statusCode, expected) => {
+  ])('isRetryable: by default, status %d: %p', (statusCode, expected) => {
     expect(isRetryable(answered(statusCode), config)).toBe(expected);
   });
 
-  it('goes by the statuses that are configured, and by no others', () => {
+  it('isRetryable: goes by the statuses that are configured, and by no others', () => {
     const own = configOf({ statusCodes: [408] });
     expect(isRetryable(answered(408), own)).toBe(true);
     expect(isRetryable(answered(503), own)).toBe(false);
@@ -61,17 +61,23 @@ describe('isRetryable', () => {
     [503, 'maybe', true],
     [404, 'maybe', false],
     [404, '', false],
-  ])('status %d with `x-should-retry: %s`, which has the last word: %p', (statusCode, advice, expected) => {
-    expect(isRetryable(answered(statusCode, { 'x-should-retry': advice }), config)).toBe(expected);
-  });
+  ])(
+    'isRetryable: status %d with `x-should-retry: %s`, which has the last word: %p',
+    (statusCode, advice, expected) => {
+      expect(isRetryable(answered(statusCode, { 'x-should-retry': advice }), config)).toBe(expected);
+    },
+  );
 
-  it('takes the first of several `x-should-retry`', () => {
+  it('isRetryable: takes the first of several `x-should-retry`', () => {
     expect(isRetryable(answered(503, { 'x-should-retry': ['false', 'true'] }), config)).toBe(false);
   });
 
-  it.each([200, 304])('does not take the answer %d for a failure, whatever `x-should-retry` says', (statusCode) => {
-    expect(isRetryable(answered(statusCode, { 'x-should-retry': 'true' }), config)).toBe(false);
-  });
+  it.each([200, 304])(
+    'isRetryable: does not take the answer %d for a failure, whatever `x-should-retry` says',
+    (statusCode) => {
+      expect(isRetryable(answered(statusCode, { 'x-should-retry': 'true' }), config)).toBe(false);
+    },
+  );
 
   it.each([
     ['refused', ['UPSTREAM_UNREACHABLE', 'ECONNREFUSED'], true],
@@ -91,24 +97,27 @@ describe('isRetryable', () => {
     ['a code that is empty', ['UPSTREAM_UNREACHABLE', ''], false],
     ['a hook, whatever it has thrown', ['HOOK_FAILED', 'ECONNRESET'], false],
     ['all of the time is over', ['TOTAL_TIMEOUT', 'ETIMEDOUT'], false],
-  ] as [string, [SseProxyErrorCode, string?], boolean][])('an error, %s: %j -> %p', (_what, codes, expected) => {
-    expect(isRetryable(failedWith(...codes), config)).toBe(expected);
-  });
+  ] as [string, [SseProxyErrorCode, string?], boolean][])(
+    'isRetryable: an error, %s: %j -> %p',
+    (_what, codes, expected) => {
+      expect(isRetryable(failedWith(...codes), config)).toBe(expected);
+    },
+  );
 
-  it('goes by the error codes that are configured: those of Node, and our own', () => {
+  it('isRetryable: goes by the error codes that are configured: those of Node, and our own', () => {
     const own = configOf({ errorCodes: ['UPSTREAM_TIMEOUT', 'EACCES'] });
     expect(isRetryable(failedWith('UPSTREAM_TIMEOUT'), own)).toBe(true);
     expect(isRetryable(failedWith('UPSTREAM_UNREACHABLE', 'EACCES'), own)).toBe(true);
     expect(isRetryable(failedWith('UPSTREAM_UNREACHABLE', 'ECONNREFUSED'), own)).toBe(false);
   });
 
-  it('takes an error without a cause for one that nothing mends, unless its own code is configured', () => {
+  it('isRetryable: takes an error without a cause for one that nothing mends, unless its own code is configured', () => {
     const failure: ErrorFailure = { kind: 'error', error: new SseProxyError('UPSTREAM_TLS_FAILED'), reached: false };
     expect(isRetryable(failure, config)).toBe(false);
     expect(isRetryable(failure, configOf({ errorCodes: ['UPSTREAM_TLS_FAILED'] }))).toBe(true);
   });
 
-  it('does not retry what another attempt would not mend, whatever error codes are configured', () => {
+  it('isRetryable: does not retry what another attempt would not mend, whatever error codes are configured', () => {
     const own = configOf({ errorCodes: ['HOOK_FAILED', 'TOTAL_TIMEOUT', 'PROXY_FAILED'] });
     for (const code of own.errorCodes) expect(isRetryable(failedWith(code as SseProxyErrorCode), own)).toBe(false);
   });
@@ -117,31 +126,39 @@ describe('isRetryable', () => {
 describe('shouldRetry', () => {
   const get = (retries: number): { method: string; retries: number } => ({ method: 'GET', retries });
 
-  it.each(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])('tries %s again, wherever it has got to', (method) => {
-    expect(shouldRetry(answered(503), { method, retries: 0 }, config)).toBe(true);
-    expect(shouldRetry(failedWith('UPSTREAM_UNREACHABLE', 'ECONNREFUSED'), { method, retries: 0 }, config)).toBe(true);
-  });
+  it.each(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])(
+    'shouldRetry: tries %s again, wherever it has got to',
+    (method) => {
+      expect(shouldRetry(answered(503), { method, retries: 0 }, config)).toBe(true);
+      expect(shouldRetry(failedWith('UPSTREAM_UNREACHABLE', 'ECONNREFUSED'), { method, retries: 0 }, config)).toBe(
+        true,
+      );
+    },
+  );
 
-  it.each(['POST', 'PATCH', 'QUERY'])('tries %s again only where the upstream cannot have seen it', (method) => {
-    const reset = failedWith('UPSTREAM_CLOSED', 'ECONNRESET');
-    expect(shouldRetry(answered(503), { method, retries: 0 }, config)).toBe(false);
-    expect(shouldRetry({ ...reset, reached: true }, { method, retries: 0 }, config)).toBe(false);
-    expect(shouldRetry({ ...reset, reached: false }, { method, retries: 0 }, config)).toBe(true);
-  });
+  it.each(['POST', 'PATCH', 'QUERY'])(
+    'shouldRetry: tries %s again only where the upstream cannot have seen it',
+    (method) => {
+      const reset = failedWith('UPSTREAM_CLOSED', 'ECONNRESET');
+      expect(shouldRetry(answered(503), { method, retries: 0 }, config)).toBe(false);
+      expect(shouldRetry({ ...reset, reached: true }, { method, retries: 0 }, config)).toBe(false);
+      expect(shouldRetry({ ...reset, reached: false }, { method, retries: 0 }, config)).toBe(true);
+    },
+  );
 
-  it('tries POST again where the methods have it', () => {
+  it('shouldRetry: tries POST again where the methods have it', () => {
     const own = configOf({ methods: ['POST'] });
     expect(shouldRetry(answered(503), { method: 'POST', retries: 0 }, own)).toBe(true);
     expect(shouldRetry(answered(503), { method: 'GET', retries: 0 }, own)).toBe(false);
   });
 
-  it('takes a request without a method for a GET', () => {
+  it('shouldRetry: takes a request without a method for a GET', () => {
     expect(shouldRetry(answered(503), { method: undefined, retries: 0 }, config)).toBe(true);
     const own = configOf({ methods: ['POST'] });
     expect(shouldRetry(answered(503), { method: undefined, retries: 0 }, own)).toBe(false);
   });
 
-  it('stops after `maxRetries`', () => {
+  it('shouldRetry: stops after `maxRetries`', () => {
     expect([0, 1, 2, 3].map((retries) => shouldRetry(answered(503), get(retries), config))).toEqual([
       true,
       true,
@@ -152,13 +169,13 @@ describe('shouldRetry', () => {
     expect(shouldRetry(answered(503), get(9), configOf({ maxRetries: 10 }))).toBe(true);
   });
 
-  it('does not try what another attempt would not mend', () => {
+  it('shouldRetry: does not try what another attempt would not mend', () => {
     expect(shouldRetry(answered(400), get(0), config)).toBe(false);
     expect(shouldRetry(failedWith('UPSTREAM_TLS_FAILED'), get(0), config)).toBe(false);
     expect(shouldRetry(answered(503, { 'x-should-retry': 'false' }), get(0), config)).toBe(false);
   });
 
-  it('tries by no method what the upstream asks for and may have acted on, unless the methods have it', () => {
+  it('shouldRetry: tries by no method what the upstream asks for and may have acted on, unless the methods have it', () => {
     const conflict = answered(409, { 'x-should-retry': 'true' });
     expect(shouldRetry(conflict, get(0), config)).toBe(true);
     expect(shouldRetry(conflict, { method: 'POST', retries: 0 }, config)).toBe(false);
@@ -193,7 +210,7 @@ describe('retryDelay, where the upstream says how long', () => {
     ['milliseconds that are junk, and seconds', { 'retry-after-ms': 'soon', 'retry-after': '2' }, 2000],
     ['it twice', { 'retry-after': ['3', '9'] }, 3000],
     ['exactly `maxTimeout`', { 'retry-after': '30' }, 30_000],
-  ])('obeys %s: %j', (_what, headers, expected) => {
+  ])('retryDelay with Retry-After: obeys %s: %j', (_what, headers, expected) => {
     expect(delay(headers)).toBe(expected);
   });
 
@@ -208,7 +225,7 @@ describe('retryDelay, where the upstream says how long', () => {
     ['an exponent', '1e3'],
     ['infinity', 'Infinity'],
     ['a date that is none', 'Thu, 99 Foo 2026 12:00:05 GMT'],
-  ])('backs off by itself where it is %s: %j', (_what, value) => {
+  ])('retryDelay with Retry-After: backs off by itself where it is %s: %j', (_what, value) => {
     expect(delay({ 'retry-after': value })).toBe(BACKOFF);
     if (value !== '1e3') expect(delay({ 'retry-after-ms': value })).toBe(BACKOFF);
   });
@@ -219,16 +236,16 @@ describe('retryDelay, where the upstream says how long', () => {
     { 'retry-after': '9'.repeat(400) },
     { 'retry-after-ms': '30001' },
     { 'retry-after': 'Thu, 01 Jan 2026 12:00:31 GMT' },
-  ])('does not wait where it is longer than `maxTimeout`: %j', (headers) => {
+  ])('retryDelay with Retry-After: does not wait where it is longer than `maxTimeout`: %j', (headers) => {
     expect(delay(headers)).toBeUndefined();
   });
 
-  it('is bounded by the `maxTimeout` that is configured', () => {
+  it('retryDelay with Retry-After: is bounded by the `maxTimeout` that is configured', () => {
     expect(delay({ 'retry-after': '2' }, configOf({ maxTimeout: 2000 }))).toBe(2000);
     expect(delay({ 'retry-after': '2' }, configOf({ maxTimeout: 1999 }))).toBeUndefined();
   });
 
-  it('ignores it where it is told to', () => {
+  it('retryDelay with Retry-After: ignores it where it is told to', () => {
     const own = configOf({ retryAfter: false });
     expect(delay({ 'retry-after': '2', 'retry-after-ms': '1500' }, own)).toBe(BACKOFF);
     expect(delay({ 'retry-after': '3600' }, own)).toBe(BACKOFF);
@@ -240,31 +257,31 @@ describe('retryDelay, where the upstream says nothing', () => {
   const delays = (own: RetryConfig, random: number, count = 9): (number | undefined)[] =>
     Array.from({ length: count }, (_, retries) => retryDelay(refused, retries, own, undefined, () => random));
 
-  it('grows by the factor, up to `maxTimeout`', () => {
+  it('retryDelay without Retry-After: grows by the factor, up to `maxTimeout`', () => {
     // As `Math.random()` never is, to see the bound itself.
     expect(delays(config, 1)).toEqual([500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
     const own = configOf({ minTimeout: 10, maxTimeout: 1000, timeoutFactor: 3 });
     expect(delays(own, 1, 6)).toEqual([10, 30, 90, 270, 810, 1000]);
   });
 
-  it('is anywhere between nothing and that: full jitter', () => {
+  it('retryDelay without Retry-After: is anywhere between nothing and that: full jitter', () => {
     expect(delays(config, 0)).toEqual(Array(9).fill(0));
     expect(delays(config, 0.5, 3)).toEqual([250, 500, 1000]);
   });
 
-  it('does not grow with a factor of 1', () => {
+  it('retryDelay without Retry-After: does not grow with a factor of 1', () => {
     expect(delays(configOf({ timeoutFactor: 1 }), 1, 3)).toEqual([500, 500, 500]);
   });
 
-  it('does not exceed `maxTimeout` where `minTimeout` does', () => {
+  it('retryDelay without Retry-After: does not exceed `maxTimeout` where `minTimeout` does', () => {
     expect(delays(configOf({ minTimeout: 5000, maxTimeout: 100 }), 1, 2)).toEqual([100, 100]);
   });
 
-  it('stays a number, however often it has tried', () => {
+  it('retryDelay without Retry-After: stays a number, however often it has tried', () => {
     expect(retryDelay(refused, 100_000, config, undefined, () => 1)).toBe(30_000);
   });
 
-  it('is drawn by chance, within its bounds', () => {
+  it('retryDelay without Retry-After: is drawn by chance, within its bounds', () => {
     const drawn = Array.from({ length: 200 }, () => retryDelay(refused, 1, config) ?? Number.NaN);
     for (const delay of drawn) expect(delay >= 0 && delay < 1000).toBe(true);
     expect(new Set(drawn).size).toBeGreaterThan(100);

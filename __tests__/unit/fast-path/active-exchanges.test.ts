@@ -3,12 +3,12 @@ import fc from 'fast-check';
 import { ActiveExchanges } from '../../../lib/fast-path/active-exchanges.js';
 
 describe('a bag', () => {
-  it('is empty at first', () => {
+  it('active exchanges: is empty at first', () => {
     const bag = new ActiveExchanges<string>();
     expect([bag.size, bag.items()]).toEqual([0, []]);
   });
 
-  it('has what a Set would have, whatever comes and goes, and in whichever order', () => {
+  it('active exchanges: has what a Set would have, whatever comes and goes, and in whichever order', () => {
     // A number below the count of what was added takes that out; any other adds.
     fc.assert(
       fc.property(fc.array(fc.nat({ max: 20 })), (steps) => {
@@ -32,7 +32,7 @@ describe('a bag', () => {
     );
   });
 
-  it('takes out each thing by itself, also where it has it twice', () => {
+  it('active exchanges: takes out each thing by itself, also where it has it twice', () => {
     const bag = new ActiveExchanges<string>();
     const remove = bag.add('a');
     bag.add('a');

@@ -26,14 +26,14 @@ function taken() {
 }
 
 describe('a piece of a body', () => {
-  it('is handed on in the call by which it comes, past the stream', () => {
+  it('body push: a piece of a body is handed on in the call by which it comes, past the stream', () => {
     const { source, pieces } = taken();
     expect(source.push(Buffer.from('1'))).toBe(true);
     expect(pieces).toEqual(['1']);
     expect(source.readableDidRead).toBe(false);
   });
 
-  it('is handed on in its turn where others wait', async () => {
+  it('body push: a piece of a body is handed on in its turn where others wait', async () => {
     const { source, pieces } = taken();
     source.push(Buffer.from('1'));
     source.pause();
@@ -48,7 +48,7 @@ describe('a piece of a body', () => {
     expect(pieces).toEqual(['1', '2', '3', '4', '5']);
   });
 
-  it('is told to whoever else listens, from then on and no longer', async () => {
+  it('body push: a piece of a body is told to whoever else listens, from then on and no longer', async () => {
     const { source, pieces } = taken();
     source.push(Buffer.from('1'));
     const seen: string[] = [];
@@ -63,20 +63,20 @@ describe('a piece of a body', () => {
     expect(pieces).toEqual(['1', '2', '3']);
   });
 
-  it('tells its sender to stop where too many wait', () => {
+  it('body push: a piece of a body tells its sender to stop where too many wait', () => {
     const { source } = taken();
     source.pause();
     expect(source.push(Buffer.alloc(source.readableHighWaterMark))).toBe(false);
   });
 
-  it('is for nobody when the source was destroyed', () => {
+  it('body push: a piece of a body is for nobody when the source was destroyed', () => {
     const { source, pieces } = taken();
     source.destroy();
     source.push(Buffer.from('1'));
     expect(pieces).toEqual([]);
   });
 
-  it('is not the end, which is told by the stream', async () => {
+  it('body push: a piece of a body is not the end, which is told by the stream', async () => {
     const { source, pieces } = taken();
     source.push(Buffer.from('1'));
     source.push(null);
@@ -85,7 +85,7 @@ describe('a piece of a body', () => {
   });
 });
 
-it('comes from Node by `push`, one for each chunk, and then the end', async () => {
+it('body push: a body comes from Node by `push`, one for each chunk, and then the end', async () => {
   let say = (_text: string): void => {};
   const { url } = await rawUpstream((socket) => {
     say = (text) => void socket.write(text);

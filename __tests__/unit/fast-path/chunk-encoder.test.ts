@@ -10,14 +10,14 @@ describe('a chunk', () => {
     [['\r\n0\r\n\r\n'], '7\r\n\r\n0\r\n\r\n\r\n'],
     [['0123456789', 'abcdef'], '10\r\n0123456789abcdef\r\n'],
     [['ü', '🙂'], '6\r\nü🙂\r\n'],
-  ])('of %j is framed', (texts, expected) => {
+  ])('chunk encoder: a chunk of %j is framed', (texts, expected) => {
     const all = pieces(...texts);
     const parts = chunkOf(all, Buffer.concat(all).length);
     expect(Buffer.concat(parts).toString()).toBe(expected);
     expect(parts).toHaveLength(1);
   });
 
-  it('of large pieces is made of them, and not of copies', () => {
+  it('chunk encoder: a chunk of large pieces is made of them, and not of copies', () => {
     const [one, two] = [Buffer.alloc(1_000_000, 'x'), Buffer.alloc(1_000_000, 'y')];
     const parts = chunkOf([one, two], 2_000_000);
     expect(Buffer.concat(parts).toString()).toBe(`1e8480\r\n${one}${two}\r\n`);

@@ -13,12 +13,12 @@ function scanned(...reads: string[]): { whole: string[]; sizes: number[]; isLost
 }
 
 describe('whole chunks', () => {
-  it('are found one behind the other', () => {
+  it('chunk scanner: whole chunks are found one behind the other', () => {
     const chunks = '1\r\na\r\nA\r\n0123456789\r\n0f\r\n0123\r\n3\r\nx\r\n012\r\n';
     expect(scanned(chunks)).toEqual({ whole: [chunks], sizes: [26], isLost: false });
   });
 
-  it('are found behind the rest of one, and in front of the beginning of one', () => {
+  it('chunk scanner: whole chunks are found behind the rest of one, and in front of the beginning of one', () => {
     expect(scanned('3\r\na', 'bc\r\n1\r\nd\r\n2', '\r\n', 'e', 'f\r', '\n1\r\ng\r\n')).toEqual({
       whole: ['', '1\r\nd\r\n', '', '', '', '1\r\ng\r\n'],
       sizes: [0, 1, 0, 0, 0, 1],
@@ -26,7 +26,7 @@ describe('whole chunks', () => {
     });
   });
 
-  it('are none in an empty read', () => {
+  it('chunk scanner: whole chunks are none in an empty read', () => {
     expect(scanned('', '1\r\na\r\n', '')).toEqual({ whole: ['', '1\r\na\r\n', ''], sizes: [0, 1, 0], isLost: false });
   });
 });
@@ -44,7 +44,7 @@ describe('it is lost', () => {
     ['no CRLF behind a chunk', '1\r\nab\r\n'],
     ['no CR behind a chunk', '1\r\na\n\n'],
     ['no LF behind a chunk', '1\r\na\r\r'],
-  ])('at %s, wherever the read ends', (_what, text) => {
+  ])('chunk scanner: it is lost at %s, wherever the read ends', (_what, text) => {
     for (let cut = 0; cut <= text.length; cut += 1) {
       expect(scanned(`2\r\nok\r\n${text.slice(0, cut)}`, text.slice(cut), '1\r\na\r\n')).toEqual({
         whole: ['2\r\nok\r\n', '', ''],
@@ -55,7 +55,7 @@ describe('it is lost', () => {
   });
 });
 
-it('has the bytes of whole chunks', () => {
+it('chunk scanner: has the bytes of whole chunks', () => {
   const seen: string[] = [];
   forEachChunk(Buffer.from('1\r\na\r\n0A\r\n01234\r\n789\r\n'), (bytes) => seen.push(String(bytes)));
   expect(seen).toEqual(['a', '01234\r\n789']);

@@ -25,14 +25,14 @@ function connected() {
 }
 
 describe('a connection', () => {
-  it('is one for each socket', () => {
+  it('connection reads: one for each socket', () => {
     const { socket, connection } = connected();
     expect(Connection.of(socket)).toBe(connection);
     expect(Connection.find(socket)).toBe(connection);
     expect(Connection.find(looseWire() as Socket)).toBeUndefined();
   });
 
-  it('knows the first read of a response, as long as it is parsed', async () => {
+  it('connection reads: a connection knows the first read of a response, as long as it is parsed', async () => {
     const { wire, connection, request } = connected();
     connection.watch(request);
     await turns();
@@ -48,7 +48,7 @@ describe('a connection', () => {
     expect(seen).toEqual([RESPONSE, undefined]);
   });
 
-  it("hands what is read to a filter, until it is the next request's", async () => {
+  it("connection reads: a connection hands what is read to a filter, until it is the next request's", async () => {
     const { wire, connection, request } = connected();
     connection.watch(request);
     await turns();
@@ -66,7 +66,7 @@ describe('a connection', () => {
     expect(reads).toHaveLength(1);
   });
 
-  it('parses nothing any more when it is closed', async () => {
+  it('connection reads: a connection parses nothing any more when it is closed', async () => {
     const { wire, connection, request } = connected();
     connection.watch(request);
     await turns();
@@ -80,7 +80,7 @@ describe('a connection', () => {
   it.each([
     ["that is nobody's", undefined],
     ['that was given back', 'free'],
-  ])('%s is closed by what comes', async (_whose, event) => {
+  ])('connection reads: a connection %s is closed by what comes', async (_whose, event) => {
     const { wire, connection, request } = connected();
     await turns();
     if (event !== undefined) {

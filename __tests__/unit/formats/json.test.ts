@@ -17,24 +17,24 @@ function events(format: EventFormat, text: string): string[] {
 }
 
 describe('a JSON body', () => {
-  it('is one event, once it is whole', () => {
+  it('JSON format: a body is one event, once it is whole', () => {
     const reader = new EventReader(json, 100);
     expect([...reader.read(Buffer.from('{"a":\n\n'))]).toEqual([]);
     expect([...reader.read(Buffer.from('1}\n'))]).toEqual([]);
     expect(reader.end().event?.json()).toEqual({ a: 1 });
   });
 
-  it('keeps its characters however it is cut', () => {
+  it('JSON format: a body keeps its characters however it is cut', () => {
     expect(events(json, '{"text":"zażółć 🙂"}')).toEqual(['{"text":"zażółć 🙂"}']);
   });
 
-  it('that is empty is none', () => {
+  it('JSON format: a body that is empty is none', () => {
     expect(events(json, '')).toEqual([]);
   });
 });
 
 describe('a JSON array that is sent element by element', () => {
-  it('has an event per element, as soon as that is there', () => {
+  it('JSON array format: an array has an event per element, as soon as that is there', () => {
     const reader = new EventReader(jsonArray, 100);
     const told = ['[{"a":', '1}', '\n,\n', '{"b":2', '}', '\n]'].map((chunk) =>
       Array.from(reader.read(Buffer.from(chunk)), ({ event }) => event?.data),
@@ -62,12 +62,12 @@ describe('a JSON array that is sent element by element', () => {
     ['nothing at all', '', []],
     ['an object in its place', '{"a":{"b":1},"c":{"d":[2]},"e":[3]}', []],
     ['a string in its place', '"[{}]"', []],
-  ])('with %s', (_what, text, expected) => {
+  ])('JSON array format: an array with %s', (_what, text, expected) => {
     expect(events(jsonArray, text)).toEqual(expected);
   });
 });
 
-it('neither has room for anything of ours: no single event could be written into it', () => {
+it('JSON formats: neither has room for anything of ours: no single event could be written into it', () => {
   expect([json.encode, json.isBoundary, jsonArray.encode, jsonArray.isBoundary]).toEqual([
     undefined,
     undefined,

@@ -16,7 +16,7 @@ function blocks(text: string): [bytes: string, data: string | undefined][] {
 const encode = (fields: unknown): string | undefined => ndjson.encode?.(fields as EventFields);
 
 describe('an event', () => {
-  it('is a line, without its line end', () => {
+  it('NDJSON: an event is a line, without its line end', () => {
     expect(blocks('{"a":1}\n{"b":2}\r\n')).toEqual([
       ['{"a":1}\n', '{"a":1}'],
       ['{"b":2}\r\n', '{"b":2}'],
@@ -24,14 +24,14 @@ describe('an event', () => {
     ]);
   });
 
-  it('is the last line, too, where that lacks its line end', () => {
+  it('NDJSON: an event is the last line, too, where that lacks its line end', () => {
     expect(blocks('{"a":"é"}\n {"b":2} ')).toEqual([
       ['{"a":"é"}\n', '{"a":"é"}'],
       [' {"b":2} ', '{"b":2}'],
     ]);
   });
 
-  it('is not a blank line', () => {
+  it('NDJSON: an event is not a blank line', () => {
     expect(blocks('\n \r\n1\n\t')).toEqual([
       ['\n', undefined],
       [' \r\n', undefined],
@@ -40,11 +40,11 @@ describe('an event', () => {
     ]);
   });
 
-  it('has nothing but data', () => {
+  it('NDJSON: an event has nothing but data', () => {
     expect(ndjson.parser()('{"event":"a","id":"1"}\n')).toMatchObject({ event: undefined, id: undefined });
   });
 
-  it('does not end where a character has the byte of a line end in it, or at another separator', () => {
+  it('NDJSON: an event does not end where a character has the byte of a line end in it, or at another separator', () => {
     // U+010A ends in 0A as a code point, but not in UTF-8; U+2028 and U+0085 end lines elsewhere.
     expect(blocks('"\u010a\u2028\u0085"\n')).toEqual([
       ['"\u010a\u2028\u0085"\n', '"\u010a\u2028\u0085"'],
@@ -54,28 +54,28 @@ describe('an event', () => {
 });
 
 describe('encode', () => {
-  it('writes a line', () => {
+  it('NDJSON encode: writes a line', () => {
     expect(encode({ data: '{"a":1}' })).toBe('{"a":1}\n');
   });
 
-  it.each(['\n', '\r', '\r\n', '\n\n'])('writes %j between two tokens as a space', (end) => {
+  it.each(['\n', '\r', '\r\n', '\n\n'])('NDJSON encode: writes %j between two tokens as a space', (end) => {
     expect(encode({ data: `{${end}"a":1${end}}` })).toBe('{ "a":1 }\n');
   });
 
   it.each([{}, { data: '' }, { comment: 'ping', event: 'a', id: '1', retry: 5 }])(
-    'writes nothing for %j: only data can be expressed',
+    'NDJSON encode: writes nothing for %j: only data can be expressed',
     (fields) => {
       expect(encode(fields)).toBe('');
     },
   );
 
-  it('refuses data that is no string, and says why', () => {
+  it('NDJSON encode: refuses data that is no string, and says why', () => {
     const message = '`data` of an event must be a string, got object. Write it with JSON.stringify()';
     expect(() => encode({ data: { a: 1 } })).toThrow(new TypeError(message));
   });
 });
 
-it('something else may follow after a line end, or at the start', () => {
+it('NDJSON: something else may follow after a line end, or at the start', () => {
   expect([0x0a0a0a0a, 0x7d0d0a, 0x7d7d7d0a].map((tail) => ndjson.isBoundary?.(tail))).toEqual([true, true, true]);
   expect([0x0a0a0a7d, 0x0a0a0a0d].map((tail) => ndjson.isBoundary?.(tail))).toEqual([false, false]);
 });

@@ -41,7 +41,7 @@ describe('a block', () => {
     ['LF and CRLF', 'data: 1\n\r\n', 'data: 2\r\n\n'],
     ['LF and CR', 'data: 1\n\r', 'data: 2\n\r'],
     ['CR and CRLF', 'data: 1\r\r\n', 'data: 2\r\r\n'],
-  ])('ends at a blank line: %s', (_ends, first, second) => {
+  ])('SSE: a block ends at a blank line: %s', (_ends, first, second) => {
     expect(blocks(first + second)).toEqual([first, second]);
   });
 
@@ -50,12 +50,12 @@ describe('a block', () => {
     ['CR', 'data: 1\r'],
     ['CRLF', 'data: 1\r\n'],
     ['a byte order mark', '\xef\xbb\xbf\n'],
-  ])('does not end at the end of a line: %s', (_end, line) => {
+  ])('SSE: a block does not end at the end of a line: %s', (_end, line) => {
     expect(blocks(line)).toEqual([line]);
     expect(blocks(`${line}data: 2\n\n`)).toEqual([`${line}data: 2\n\n`]);
   });
 
-  it('may be a blank line only', () => {
+  it('SSE: a block may be a blank line only', () => {
     expect(blocks('\n\n\r\n\rdata: 1\n\n')).toEqual(['\n', '\n', '\r\n', '\r', 'data: 1\n\n']);
   });
 
@@ -63,22 +63,22 @@ describe('a block', () => {
     ['in the end of a line', ['data: 1\r', '\ndata: 2\r\n\r\n'], ['data: 1\r\ndata: 2\r\n\r\n']],
     ['in the blank line', ['data: 1\r\n\r', '\ndata: 2\r\n\r\n'], ['data: 1\r\n\r', '\n', 'data: 2\r\n\r\n']],
     ['in both', ['data: 1\r', '\n\r', '\n', '\r', '\n'], ['data: 1\r\n\r', '\n', '\r', '\n']],
-  ])('ends once where a CRLF is split over two chunks: %s', (_where, chunks, expected) => {
+  ])('SSE: a block ends once where a CRLF is split over two chunks: %s', (_where, chunks, expected) => {
     expect(blocks(...chunks)).toEqual(expected);
   });
 
-  it('does not wait for the second half of a split CRLF, which is handed on as soon as it is there', () => {
+  it('SSE: a block does not wait for the second half of a split CRLF, which is handed on as soon as it is there', () => {
     const scan = sse.scanner();
     expect(scan(Buffer.from('data: 1\r\n\r'), 0)).toBe(10);
     expect(scan(Buffer.from('data: 1\r\n\r'), 10)).toBe(-1);
     expect(scan(Buffer.from('\n'), 0)).toBe(1);
   });
 
-  it('that ended in CR is followed by another block where no LF comes', () => {
+  it('SSE: a block that ended in CR is followed by another block where no LF comes', () => {
     expect(blocks('data: 1\r\r', 'data: 2\r\r', '\r')).toEqual(['data: 1\r\r', 'data: 2\r\r', '\r']);
   });
 
-  it('is found byte by byte as it is in one piece', () => {
+  it('SSE: a block is found byte by byte as it is in one piece', () => {
     const text = ': c\ndata: 1\n\nevent: e\ndata: 2\n\n\ndata: 3';
     for (const chunks of chunkings(Buffer.from(text))) {
       expect(blocks(...chunks.map(String))).toEqual([': c\ndata: 1\n\n', 'event: e\ndata: 2\n\n', '\n', 'data: 3']);
@@ -87,17 +87,17 @@ describe('a block', () => {
 });
 
 describe('an event', () => {
-  it('has all of its fields', () => {
+  it('SSE: an event has all of its fields', () => {
     expect(parse(': hello\nevent: e\nid: 7\nretry: 100\ndata: 1\n\n')).toEqual([
       { comment: 'hello', event: 'e', id: '7', retry: 100, data: '1' },
     ]);
   });
 
-  it('has its data lines joined by LF, whatever they ended in', () => {
+  it('SSE: an event has its data lines joined by LF, whatever they ended in', () => {
     expect(parse('data: 1\r\ndata: 2\rdata:3\ndata:  4\ndata:\ndata\n\n')).toEqual([{ data: '1\n2\n3\n 4\n\n' }]);
   });
 
-  it('has its comment lines joined by LF, also those between and behind the data', () => {
+  it('SSE: an event has its comment lines joined by LF, also those between and behind the data', () => {
     expect(parse(': 1\ndata: d\n:2\n:\n:  3\n\n')).toEqual([{ data: 'd', comment: '1\n2\n\n 3' }]);
   });
 
@@ -113,7 +113,7 @@ describe('an event', () => {
     ['a retry with other things than digits', 'retry: 1.5\nretry: -1\nretry: 1e3\nretry:\ndata: 1\n\n', { data: '1' }],
     ['a retry that no client can wait for', 'retry: 99999999999999999999\ndata: 1\n\n', { data: '1' }],
     ['fields that nobody knows', 'Data: 0\nfoo: 1\ndata : 2\n data: 3\ndata: 4\n\n', { data: '4' }],
-  ])('has %s', (_what, block, expected) => {
+  ])('SSE: an event has %s', (_what, block, expected) => {
     expect(parse(block)).toEqual([expected]);
   });
 
@@ -123,18 +123,18 @@ describe('an event', () => {
     ['a retry', 'retry: 5\n\n'],
     ['a type', 'event: a\n\n'],
     ['nothing', '\n'],
-  ])('is not made of %s alone, which does not leak into the next one either', (_what, block) => {
+  ])('SSE: an event is not made of %s alone, which does not leak into the next one either', (_what, block) => {
     expect(parse(block, 'data: 1\n\n')).toEqual([undefined, { data: '1' }]);
   });
 
-  it('has nothing of the event before', () => {
+  it('SSE: an event has nothing of the event before', () => {
     expect(parse(': c\nevent: e\nid: 1\nretry: 2\ndata: 1\n\n', 'data: 2\n\n')).toEqual([
       { comment: 'c', event: 'e', id: '1', retry: 2, data: '1' },
       { data: '2' },
     ]);
   });
 
-  it('has no byte order mark of the stream in it, but keeps those in its data', () => {
+  it('SSE: an event has no byte order mark of the stream in it, but keeps those in its data', () => {
     expect(parse('\ufeffdata: \ufeff1\n\n', '\ufeffdata: 2\n\n', 'data: \ufeff3\n\n')).toEqual([
       { data: '\ufeff1' },
       undefined,
@@ -142,13 +142,13 @@ describe('an event', () => {
     ]);
   });
 
-  it('that ended in CR is not ended once more by the LF that was split off', () => {
+  it('SSE: an event that ended in CR is not ended once more by the LF that was split off', () => {
     expect(parse('data: 1\r\n\r', '\n', 'data: 2\r\n\r\n')).toEqual([{ data: '1' }, undefined, { data: '2' }]);
   });
 });
 
 describe('encode', () => {
-  it('writes all fields, comments first and data last', () => {
+  it('SSE encode: writes all fields, comments first and data last', () => {
     expect(encode({ data: '1', retry: 0, id: 'i', event: 'e', comment: 'c' })).toBe(
       ': c\nevent: e\nid: i\nretry: 0\ndata: 1\n\n',
     );
@@ -163,11 +163,11 @@ describe('encode', () => {
     ['data with a type that is empty', { event: '', data: '1' }, 'data: 1\n\n'],
     ['data that begins with a space', { data: ' 1' }, 'data:  1\n\n'],
     ['data with what looks like fields', { data: '1\n\nevent: x' }, 'data: 1\ndata: \ndata: event: x\n\n'],
-  ])('writes %s', (_what, fields, expected) => {
+  ])('SSE encode: writes %s', (_what, fields, expected) => {
     expect(encode(fields)).toBe(expected);
   });
 
-  it.each(['\n', '\r', '\r\n'])('writes a line per line where %j is in data or comment', (end) => {
+  it.each(['\n', '\r', '\r\n'])('SSE encode: writes a line per line where %j is in data or comment', (end) => {
     expect(encode({ data: `1${end}2${end}`, comment: `3${end}4` })).toBe(': 3\n: 4\ndata: 1\ndata: 2\ndata: \n\n');
   });
 
@@ -177,13 +177,13 @@ describe('encode', () => {
     ['id', '\n', 'line breaks'],
     ['id', '\r\n', 'line breaks'],
     ['id', '\0', 'NUL'],
-  ])('refuses %s with %j in it', (name, character, reason) => {
+  ])('SSE encode: refuses %s with %j in it', (name, character, reason) => {
     const fields = { data: '1', [name]: `a${character}b` };
     expect(() => encode(fields)).toThrow(TypeError);
     expect(() => encode(fields)).toThrow(new RegExp(`^\`${name}\` of an event must not have ${reason}`));
   });
 
-  it.each([-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, '5'])('refuses %p as retry', (retry) => {
+  it.each([-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, '5'])('SSE encode: refuses %p as retry', (retry) => {
     expect(() => encode({ retry })).toThrow(TypeError);
     expect(() => encode({ retry })).toThrow('`retry` of an event must be a whole number of milliseconds, 0 or more');
   });
@@ -196,7 +196,7 @@ describe('encode', () => {
     [{ event: 5 }, '`event` of an event must be a string, got number'],
     [{ id: null }, '`id` of an event must be a string, got null'],
     [{ comment: {} }, '`comment` of an event must be a string, got object'],
-  ])('refuses %j and says why', (fields, message) => {
+  ])('SSE encode: refuses %j and says why', (fields, message) => {
     expect(() => encode(fields)).toThrow(new TypeError(message));
   });
 });
@@ -206,20 +206,20 @@ describe('something else may follow', () => {
     sse.isBoundary?.(Buffer.from(`\n\n\n\n${text}`, 'latin1').subarray(-4).readInt32BE());
 
   it.each(['', '\n', '\r', '\r\n', 'x\n\n', 'x\r\r', 'x\r\n\r\n', 'x\n\r', 'x\n\r\n', 'x\r\r\n', 'x\r\n\n'])(
-    'after %j, which ends in a blank line',
+    'SSE: something else may follow after %j, which ends in a blank line',
     (text) => {
       expect(isBoundary(text)).toBe(true);
     },
   );
 
   it.each(['x', 'data: x', 'x\n', 'x\r', 'x\r\n', '\n\nx\n', '\r\n\r\nx\r\n', '\xef\xbb\xbf'])(
-    'but not after %j',
+    'SSE: something else may not follow after %j',
     (text) => {
       expect(isBoundary(text)).toBe(false);
     },
   );
 
-  it('but not in the middle of a CRLF, which not every client would understand', () => {
+  it('SSE: something else may not follow in the middle of a CRLF, which not every client would understand', () => {
     expect(isBoundary('x\r\n\r')).toBe(false);
   });
 });

@@ -18,7 +18,7 @@ if (typeof zlib.zstdCompressSync === 'function' && Number.parseInt(process.versi
   encoders.push(['zstd', zlib.zstdCompressSync]);
 
 describe('a coding that the client does not accept', () => {
-  it.each(encoders)('%s is decoded', async (coding, encode) => {
+  it.each(encoders)('content coding that the client does not accept: %s is decoded', async (coding, encode) => {
     const named = codingOf(` ${coding.toUpperCase()} `) ?? '';
     expect(named).toBe(coding);
     expect(isDecodable(named)).toBe(true);
@@ -34,25 +34,28 @@ describe('a coding that the client does not accept', () => {
     ['Accept-Encoding: *;q=0', 'br'],
     ['Accept-Encoding:', 'gzip'],
     ['Accept-Encoding: br', 'gzip'],
-  ])('is one that is refused or not named: %s', async (line, coding) => {
-    expect(isAccepted(await requestWith([line]), coding)).toBe(false);
-  });
+  ])(
+    'content coding that the client does not accept: is one that is refused or not named: %s',
+    async (line, coding) => {
+      expect(isAccepted(await requestWith([line]), coding)).toBe(false);
+    },
+  );
 });
 
 describe('a coding that the client accepts', () => {
   it.each([
     ['by name', 'Accept-Encoding: deflate, gzip;q=0.5', 'gzip'],
     ['by a wildcard', 'Accept-Encoding: *', 'br'],
-  ])('%s', async (_case, line, coding) => {
+  ])('content coding that the client accepts: %s', async (_case, line, coding) => {
     expect(isAccepted(await requestWith([line]), coding)).toBe(true);
   });
 });
 
-it.each([undefined, '', ' ', 'identity', 'Identity'])('%p is no coding', (field) => {
+it.each([undefined, '', ' ', 'identity', 'Identity'])('content coding: %p is no coding', (field) => {
   expect(codingOf(field)).toBeUndefined();
 });
 
-it.each(['compress', 'gzip, br'])('%s cannot be decoded', (coding) => {
+it.each(['compress', 'gzip, br'])('content coding: %s cannot be decoded', (coding) => {
   expect(isDecodable(coding)).toBe(false);
   expect(() => createDecoder(coding)).toThrow(TypeError);
 });

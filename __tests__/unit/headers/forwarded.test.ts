@@ -13,7 +13,7 @@ describe('X-Forwarded', () => {
     return Object.fromEntries(fields);
   }
 
-  it('fields say who asked for what', async () => {
+  it('X-Forwarded-*: headers say who asked for what', async () => {
     expect(await forwarded([])).toEqual({
       'x-forwarded-for': '127.0.0.1',
       'x-forwarded-port': '80',
@@ -22,13 +22,13 @@ describe('X-Forwarded', () => {
     });
   });
 
-  it('For gains the peer: a client cannot hide it', async () => {
+  it('X-Forwarded-*: For gains the peer: a client cannot hide it', async () => {
     expect(await forwarded(['X-Forwarded-For: 203.0.113.7', 'X-Forwarded-For: 203.0.113.8'])).toMatchObject({
       'x-forwarded-for': '203.0.113.7, 203.0.113.8, 127.0.0.1',
     });
   });
 
-  it('fields of a proxy in front stay', async () => {
+  it('X-Forwarded-*: headers of a proxy in front stay', async () => {
     const request = await forwarded([
       'X-Forwarded-Proto: https',
       'X-Forwarded-Host: a.example',
@@ -37,7 +37,7 @@ describe('X-Forwarded', () => {
     expect(request).toEqual({ 'x-forwarded-for': '127.0.0.1' });
   });
 
-  it('headers of the client stay as they are where `xfwd` is off', async () => {
+  it('X-Forwarded-*: headers of the client stay as they are where `xfwd` is off', async () => {
     const request = unconnectedRequest();
     setForwarded(request, { req: await requestWith([]), isForwarded: false });
     expect(request.getHeaderNames().filter((name) => name.startsWith('x-forwarded-'))).toEqual([]);

@@ -29,7 +29,7 @@ const exchange: Exchange = {
 };
 
 describe('a policy', () => {
-  it('withholds nothing by itself', () => {
+  it('header policy: withholds nothing by itself', () => {
     expect(policy({}).withholds('cookie', undefined)).toBe(false);
   });
 
@@ -43,14 +43,14 @@ describe('a policy', () => {
     ['what passes by a pattern', { pass: [/^X-/] }, 'x-a', false],
     ['what a pattern passes that remembers where it was', { pass: [/^x-/gy] }, 'x-a', false],
     ['what is removed although it passes', { pass: ['x-a'], remove: ['x-a'] }, 'x-a', true],
-  ])('decides on %s', (_what, given, name, expected) => {
+  ])('header policy: decides on %s', (_what, given, name, expected) => {
     const decided = policy(given);
     // Twice: a pattern may have a memory.
     expect([decided.withholds(name, all), decided.withholds(name, all)]).toEqual([expected, expected]);
   });
 
   it.each(['host', 'content-length', 'content-encoding', 'transfer-encoding', 'connection', 'trailer'])(
-    'never takes %s away, and complains where it is told to by name',
+    'header policy: never takes %s away, and complains where it is told to by name',
     (name) => {
       expect(policy({ remove: [/./, '*'] }).withholds(name, all)).toBe(false);
       for (const given of [{ remove: [name.toUpperCase()] }, { set: { [name]: '1' } }]) {
@@ -59,16 +59,19 @@ describe('a policy', () => {
     },
   );
 
-  it.each([{ 'x a': '1' }, { '': '1' }, { 'x-a': 'a\nb' }])('complains of what no field can have: %j', (set) => {
-    expect(() => policy({ set: set as Record<string, string> })).toThrow(/header/i);
-  });
+  it.each([{ 'x a': '1' }, { '': '1' }, { 'x-a': 'a\nb' }])(
+    'header policy: complains of what no header can have: %j',
+    (set) => {
+      expect(() => policy({ set: set as Record<string, string> })).toThrow(/header/i);
+    },
+  );
 
-  it('puts in values, and what functions say of an exchange', () => {
+  it('header policy: puts in values, and what functions say of an exchange', () => {
     const set = { 'X-A': '1', 'x-b': ({ path }: Exchange) => path, 'x-c': () => undefined };
     expect(policy({ set }).headersFor(exchange)).toEqual({ 'x-a': '1', 'x-b': '/v1' });
   });
 
-  it('takes a number for its digits, as Node does', () => {
+  it('header policy: takes a number for its digits, as Node does', () => {
     const set = { 'x-a': () => 42 as unknown as string };
     expect(policy({ set }).headersFor(exchange)).toEqual({ 'x-a': '42' });
   });
@@ -85,7 +88,7 @@ describe('a policy', () => {
     ['null', () => null, /`requestHeaders\.set\["x-a"\]` must give a string, got null$/],
     ['a boolean', () => true, /got boolean$/],
     ['a symbol', () => Symbol('x'), /got symbol$/],
-  ])('fails, by the name of the function, where it gives %s', (_what, give, message) => {
+  ])('header policy: fails, by the name of the function, where it gives %s', (_what, give, message) => {
     const broken = policy({ set: { 'X-A': give as () => string } });
     const error = thrownBy(() => broken.headersFor(exchange));
     expect(error).toMatchObject({ code: 'HOOK_FAILED', hook: 'requestHeaders.set["x-a"]', statusCode: 500 });
@@ -95,17 +98,20 @@ describe('a policy', () => {
 
 describe('by default', () => {
   it.each(['x-forwarded-for', 'x-forwarded-proto', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'cookie', 'proxy-x'])(
-    '%s is withheld from a provider',
+    'header policy by default: %s is withheld from a provider',
     (name) => {
       expect(WITHHELD_FROM_PROVIDER.withCredentials.has(name)).toBe(true);
       expect(WITHHELD_FROM_PROVIDER.withoutCredentials.has(name)).toBe(true);
     },
   );
 
-  it.each(['authorization', 'x-api-key', 'x-goog-api-key', 'api-key'])('%s is where there are credentials', (name) => {
-    expect(WITHHELD_FROM_PROVIDER.withCredentials.has(name)).toBe(true);
-    expect(WITHHELD_FROM_PROVIDER.withoutCredentials.has(name)).toBe(false);
-  });
+  it.each(['authorization', 'x-api-key', 'x-goog-api-key', 'api-key'])(
+    'header policy by default: %s is where there are credentials',
+    (name) => {
+      expect(WITHHELD_FROM_PROVIDER.withCredentials.has(name)).toBe(true);
+      expect(WITHHELD_FROM_PROVIDER.withoutCredentials.has(name)).toBe(false);
+    },
+  );
 
   it.each([
     'accept',
@@ -120,7 +126,7 @@ describe('by default', () => {
     'x-stainless-lang',
     'traceparent',
     'x-request-id',
-  ])('%s goes on to a provider', (name) => {
+  ])('header policy by default: %s goes on to a provider', (name) => {
     expect(WITHHELD_FROM_PROVIDER.withCredentials.has(name)).toBe(false);
   });
 
@@ -135,7 +141,7 @@ describe('by default', () => {
     'openai-organization',
     'cf-ray',
     'server',
-  ])('%s is withheld from a client', (name) => {
+  ])('header policy by default: %s is withheld from a client', (name) => {
     expect(WITHHELD_FROM_CLIENT.has(name)).toBe(true);
   });
 
@@ -152,7 +158,7 @@ describe('by default', () => {
     'mcp-session-id',
     'www-authenticate',
     'location',
-  ])('%s goes on to a client', (name) => {
+  ])('header policy by default: %s goes on to a client', (name) => {
     expect(WITHHELD_FROM_CLIENT.has(name)).toBe(false);
   });
 });
@@ -172,13 +178,13 @@ describe('a pattern with `*`', () => {
     ['**', ['', 'a'], []],
     ['a**b', ['ab', 'acb'], ['a']],
     ['a.*', ['a.b'], ['ab']],
-  ])('%s', (pattern, matching, others) => {
+  ])('header policy, pattern with `*`: %s', (pattern, matching, others) => {
     for (const name of matching) expect([name, removes(pattern, name)]).toEqual([name, true]);
     for (const name of others) expect([name, removes(pattern, name)]).toEqual([name, false]);
   });
 
   it.each(['x-*-a-*-b-*-c', '*a*a*a*a*a*a*b', '**********b'])(
-    'takes no time that grows faster than the name: %s',
+    'header policy, pattern with `*`: takes no time that grows faster than the name: %s',
     (pattern) => {
       const name = `x-${'-a-b-c'.repeat(30_000)}d`;
       const start = performance.now();

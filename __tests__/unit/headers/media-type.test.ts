@@ -13,7 +13,7 @@ describe('a Content-Type', () => {
     'application/x-ndjson',
     'application/jsonl',
     'application/stream+json',
-  ])('%j is an event stream', (type) => {
+  ])('Content-Type: %j is an event stream', (type) => {
     expect(isEventStreamType(type)).toBe(true);
   });
 
@@ -28,11 +28,11 @@ describe('a Content-Type', () => {
     '',
     '/',
     undefined,
-  ])('%j is not', (type) => {
+  ])('Content-Type: %j is no event stream', (type) => {
     expect(isEventStreamType(type)).toBe(false);
   });
 
-  it('is parsed with its parameters, or not at all', () => {
+  it('Content-Type: is parsed with its parameters, or not at all', () => {
     expect(parseMediaType('Text/Plain; Charset="latin1"')?.params.get('charset')).toBe('latin1');
     expect(parseMediaType('no type')).toBeUndefined();
   });
@@ -44,11 +44,14 @@ describe('an Accept field', () => {
     'application/json, text/event-stream',
     'application/json;q=0.9,TEXT/EVENT-STREAM;q=0.1',
     'application/x-ndjson',
-  ])('%j asks for an event stream', (accept) => {
+  ])('Accept: %j asks for an event stream', (accept) => {
     expect(acceptsEventStream(accept)).toBe(true);
   });
 
-  it.each(['*/*', 'text/*', 'application/json', '', ',', undefined])('%j does not', (accept) => {
-    expect(acceptsEventStream(accept)).toBe(false);
-  });
+  it.each(['*/*', 'text/*', 'application/json', '', ',', undefined])(
+    'Accept: %j does not ask for an event stream',
+    (accept) => {
+      expect(acceptsEventStream(accept)).toBe(false);
+    },
+  );
 });

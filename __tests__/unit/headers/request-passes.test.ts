@@ -77,13 +77,13 @@ describe('request passes over what the client has sent: headers', () => {
     ['Proxy-Authorization', 'Basic eDp5'],
     ['Trailer', 'X-Checksum'],
     ['Expect', '100-continue'],
-  ])('%s concerns one connection and goes', async (name, value) => {
+  ])('hop-by-hop request headers: %s concerns one connection and goes', async (name, value) => {
     const req = await requestWith(['X-Kept: 1', `${name}: ${value}`]);
     prepareRequestHeaders(req);
     expect(Object.keys(req.headers)).toEqual(['host', 'x-kept']);
   });
 
-  it('go where Connection names them, in any case and over several lines', async () => {
+  it('hop-by-hop request headers: go where Connection names them, in any case and over several lines', async () => {
     const req = await requestWith([
       'Connection: X-One,  x-TWO ,,',
       'Connection: x-three',
@@ -96,13 +96,13 @@ describe('request passes over what the client has sent: headers', () => {
     expect(req.headers).toEqual({ host: 'proxy.example', 'x-four': '4' });
   });
 
-  it('go where they came in several lines', async () => {
+  it('hop-by-hop request headers: go where they came in several lines', async () => {
     const req = await requestWith(['Connection: x-one, cookie', 'x-one: 1', 'x-one: 2', 'Cookie: a=1', 'Cookie: b=2']);
     prepareRequestHeaders(req);
     expect(req.headers).toEqual({ host: 'proxy.example' });
   });
 
-  it('stay where the app has put them there, whatever the client says', async () => {
+  it('hop-by-hop request headers: stay where the app has put them there, whatever the client says', async () => {
     const req = await requestWith([
       'Connection: authorization, x-tenant, x-user',
       'Authorization: Bearer client',
@@ -114,7 +114,7 @@ describe('request passes over what the client has sent: headers', () => {
     expect(req.headers).toEqual({ host: 'proxy.example', authorization: 'Bearer server', 'x-tenant': 'acme' });
   });
 
-  it('that frame the message stay', async () => {
+  it('hop-by-hop request headers that frame the message stay', async () => {
     const framing = ['Content-Length: 0', 'Content-Type: text/plain', 'Content-Encoding: identity'];
     const req = await requestWith(
       ['Connection: content-length, content-type, content-encoding, host', ...framing],
@@ -124,7 +124,7 @@ describe('request passes over what the client has sent: headers', () => {
     expect(Object.keys(req.headers)).toEqual(['host', 'content-length', 'content-type', 'content-encoding']);
   });
 
-  it('keep Transfer-Encoding, by which the upstream request is framed', async () => {
+  it('hop-by-hop request headers: keep Transfer-Encoding, by which the upstream request is framed', async () => {
     const req = await requestWith(['Transfer-Encoding: chunked', 'Connection: transfer-encoding'], 'POST');
     prepareRequestHeaders(req);
     expect(req.headers['transfer-encoding']).toBe('chunked');
@@ -132,7 +132,7 @@ describe('request passes over what the client has sent: headers', () => {
 });
 
 describe('request passes over a WebSocket handshake: headers', () => {
-  it('are those of a request without the hop-by-hop ones, and with what the handshake needs', async () => {
+  it('request headers of a WebSocket handshake: are those of a request without the hop-by-hop ones, and with what the handshake needs', async () => {
     const req = await requestWith([
       'Connection: keep-alive, Upgrade, X-Hop, Sec-WebSocket-Key',
       'Upgrade: h2c, WebSocket',
@@ -156,7 +156,7 @@ describe('request passes over a WebSocket handshake: headers', () => {
 });
 
 describe('request passes over a request to a provider', () => {
-  it("puts the provider's credentials in the place of the caller's", async () => {
+  it("request headers to a provider: puts the provider's credentials in the place of the caller's", async () => {
     const headers = { ...CALLERS, 'content-type': 'application/json' };
     expect(await authenticated(headers, { 'x-api-key': 'servers' })).toEqual({
       'content-type': 'application/json',
@@ -165,7 +165,7 @@ describe('request passes over a request to a provider', () => {
     });
   });
 
-  it('knows the fields in any case', async () => {
+  it('request headers to a provider: knows the headers in any case', async () => {
     const headers = { Authorization: 'callers', 'X-API-Key': 'callers', 'X-Goog-Api-Key': 'callers', Cookie: 'a=1' };
     expect(await authenticated(headers, { authorization: 'servers' })).toEqual({
       authorization: 'servers',
@@ -173,15 +173,15 @@ describe('request passes over a request to a provider', () => {
     });
   });
 
-  it("takes the caller's away also where the provider asks for none", async () => {
+  it("request headers to a provider: takes the caller's away also where the provider asks for none", async () => {
     expect(await authenticated(CALLERS, {})).toEqual({ 'x-version': '1' });
   });
 
-  it("lets the caller's pass where there are none to put in, but not what concerns the app", async () => {
+  it("request headers to a provider: lets the caller's pass where there are none to put in, but not what concerns the app", async () => {
     expect(await authenticated({ ...CALLERS, ...ABOUT_THE_APP }, undefined)).toEqual({ ...CALLERS, 'x-version': '1' });
   });
 
-  it('leaves what the options set', async () => {
+  it('request headers to a provider: leaves what the options set', async () => {
     const own = { cookie: 'of-the-options', 'x-api-key': 'of-the-options' };
     const headers = { ...CALLERS, ...ABOUT_THE_APP, ...own };
     expect(await authenticated(headers, { authorization: 'servers' }, { own: Object.keys(own) })).toEqual({
@@ -191,11 +191,11 @@ describe('request passes over a request to a provider', () => {
     });
   });
 
-  it("leaves the caller's choice where the provider only has a default", async () => {
+  it("request headers to a provider: leaves the caller's choice where the provider only has a default", async () => {
     expect(await authenticated({ 'X-Version': '2' }, undefined)).toEqual({ 'x-version': '2' });
   });
 
-  it('lets pass what the policy names, and never what it removes', async () => {
+  it('request headers to a provider: lets pass what the policy names, and never what it removes', async () => {
     const headers = { ...ABOUT_THE_APP, 'user-agent': 'app', 'x-tenant': 'acme' };
     const policy: HeaderPolicy = { pass: ['Origin', 'referer'], remove: [/^user-/, 'X-Tenant', 'referer'] };
     expect(await authenticated(headers, undefined, { policy })).toEqual({
@@ -204,7 +204,7 @@ describe('request passes over a request to a provider', () => {
     });
   });
 
-  it('removes nothing that the options set', async () => {
+  it('request headers to a provider: removes nothing that the options set', async () => {
     const headers = { 'user-agent': 'of-the-options' };
     expect(await authenticated(headers, undefined, { policy: { remove: ['*'] }, own: ['user-agent'] })).toEqual({
       ...headers,
@@ -212,14 +212,14 @@ describe('request passes over a request to a provider', () => {
     });
   });
 
-  it('has the last word in what the policy sets', async () => {
+  it('request headers to a provider: has the last word in what the policy sets', async () => {
     const set = { 'x-version': '3', 'x-api-key': 'of-the-policy' };
     expect(await authenticated({ 'x-version': '2' }, { 'x-api-key': 'servers' }, { set })).toEqual(set);
   });
 });
 
 describe('request passes over any upstream request', () => {
-  it('a redirect to another origin: credentials and what was put in do not follow it', async () => {
+  it('request headers: a redirect to another origin: credentials and what was put in do not follow it', async () => {
     const headers = { authorization: 'servers', 'x-own': '1', 'x-set': '1', accept: '*/*', host: 'other.example' };
     const request = unconnectedRequest({ headers, setHost: false });
     const credentials = { Authorization: 'servers' };
@@ -229,14 +229,14 @@ describe('request passes over any upstream request', () => {
     expect(rest).toEqual({ accept: '*/*', host: 'other.example', 'x-version': '1' });
   });
 
-  it('Connection: is that of the agent, and not the one that httpxy has put there', async () => {
+  it('request headers: Connection: is that of the agent, and not the one that httpxy has put there', async () => {
     const request = unconnectedRequest({ headers: { connection: 'close' } });
     request.shouldKeepAlive = true;
     applyRequestPasses(request, await contextWith({}));
     expect(request.getHeader('connection')).toBe('keep-alive');
   });
 
-  it('Connection: a chunked request stays the last one on its connection, as httpxy has said', async () => {
+  it('request headers: Connection: a chunked request stays the last one on its connection, as httpxy has said', async () => {
     const request = unconnectedRequest({ headers: { connection: 'close', 'transfer-encoding': 'chunked' } });
     request.shouldKeepAlive = true;
     applyRequestPasses(request, await contextWith({}));
@@ -248,13 +248,16 @@ describe('request passes over any upstream request', () => {
     ['gzip', false, '*/*'],
     ['identity', true, '*/*'],
     ['identity', false, 'text/event-stream'],
-  ])('Accept-Encoding: %s where the body is read (%s) and the client accepts %s', async (expected, reads, accept) => {
-    const request = unconnectedRequest({ headers: { 'accept-encoding': 'gzip' } });
-    applyRequestPasses(request, await contextWith({ wantsIdentity: reads }, [`Accept: ${accept}`]));
-    expect(request.getHeader('accept-encoding')).toBe(expected);
-  });
+  ])(
+    'request headers: Accept-Encoding: %s where the body is read (%s) and the client accepts %s',
+    async (expected, reads, accept) => {
+      const request = unconnectedRequest({ headers: { 'accept-encoding': 'gzip' } });
+      applyRequestPasses(request, await contextWith({ wantsIdentity: reads }, [`Accept: ${accept}`]));
+      expect(request.getHeader('accept-encoding')).toBe(expected);
+    },
+  );
 
-  it('credentials: neither `util.inspect` nor JSON shows a request that has some', async () => {
+  it('request headers: credentials: neither `util.inspect` nor JSON shows a request that has some', async () => {
     const request = unconnectedRequest({ method: 'POST', host: 'api.example', path: '/v1' });
     applyRequestPasses(request, await contextWith({ credentials: { authorization: 'Bearer secret' } }));
     const shown = 'ClientRequest { POST http://api.example/v1 }';
@@ -262,7 +265,7 @@ describe('request passes over any upstream request', () => {
     expect(JSON.stringify(request)).toBe(JSON.stringify(shown));
   });
 
-  it('a WebSocket handshake: has the policy and `xfwd`, and keeps its Connection', async () => {
+  it('request headers: a WebSocket handshake: has the policy and `xfwd`, and keeps its Connection', async () => {
     const headers = { connection: 'Upgrade', 'x-gone': '1', 'x-own': '1', 'accept-encoding': 'gzip' };
     const request = unconnectedRequest({ headers, setHost: false });
     const policy = new ResolvedHeaderPolicy('requestHeaders', { remove: ['x-*'] });

@@ -23,7 +23,7 @@ function passed(headers: HeaderFields, context: Partial<ResponseContext> = {}): 
 }
 
 describe('the fields of a response', () => {
-  it('that concern one connection go', () => {
+  it('response headers: hop-by-hop headers go', () => {
     const fields = {
       connection: 'x-hop, content-length, keep-alive',
       'x-hop': '1',
@@ -47,20 +47,20 @@ describe('the fields of a response', () => {
     ['goes from an answer to HEAD', { method: 'HEAD' }, undefined],
     ['goes from a 204', { statusCode: 204 }, undefined],
     ['goes from a 304', { statusCode: 304 }, undefined],
-  ])('Trailer %s', (_case, context, expected) => {
+  ])('response headers: Trailer %s', (_case, context, expected) => {
     expect(passed({ 'transfer-encoding': 'chunked', trailer: 'x-sum' }, context).trailer).toBe(expected);
   });
 
-  it('Trailer goes from a body that is not chunked', () => {
+  it('response headers: Trailer goes from a body that is not chunked', () => {
     expect(passed({ 'content-length': '2', trailer: 'x-sum' })).toEqual({ 'content-length': '2' });
   });
 
-  it('a 204 has no Content-Length, a 304 may have one', () => {
+  it('response headers: a 204 has no Content-Length, a 304 may have one', () => {
     expect(passed({ 'content-length': '0' }, { statusCode: 204 })).toEqual({});
     expect(passed({ 'content-length': '9' }, { statusCode: 304 })).toEqual({ 'content-length': '9' });
   });
 
-  it('a decoded body is described as it is now', () => {
+  it('response headers: a decoded body is described as it is now', () => {
     const upstream = { 'content-encoding': 'gzip', 'content-length': '9', vary: 'Accept' };
     expect(passed(upstream, { decoded: true })).toEqual({ vary: 'Accept, Accept-Encoding' });
     expect(passed({ vary: '*' }, { decoded: true })).toEqual({ vary: '*' });
@@ -72,14 +72,14 @@ describe('the fields of a response', () => {
 
 describe('what the app has set on the response', () => {
   it.each(['access-control-allow-origin', 'content-security-policy', 'cache-control', 'x-frame-options', 'server'])(
-    '%s stays as the app has set it',
+    'response headers of the app: %s stays as the app has set it',
     (name) => {
       expect(passed({ [name]: 'upstream' }, { app: { [name]: 'app' } })).toEqual({ [name]: 'app' });
     },
   );
 
   it.each(['content-type', 'location', 'retry-after', 'www-authenticate', 'date', 'content-disposition'])(
-    '%s is replaced by the upstream, and stands without one',
+    'response headers of the app: %s is replaced by the upstream, and stands without one',
     (name) => {
       expect(passed({ [name]: 'upstream' }, { app: { [name]: 'app' } })).toEqual({ [name]: 'upstream' });
       expect(passed({}, { app: { [name]: 'app' } })).toEqual({ [name]: 'app' });
@@ -87,13 +87,13 @@ describe('what the app has set on the response', () => {
   );
 
   it.each(['content-length', 'content-encoding', 'etag', 'trailer', 'transfer-encoding'])(
-    '%s never describes the body of the upstream',
+    'response headers of the app: %s never describes the body of the upstream',
     (name) => {
       expect(passed({}, { app: { [name]: 'app' } })).toEqual({});
     },
   );
 
-  it('cookies are joined by those of the upstream', () => {
+  it('response headers of the app: cookies are joined by those of the upstream', () => {
     expect(passed({ 'set-cookie': ['b=2', 'c=3'] }, { app: { 'set-cookie': 'a=1' } })['set-cookie']).toEqual([
       'a=1',
       'b=2',
@@ -101,19 +101,19 @@ describe('what the app has set on the response', () => {
     ]);
   });
 
-  it('Vary is joined by that of the upstream', () => {
+  it('response headers of the app: Vary is joined by that of the upstream', () => {
     expect(passed({ vary: 'Accept, origin' }, { app: { vary: 'Origin' } }).vary).toBe('Origin, Accept');
     expect(passed({ vary: '*' }, { app: { vary: 'Origin' } }).vary).toBe('*');
   });
 
   it.each(['', 'Accept Encoding', 'Accept,, ;', 'Accept-Encoding, \u00e9'])(
-    'Vary stands a malformed one: %j',
+    'response headers of the app: Vary stands a malformed one: %j',
     (vary) => {
       expect(String(passed({ vary }, { app: { vary: 'Origin' } }).vary)).toContain('Origin');
     },
   );
 
-  it('numbers become text', () => {
+  it('response headers of the app: numbers become text', () => {
     expect(passed({}, { app: { 'x-limit': 7 } })).toEqual({ 'x-limit': '7' });
   });
 });
@@ -128,17 +128,17 @@ describe('the fields of an event stream', () => {
     // `compression` up to 1.8.1 matches case-sensitively.
     ['No-Transform', 'No-Transform, no-transform'],
     ['private="no-transform-not"', 'private="no-transform-not", no-transform'],
-  ])('Cache-Control %j becomes %j', (given, expected) => {
+  ])("event stream's headers: Cache-Control %j becomes %j", (given, expected) => {
     const headers = passed(given === undefined ? {} : { 'cache-control': given }, { eventStream: true });
     expect(headers).toEqual({ 'cache-control': expected, 'x-accel-buffering': 'no' });
   });
 
-  it("Cache-Control is the app's, with no-transform", () => {
+  it("event stream's headers: Cache-Control is the app's, with no-transform", () => {
     const headers = passed({ 'cache-control': 'public' }, { eventStream: true, app: { 'cache-control': 'no-store' } });
     expect(headers['cache-control']).toBe('no-store, no-transform');
   });
 
-  it('leave other responses alone', () => {
+  it("event stream's headers: other responses are left alone", () => {
     expect(passed({ 'cache-control': 'public' })).toEqual({ 'cache-control': 'public' });
   });
 });

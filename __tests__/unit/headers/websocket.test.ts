@@ -11,7 +11,7 @@ describe('a WebSocket handshake', () => {
     [true, 'h2c, WebSocket'],
     [false, 'h2c'],
     [false, 'websockets'],
-  ])('offer WebSocket: %s: %s', async (expected, value) => {
+  ])('WebSocket handshake headers: offer WebSocket: %s: %s', async (expected, value) => {
     expect(offersWebSocket(await requestWith(['Connection: Upgrade', `Upgrade: ${value}`]))).toBe(expected);
   });
 });

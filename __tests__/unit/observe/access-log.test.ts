@@ -58,17 +58,17 @@ const json = (summary: StreamSummary, url?: string): Record<string, unknown> =>
   JSON.parse(lineOf(summary, { format: 'json' }, url));
 
 describe('a line of text', () => {
-  it('has all that is known', () => {
+  it('access log: a line of text has all that is known', () => {
     expect(lineOf(WHOLE)).toBe(
       'POST /openai/v1/chat/completions 200 completed gpt-5-mini 12+345 tokens 16.9 KB first token 312 ms total 4.2 s',
     );
   });
 
-  it('leaves out what is not known', () => {
+  it('access log: a line of text leaves out what is not known', () => {
     expect(lineOf(LEAST)).toBe('POST /openai/v1/chat/completions - client-closed 0 B total 0 ms');
   });
 
-  it('has why an exchange failed, and how often it was tried', () => {
+  it('access log: a line of text has why an exchange failed, and how often it was tried', () => {
     const error = new SseProxyError('UPSTREAM_UNREACHABLE', { cause: new Error('secret') });
     const summary = {
       ...LEAST,
@@ -89,7 +89,7 @@ describe('a line of text', () => {
     [{ inputTokens: 12, complete: true }, ' 12+? tokens '],
     [{ outputTokens: 3, complete: true }, ' ?+3 tokens '],
     [{ complete: false }, ' completed 0 B '],
-  ])('has the tokens that were reported, and no others: %j', (usage, expected) => {
+  ])('access log: a line of text has the tokens that were reported, and no others: %j', (usage, expected) => {
     expect(lineOf({ ...LEAST, outcome: 'completed', usage })).toContain(expected);
   });
 
@@ -98,13 +98,13 @@ describe('a line of text', () => {
     [999.4, '999 ms'],
     [999.6, '1.0 s'],
     [61_000, '61.0 s'],
-  ])('has %d ms as %s', (total, expected) => {
+  ])('access log: a line of text has %d ms as %s', (total, expected) => {
     expect(lineOf({ ...LEAST, timings: { total } })).toMatch(new RegExp(`total ${expected}$`));
   });
 });
 
 describe('a line of JSON', () => {
-  it('has the names of the semantic conventions', () => {
+  it('access log: a line of JSON has the names of the semantic conventions', () => {
     const usage = { cachedInputTokens: 4, cacheCreationInputTokens: 5, reasoningTokens: 100 };
     expect(json({ ...WHOLE, usage: { ...WHOLE.usage, ...usage, complete: true } })).toEqual({
       'http.request.method': 'POST',
@@ -127,7 +127,7 @@ describe('a line of JSON', () => {
     });
   });
 
-  it('leaves out what is not known', () => {
+  it('access log: a line of JSON leaves out what is not known', () => {
     expect(json(LEAST)).toEqual({
       'http.request.method': 'POST',
       'url.path': '/openai/v1/chat/completions',
@@ -144,7 +144,7 @@ describe('a line of JSON', () => {
     ['wss://api.example', 'api.example', 443],
     ['unix:', undefined, undefined],
     ['not a URL', undefined, undefined],
-  ])('has the server of %s', (target, address, port) => {
+  ])('access log: a line of JSON has the server of %s', (target, address, port) => {
     const { 'server.address': gotAddress, 'server.port': gotPort } = json({ ...LEAST, target });
     expect([gotAddress, gotPort]).toEqual([address, port]);
   });
@@ -156,25 +156,31 @@ describe('a line of JSON', () => {
     [400, undefined, '400'],
     [399, undefined, undefined],
     [undefined, undefined, undefined],
-  ] as const)('says of the status %p with the code %p that the error is %p', (statusCode, code, expected) => {
-    const end = { ...(statusCode && { statusCode }), ...(code && { error: new SseProxyError(code) }) };
-    expect(json({ ...LEAST, ...end })['error.type']).toBe(expected);
-  });
+  ] as const)(
+    'access log: a line of JSON says of the status %p with the code %p that the error is %p',
+    (statusCode, code, expected) => {
+      const end = { ...(statusCode && { statusCode }), ...(code && { error: new SseProxyError(code) }) };
+      expect(json({ ...LEAST, ...end })['error.type']).toBe(expected);
+    },
+  );
 });
 
 describe('what comes from elsewhere', () => {
   const formats = ['text', 'json'] as const;
 
-  it.each(formats)('stays on one line, as %s, and cannot be taken for another', (format) => {
-    const evil = 'x\r\nPOST /admin 200 completed\u001b[2K\u009b2K\u2028\u2029\u202e\u0000';
-    const line = lineOf({ ...WHOLE, model: evil, finishReason: evil }, { format }, `/${evil}?k`);
-    expect(line).not.toMatch(/[\p{C}\u2028\u2029]/u);
-    expect(line).toContain('/x\\r\\nPOST');
-    if (format === 'text') expect(line).not.toContain('POST /admin');
-    else expect(JSON.parse(line)).toMatchObject({ 'url.path': `/${evil}`, 'gen_ai.response.model': evil });
-  });
+  it.each(formats)(
+    'access log: what comes from elsewhere stays on one line, as %s, and cannot be taken for another',
+    (format) => {
+      const evil = 'x\r\nPOST /admin 200 completed\u001b[2K\u009b2K\u2028\u2029\u202e\u0000';
+      const line = lineOf({ ...WHOLE, model: evil, finishReason: evil }, { format }, `/${evil}?k`);
+      expect(line).not.toMatch(/[\p{C}\u2028\u2029]/u);
+      expect(line).toContain('/x\\r\\nPOST');
+      if (format === 'text') expect(line).not.toContain('POST /admin');
+      else expect(JSON.parse(line)).toMatchObject({ 'url.path': `/${evil}`, 'gen_ai.response.model': evil });
+    },
+  );
 
-  it.each(formats)('is on one line whatever it is, as %s', (format) => {
+  it.each(formats)('access log: what comes from elsewhere is on one line whatever it is, as %s', (format) => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (path, model) => {
         const line = lineOf({ ...WHOLE, model }, { format }, `/${path}`);
@@ -185,16 +191,16 @@ describe('what comes from elsewhere', () => {
     );
   });
 
-  it('may be the method, where the app has changed it', () => {
+  it('access log: what comes from elsewhere may be the method, where the app has changed it', () => {
     expect(lineOf(LEAST, {}, '/', 'GE\nT /admin')).toMatch(/^GE\\nT\\u0020\/admin \/ - /);
   });
 
-  it('is not decoded', () => {
+  it('access log: what comes from elsewhere is not decoded', () => {
     expect(lineOf(LEAST, {}, '/a%0aPOST%20/admin%1b')).toMatch(/^POST \/a%0aPOST%20\/admin%1b - /);
     expect(json(LEAST, '/a%0ab')['url.path']).toBe('/a%0ab');
   });
 
-  it('is a word that can be read back', () => {
+  it('access log: what comes from elsewhere is a word that can be read back', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
         expect(JSON.parse(`"${word(text)}"`)).toBe(text);
@@ -210,7 +216,7 @@ describe('what comes from elsewhere', () => {
     ['http://user:secret@api.example', '/'],
     ['', ''],
     [undefined, '/'],
-  ])('is without queries and credentials: %j', (url, expected) => {
+  ])('access log: what comes from elsewhere is without queries and credentials: %j', (url, expected) => {
     const { req } = exchangeFor('/');
     expect(pathOf(Object.assign(req, { url }))).toBe(expected);
   });
@@ -223,21 +229,21 @@ describe('the options', () => {
     [{ formats: 'text' }, 'Unknown option `accessLog.formats`'],
     [null, 'accessLog needs an object of options, got null'],
     ['json', "accessLog needs an object of options, got 'json'"],
-  ])('throw for %j', (options, message) => {
+  ])('access log: the options throw for %j', (options, message) => {
     expect(() => accessLog(options as AccessLogOptions)).toThrow(new TypeError(message));
   });
 
-  it('may be undefined one by one', () => {
+  it('access log: the options may be undefined one by one', () => {
     expect(accessLog({ write: undefined, format: undefined } as unknown as AccessLogOptions)).toBeInstanceOf(Function);
   });
 
-  it('fit a proxy of Express’s requests', () => {
+  it('access log: the options fit a proxy of Express’s requests', () => {
     createSseProxy<Request, Response>({ target: 'http://127.0.0.1:1', onFinish: accessLog() });
   });
 });
 
 describe('as `onFinish`', () => {
-  it('writes to the console', async () => {
+  it('access log as `onFinish`: writes to the console', async () => {
     const write = jest.spyOn(console, 'log').mockImplementation(() => {});
     const proxy = await proxyApp({ target: await answeringUpstream('data: 1\n\n'), onFinish: accessLog() });
     await readAll(await request(`${proxy.url}/v1/models?key=secret`));
@@ -245,7 +251,7 @@ describe('as `onFinish`', () => {
     expect(write.mock.calls).toEqual([[expect.stringMatching(/^GET \/v1\/models 200 completed 9 B total \d+ ms$/)]]);
   });
 
-  it('has model and tokens of a provider, and the path before it was mounted and rewritten', async () => {
+  it('access log as `onFinish`: has model and tokens of a provider, and the path before it was mounted and rewritten', async () => {
     const lines: string[] = [];
     const { upstream, proxy } = await proxiedProvider(openai, {
       pathRewrite: { '^/chat': '/v1/chat/completions' },
@@ -272,7 +278,7 @@ describe('as `onFinish`', () => {
       },
     ],
     ['rejects', () => Promise.reject(new Error('disk full'))],
-  ])('is a hook that failed where `write` %s', async (_what, write) => {
+  ])('access log as `onFinish`: is a hook that failed where `write` %s', async (_what, write) => {
     const { logger, errors } = logbook();
     const proxy = createSseProxy({
       target: await answeringUpstream('data: 1\n\n'),

@@ -28,7 +28,7 @@ function notes(url = '/v1/chat?key=secret', method = 'POST') {
 }
 
 describe('without NODE_DEBUG', () => {
-  it('there are none, and the exchange is not looked at', () => {
+  it('debug log without NODE_DEBUG: there are no lines, and the exchange is not looked at', () => {
     const exchange = new Proxy({} as Exchange, {
       get() {
         throw new Error('was looked at');
@@ -39,7 +39,7 @@ describe('without NODE_DEBUG', () => {
 });
 
 describe('a line', () => {
-  it('has the number of the exchange, the milliseconds since it came in, and method and path', () => {
+  it('debug log: a line has the number of the exchange, the milliseconds since it came in, and method and path', () => {
     const lines: string[] = [];
     const exchange = exchangeFor('/');
     Object.assign(exchange.req, { url: '/v1', method: 'GET' });
@@ -47,7 +47,7 @@ describe('a line', () => {
     expect(lines).toEqual([expect.stringMatching(/^#12 \+\d+ ms GET \/v1$/)]);
   });
 
-  it('has no queries, and nothing that breaks it', () => {
+  it('debug log: a line has no queries, and nothing that breaks it', () => {
     expect(notes('/v1\r\n#8 +0 ms ended\u001b[2K?key=secret', 'GE\nT').news()).toEqual(['GE\\nT /v1\\r\\n']);
     expect(notes('/v1\u009b2K\u001b?key=secret').news()).toEqual(['POST /v1\\u009b2K\\u001b']);
     expect(notes('http://user:secret@own.example/v1').news()).toEqual(['POST /v1']);
@@ -68,17 +68,17 @@ describe('an attempt', () => {
     return news()[0];
   };
 
-  it('has its number, its target, its path and its provider', () => {
+  it('debug log: an attempt has its number, its target, its path and its provider', () => {
     expect(sending('/v1/chat', TARGET, 'openai')).toBe('attempt 2: POST http://own.example/v1/chat as openai');
     expect(sending('/v1/chat', TARGET)).toBe('attempt 2: POST http://own.example/v1/chat');
   });
 
-  it('has neither the query nor the key in it', () => {
+  it('debug log: an attempt has neither the query nor the key in it', () => {
     expect(sending('/v1?key=secret', TARGET)).toBe('attempt 2: POST http://own.example/v1');
     expect(sending(`/bot/${KEY}/send`, TARGET)).toBe(`attempt 2: POST http://own.example/bot/${'*'.repeat(13)}/send`);
   });
 
-  it('has nothing that breaks it', () => {
+  it('debug log: an attempt has nothing that breaks it', () => {
     expect(sending('/v1', TARGET, 'a b\n')).toBe('attempt 2: POST http://own.example/v1 as a\\u0020b\\n');
     expect(sending('/a b\n', TARGET, undefined, 'GE\nT')).toBe('attempt 2: GE\\nT http://own.example/a\\u0020b\\n');
   });
@@ -151,7 +151,7 @@ describe('a head', () => {
       { 'content-type': SSE, 'content-encoding': 'x-own' },
       { truncation: 'event' },
     ],
-  ])('%s', (expected, headers, options) => {
+  ])('debug log: a head %s', (expected, headers, options) => {
     expect(headLine(headers, options)).toBe(expected);
   });
 
@@ -159,25 +159,25 @@ describe('a head', () => {
     ['head: 200, text/event-stream, event stream, decode gzip aside, observe', { onEvent }],
     ['head: 200, text/event-stream, event stream, decode gzip aside, read', { onFinish, provider }],
     ['head: 200, text/event-stream, event stream', { truncation: 'event' }],
-  ])('has what is decoded for ourselves only: %s', (expected, options) => {
+  ])('debug log: a head has what is decoded for ourselves only: %s', (expected, options) => {
     const headers = { 'content-type': SSE, 'content-encoding': 'gzip' };
     expect(headLine(headers, options, { accepts: 'gzip' })).toBe(expected);
   });
 
-  it('has its status, and whether it waits for its first event', () => {
+  it('debug log: a head has its status, and whether it waits for its first event', () => {
     expect(headLine({}, {}, { statusCode: 503 })).toBe('head: 503, no content type');
     expect(headLine({ 'content-type': SSE }, {}, { isGated: true })).toBe(
       'head: 200, text/event-stream, event stream, waits for its first event',
     );
   });
 
-  it('says what is an event stream as it was decided', () => {
+  it('debug log: a head says what is an event stream as it was decided', () => {
     const plain = { 'content-type': 'text/plain' };
     expect(headLine(plain, {}, { eventStream: true })).toBe('head: 200, text/plain, event stream');
     expect(headLine({ 'content-type': SSE }, {}, { eventStream: false })).toBe('head: 200, text/event-stream');
   });
 
-  it('does nothing with a body that cannot be there', () => {
+  it('debug log: a head does nothing with a body that cannot be there', () => {
     const head = headLine({ 'content-type': SSE }, { onEvent }, { statusCode: 204, hasBody: false });
     expect(head).toBe('head: 204, text/event-stream, event stream');
   });
@@ -191,7 +191,7 @@ describe('a failure', () => {
     return news()[0];
   };
 
-  it('has its codes', () => {
+  it('debug log: a failure has its codes', () => {
     expect(failing('UPSTREAM_CLOSED')).toBe('failed: UPSTREAM_CLOSED; falls back');
     expect(failing('UPSTREAM_CLOSED', { code: 'ECONNRESET' })).toBe('failed: UPSTREAM_CLOSED (ECONNRESET); falls back');
   });
@@ -205,11 +205,11 @@ describe('a failure', () => {
     { code: 5 },
     { code: ['E2BIG'] },
     { code: `E${'X'.repeat(100)}` },
-  ])('says no more: %p', (cause) => {
+  ])('debug log: a failure says no more: %p', (cause) => {
     expect(failing('HOOK_FAILED', cause)).toBe('failed: HOOK_FAILED; falls back');
   });
 
-  it('has what comes of it', () => {
+  it('debug log: a failure has what comes of it', () => {
     const { diagnostics, news } = notes();
     news();
     diagnostics.retry({ statusCode: 503 }, 'retry', 412.3);
@@ -233,14 +233,14 @@ describe('a target that is skipped', () => {
     [{ hostname: 'own.example', host: 'other.example' }, 'own.example'],
     [{ socketPath: '/run/own.sock' }, '/run/own.sock'],
     [undefined, 'the target'],
-  ])('is named without credentials: %p', (target, expected) => {
+  ])('debug log: a target that is skipped is named without credentials: %p', (target, expected) => {
     const { diagnostics, news } = notes();
     news();
     diagnostics.skipped(target);
     expect(news()).toEqual([`skips ${expected}: its circuit is open`]);
   });
 
-  it('is told of where the attempts of an exchange pass it over', () => {
+  it('debug log: a target that is skipped is told of where the attempts of an exchange pass it over', () => {
     const { exchange, diagnostics, news } = notes();
     const config = resolveOptions({ target: TARGET, fallbacks: ['http://first.example', 'http://second.example'] });
     const circuits = new Map(config.routes.map((route) => [route, new CircuitBreaker()]));
@@ -264,7 +264,7 @@ describe('a stall', () => {
     [{ cause: 'client', phase: 'headers' }, 'the client does not send the rest of its request'],
     [{ cause: 'hook', hook: 'router' }, '`router` has not settled'],
     [{ cause: 'event-loop' }, 'the event loop was blocked'],
-  ] as const)('has its cause: %j', (stall, expected) => {
+  ] as const)('debug log: a stall has its cause: %j', (stall, expected) => {
     const { diagnostics, news } = notes();
     news();
     diagnostics.stalled({ ...stall, duration: 10_412.3 });
@@ -273,7 +273,7 @@ describe('a stall', () => {
 });
 
 describe('an end', () => {
-  it('has the outcome, the status, the bytes and the codes', () => {
+  it('debug log: an end has the outcome, the status, the bytes and the codes', () => {
     const { diagnostics, news } = notes();
     news();
     const error = new SseProxyError('UPSTREAM_TRUNCATED', { cause: { code: 'ECONNRESET' } });

@@ -39,7 +39,7 @@ describe('the usage', () => {
       { usage: { cachedInputTokens: 1, cacheCreationInputTokens: 2, reasoningTokens: 3 } },
       { cachedInputTokens: 1, cacheCreationInputTokens: 2, reasoningTokens: 3, complete: false },
     ],
-  ])('%s', (_what, given, expected) => {
+  ])('summary: the usage %s', (_what, given, expected) => {
     const summary = new Summary();
     if (given !== undefined) summary.reading = reading(given);
     summary.isWhole = true;
@@ -49,12 +49,12 @@ describe('the usage', () => {
 });
 
 describe('the summary', () => {
-  it('has nothing that is not known', () => {
+  it('summary: has nothing that is not known', () => {
     const report = new Summary().report('client-closed', undefined, undefined);
     expect(report).toStrictEqual({ outcome: 'client-closed', attempts: [], bytes: 0, timings: { total: 0 } });
   });
 
-  it('has all that is', () => {
+  it('summary: has all that is', () => {
     const summary = new Summary();
     const error = new SseProxyError('UPSTREAM_TRUNCATED');
     summary.attempt('https://down.example');
@@ -90,7 +90,7 @@ describe('the summary', () => {
     });
   });
 
-  it('has the time of the first token, not of a later one', () => {
+  it('summary: has the time of the first token, not of a later one', () => {
     const summary = new Summary();
     jest.advanceTimersByTime(10);
     summary.firstToken();
@@ -99,7 +99,7 @@ describe('the summary', () => {
     expect(summary.report('completed', 200, undefined).timings.firstToken).toBe(10);
   });
 
-  it('has no first token after the end: what is read late has come before', () => {
+  it('summary: has no first token after the end: what is read late has come before', () => {
     const summary = new Summary();
     jest.advanceTimersByTime(10);
     summary.stopClock();

@@ -15,7 +15,7 @@ describe('usage: its parts are not more than the whole', () => {
     ['a total below one of both', { outputTokens: 3, totalTokens: 2 }, { outputTokens: 3 }],
     ['a total above the sum', { inputTokens: 1, totalTokens: 9 }, { inputTokens: 1, totalTokens: 9 }],
     ['what is no count', { inputTokens: '4', outputTokens: -1, reasoningTokens: 1.5 }, {}],
-  ])('%s', (_what, usage, expected) => {
+  ])('usage, parts are not more than the whole: %s', (_what, usage, expected) => {
     const { complete, ...figures } = usageOf(reading({ usage }), true);
     expect(figures).toStrictEqual(expected);
   });
@@ -32,7 +32,7 @@ describe('usage: complete', () => {
     ['no figures but parts', { usage: { cachedInputTokens: 3 } }, true, false],
     ['no counts', { usage: { inputTokens: '1' } }, true, false],
     ['no object', { usage: [1] }, true, false],
-  ])('%s', (_what, given, isWhole, expected) => {
+  ])('usage, complete: %s', (_what, given, isWhole, expected) => {
     expect(usageOf(reading(given), isWhole).complete).toBe(expected);
   });
 });
@@ -42,7 +42,7 @@ describe('usage: whatever a provider puts there', () => {
   const names = ['inputTokens', 'outputTokens', 'totalTokens', 'cachedInputTokens', 'cacheCreationInputTokens'];
   const figures = fc.dictionary(fc.constantFrom(...names, 'reasoningTokens', 'reported', 'other'), count);
 
-  it('its figures do not contradict each other', () => {
+  it('usage: whatever a provider puts there, its figures do not contradict each other', () => {
     fc.assert(
       fc.property(fc.oneof(figures, fc.jsonValue()), fc.boolean(), fc.boolean(), (usage, usageComplete, isWhole) => {
         const told = usageOf({ usage, usageComplete } as Partial<Reading>, isWhole);

@@ -95,13 +95,13 @@ describe('a value that cannot be right is named and quoted', () => {
     ['onClientClose', ['abort'], 'an array'],
   ];
 
-  it.each(cases)('%s: %p', (name, value, quoted) => {
+  it.each(cases)('options: a wrong value is named and quoted %s: %p', (name, value, quoted) => {
     const message = complaint({ target, [name]: value });
     expect(message).toMatch(new RegExp(`^\`${name}\` must be `));
     expect(message).toContain(`got ${quoted}`);
   });
 
-  it('also where only a part of it is wrong', () => {
+  it('options: a wrong value is named and quoted also where only a part of it is wrong', () => {
     expect(complaint({ target, on: { proxyRes: true } })).toContain('`on`');
     expect(complaint({ target, plugins: [() => {}, 'x'] })).toContain('`plugins`');
     expect(complaint({ target, pathFilter: ['/a', 1] })).toContain('`pathFilter`');
@@ -183,13 +183,16 @@ describe('a value that cannot be right is named and quoted', () => {
     ],
     ['retry', { retries: 3 }, 'Unknown option `retry.retries`'],
     ['retry', { constructor: 3 }, 'Unknown option `retry.constructor`'],
-  ])('within %s: %p', (name, value, message) => {
+  ])('options: a wrong value is named and quoted within %s: %p', (name, value, message) => {
     expect(complaint({ target, [name]: value })).toContain(message);
   });
 
-  it.each([undefined, null, 'http://127.0.0.1:1', 5])('and so are options that are none: %p', (options) => {
-    expect(complaint(options)).toContain(inspect(options));
-  });
+  it.each([undefined, null, 'http://127.0.0.1:1', 5])(
+    'options: options that are none are named and quoted: %p',
+    (options) => {
+      expect(complaint(options)).toContain(inspect(options));
+    },
+  );
 });
 
 describe('a value that is right', () => {
@@ -251,23 +254,26 @@ describe('a value that is right', () => {
     ['limits', { requestBody: '10mb', concurrency: 1, queue: { size: 0 } }],
     ['limits', { queue: { size: 5, timeout: 1 } }],
     ['limits', { queue: undefined }],
-  ])('%s: %p', (name, value) => {
+  ])('options: a right value %s: %p', (name, value) => {
     expect(() => resolve({ target, [name]: value })).not.toThrow();
   });
 
   it.each([...booleans, ...strings, ...durations, 'agent', 'on', 'plugins', 'router', 'headers', 'logger'])(
-    '%s: undefined is the same as none, and keeps the default',
+    'options: a right value %s: undefined is the same as none, and keeps the default',
     (name) => {
       expect(Object.keys(resolve({ target, [name]: undefined }).hpm)).toEqual(['target']);
     },
   );
 
-  it.each(['hostRewrite', 'protocolRewrite'])("%s: null is http-proxy-middleware's documented default", (name) => {
-    expect(() => resolve({ target, [name]: null })).not.toThrow();
-  });
+  it.each(['hostRewrite', 'protocolRewrite'])(
+    "options: a right value %s: null is http-proxy-middleware's documented default",
+    (name) => {
+      expect(() => resolve({ target, [name]: null })).not.toThrow();
+    },
+  );
 
   it.each([...booleans, ...functions, ...durations, 'auth', 'headers', 'on', 'router', 'onError'])(
-    '%s: null is none',
+    'options: a right value %s: null is none',
     (name) => {
       expect(complaint({ target, [name]: null })).toContain(`\`${name}\` must be `);
     },
@@ -275,7 +281,7 @@ describe('a value that is right', () => {
 });
 
 describe('a name that is not known', () => {
-  it('is refused', () => {
+  it('options: an unknown name is refused', () => {
     expect(complaint({ target, retries: 3 })).toBe('Unknown option `retries`');
   });
 
@@ -284,7 +290,7 @@ describe('a name that is not known', () => {
     ['OnFinish', 'onFinish'],
     ['changeorigin', 'changeOrigin'],
     ['WS', 'ws'],
-  ])('%s is in the wrong letter case', (name, right) => {
+  ])('options: an unknown name %s is in the wrong letter case', (name, right) => {
     expect(complaint({ target, [name]: true })).toBe(`Unknown option \`${name}\`. Did you mean \`${right}\`?`);
   });
 
@@ -297,31 +303,34 @@ describe('a name that is not known', () => {
     ['logLevel', 'logger'],
     ['logProvider', 'logger'],
     ['context', 'pathFilter'],
-  ])("%s was once http-proxy-middleware 2's", (name, today) => {
+  ])("options: an unknown name %s was once http-proxy-middleware 2's", (name, today) => {
     const message = complaint({ target, [name]: () => {} });
     expect(message).toContain(`Unknown option \`${name}\``);
     expect(message).toContain(`\`${today}\``);
   });
 
-  it('onError with a function is the one of version 2', () => {
+  it('options: an unknown name onError with a function is the one of version 2', () => {
     const message = complaint({ target, onError() {} });
     expect(message).toContain("`onError` must be 'respond' or 'next'");
     expect(message).toContain('`on.error`');
     expect(complaint({ target, onError: 'throw' })).not.toContain('on.error');
   });
 
-  it.each(['__proto__', 'constructor', 'toString'])('%s is not an option either', (name) => {
+  it.each(['__proto__', 'constructor', 'toString'])('options: an unknown name %s is not an option either', (name) => {
     const options = Object.defineProperty({ target }, name, { value: 'x', enumerable: true });
     expect(complaint(options)).toBe(`Unknown option \`${name}\``);
   });
 });
 
 describe('a target', () => {
-  it.each([[{}], [{ ws: true }], [{ forward: target }], [{ target: undefined }]])('is missing in %p', (options) => {
-    expect(complaint(options)).toContain('needs `target`');
-  });
+  it.each([[{}], [{ ws: true }], [{ forward: target }], [{ target: undefined }]])(
+    'options, target: is missing in %p',
+    (options) => {
+      expect(complaint(options)).toContain('needs `target`');
+    },
+  );
 
-  it('is not needed with a router', () => {
+  it('options, target: is not needed with a router', () => {
     expect(() => resolve({ router: () => target })).not.toThrow();
   });
 });
@@ -329,11 +338,11 @@ describe('a target', () => {
 describe('options that do not go together', () => {
   const provider = openai({ apiKey: 'sk-test' });
 
-  it('are onUsage without a provider', () => {
+  it('options that do not go together: are onUsage without a provider', () => {
     expect(complaint({ target, onUsage() {} })).toBe('`onUsage` needs a `provider`');
   });
 
-  it('are a provider and WebSockets, which would go without its credentials', () => {
+  it('options that do not go together: are a provider and WebSockets, which would go without its credentials', () => {
     expect(complaint({ provider, ws: true })).toContain('`ws` cannot be combined with `provider`');
   });
 
@@ -343,7 +352,7 @@ describe('options that do not go together', () => {
     ['heartbeat', {}],
     ['onUsage', () => {}],
     ['commit', 'first-event'],
-  ])('are %s and selfHandleResponse', (name, value) => {
+  ])('options that do not go together: are %s and selfHandleResponse', (name, value) => {
     const message = complaint({ provider, selfHandleResponse: true, [name]: value });
     expect(message).toBe(`\`${name}\` needs the response, which \`selfHandleResponse\` leaves to you`);
     expect(() => resolve({ target, selfHandleResponse: true, heartbeat: false, commit: 'head' })).not.toThrow();
@@ -351,18 +360,18 @@ describe('options that do not go together', () => {
 });
 
 describe('a provider', () => {
-  it('gives the target, unless the options do', () => {
+  it('options, provider: gives the target, unless the options do', () => {
     const provider = openai({ apiKey: 'sk-test' });
     expect(resolve({ provider }).hpm.target).toBe('https://api.openai.com');
     expect(resolve({ provider, target: undefined }).hpm.target).toBe('https://api.openai.com');
     expect(resolve({ provider, target }).hpm.target).toBe(target);
   });
 
-  it('has its target checked, too', () => {
+  it('options, provider: has its target checked, too', () => {
     expect(complaint({ provider: openai({ apiKey: 'sk-test', target: 'api.example' }) })).toContain('`target` must be');
   });
 
-  it('has its answers read only where somebody wants to know', () => {
+  it('options, provider: has its answers read only where somebody wants to know', () => {
     const provider = openai({ apiKey: 'sk-test' });
     expect(resolve({ provider }).reads).toBe(false);
     expect(resolve({ provider, onUsage() {} }).reads).toBe(true);
@@ -394,12 +403,12 @@ describe('a fallback', () => {
     ['has headers in a line', { target, headers: 'x-a: 1' }, '`fallbacks.headers` must be'],
     ['has a header that is a number', { target, headers: { 'x-a': 1 } }, '`fallbacks.headers` must be'],
     ['has a name that is not known', { target, header: {} }, 'Unknown option `fallbacks.header`'],
-  ])('is refused where it %s', (_how, fallback, message) => {
+  ])('options, fallbacks: is refused where it %s', (_how, fallback, message) => {
     expect(complaint({ target, fallbacks: [fallback] })).toContain(message);
     expect(complaint({ target, fallbacks: ['http://127.0.0.1:2', fallback] })).toContain(message);
   });
 
-  it('is a route behind that of the options, with what it has of its own', () => {
+  it('options, fallbacks: is a route behind that of the options, with what it has of its own', () => {
     const own = openai({ apiKey: 'sk-own' });
     const other = openai({ apiKey: 'sk-other', target: 'http://127.0.0.1:3' });
     const url = new URL('http://127.0.0.1:2');
@@ -432,7 +441,7 @@ describe('a fallback', () => {
     expect(nextFallback).toBeUndefined();
   });
 
-  it('is left to a function, which is asked when there is need for one', () => {
+  it('options, fallbacks: is left to a function, which is asked when there is need for one', () => {
     const fallbacks = (): undefined => undefined;
     const { routes, nextFallback } = resolve({ target, fallbacks });
     expect(routes).toHaveLength(1);
@@ -454,13 +463,13 @@ describe('a credential is not quoted', () => {
     [{ fallbacks: [{ target: 'htp://user:sk-secret@api.example' }] }],
     [{ fallbacks: [{ target, headers: { authorization: 'sk-secret', 'x-count': 5 } }] }],
     [{ fallbacks: [{ url: 'https://user:sk-secret@api.example' }] }],
-  ])('in %j', (options) => {
+  ])('options: a credential is not quoted in %j', (options) => {
     expect(complaint({ target, ...options })).not.toContain('secret');
   });
 });
 
 describe('the resolved options', () => {
-  it('are frozen', () => {
+  it('options, resolved: are frozen', () => {
     const config = resolve({ target });
     expect(Object.isFrozen(config)).toBe(true);
     expect(Object.isFrozen(config.hpm)).toBe(true);
@@ -468,7 +477,7 @@ describe('the resolved options', () => {
     expect(Object.isFrozen(config.retry)).toBe(true);
   });
 
-  it('hold the defaults, and tell http-proxy-middleware only what the user said', () => {
+  it('options, resolved: hold the defaults, and tell http-proxy-middleware only what the user said', () => {
     const onFinish = (): void => {};
     const config = resolve({ target, ws: true, onFinish, onError: 'next' });
     expect(config).toMatchObject({ onError: 'next', onFinish });
@@ -476,7 +485,7 @@ describe('the resolved options', () => {
     expect(resolve({ target }).onError).toBe('respond');
   });
 
-  it('hold the defaults of the event layer, in which everything is off', () => {
+  it('options, resolved: hold the defaults of the event layer, in which everything is off', () => {
     expect(resolve({ target })).toMatchObject({
       heartbeat: undefined,
       eventSize: 1024 * 1024,
@@ -493,7 +502,7 @@ describe('the resolved options', () => {
     expect(resolve({ target, limits: { eventSize: '2kb' } }).eventSize).toBe(2048);
   });
 
-  it('hold the defaults of what keeps it up', () => {
+  it('options, resolved: hold the defaults of what keeps it up', () => {
     expect(resolve({ target })).toMatchObject({
       timeouts: { connect: 10_000, headers: 120_000, idle: 120_000, drain: 120_000, total: false },
       routes: [{ target: undefined, provider: undefined, pathRewrite: undefined, headers: undefined }],
@@ -507,7 +516,7 @@ describe('the resolved options', () => {
     expect(resolve({ target, limits: { queue: { size: 5 } } }).queue).toEqual({ size: 5, timeout: 10_000 });
   });
 
-  it('hold the deadlines that are given, and the defaults of the others', () => {
+  it('options, resolved: hold the deadlines that are given, and the defaults of the others', () => {
     const timeouts = { connect: 1, headers: false, idle: undefined, total: 5000 };
     expect(resolve({ target, timeouts }).timeouts).toEqual({
       connect: 1,
@@ -518,7 +527,7 @@ describe('the resolved options', () => {
     });
   });
 
-  it('hold sizes in bytes', () => {
+  it('options, resolved: hold sizes in bytes', () => {
     const config = resolve({ target, limits: { requestBody: '10mb' }, retry: { maxBodySize: '64kb' } });
     expect(config.requestBody).toBe(10 * 1024 * 1024);
     expect(config.retry.maxBodySize).toBe(64 * 1024);
@@ -528,7 +537,7 @@ describe('the resolved options', () => {
   });
 
   it.each([{ fallbacks: [] }, { timeouts: {}, limits: {} }, { commit: 'head' }])(
-    'do not ask for bodies without a content coding with %p',
+    'options, resolved: do not ask for bodies without a content coding with %p',
     (options) => {
       expect(resolve({ target, ...options }).wantsIdentity).toBe(false);
     },
@@ -541,11 +550,11 @@ describe('the resolved options', () => {
     { provider: openai({ apiKey: false }) },
     { commit: 'first-event' },
     { commit: () => true },
-  ])('ask for bodies without a content coding with %p', (options) => {
+  ])('options, resolved: ask for bodies without a content coding with %p', (options) => {
     expect(resolve({ target, ...options }).wantsIdentity).toBe(true);
   });
 
-  it("are a copy: the user's object is left as it is, and may change", () => {
+  it("options, resolved: are a copy: the user's object is left as it is, and may change", () => {
     const options = Object.freeze({ target, headers: Object.freeze({ 'x-a': '1' }) });
     expect(() => resolve(options)).not.toThrow();
     const own: SseProxyOptions = { target };
@@ -555,7 +564,7 @@ describe('the resolved options', () => {
     expect(config.hpm.ws).toBeUndefined();
   });
 
-  it('are a copy within, too', () => {
+  it('options, resolved: are a copy within, too', () => {
     const retry = { maxRetries: 1, methods: ['GET'], statusCodes: [503], errorCodes: ['EPIPE'] };
     const timeouts = { idle: 1000 };
     const fallbacks = [target];
@@ -580,7 +589,7 @@ describe('retry', () => {
   const SAFE = ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'];
   const provider = openai({ apiKey: 'sk-test' });
 
-  it('is off by default: no retries, whatever else it holds for the fallbacks', () => {
+  it('options, retry: is off by default: no retries, whatever else it holds for the fallbacks', () => {
     for (const retry of [undefined, false]) {
       expect(resolve({ target, retry }).retry).toMatchObject({
         maxRetries: 0,
@@ -590,7 +599,7 @@ describe('retry', () => {
     }
   });
 
-  it('has defaults once it is on', () => {
+  it('options, retry: has defaults once it is on', () => {
     const { errorCodes, ...rest } = resolve({ target, retry: {} }).retry;
     expect(rest).toEqual({
       maxRetries: 2,
@@ -608,13 +617,13 @@ describe('retry', () => {
     expect(errorCodes).not.toContain('UPSTREAM_TIMEOUT');
   });
 
-  it('keeps the default of what is undefined', () => {
+  it('options, retry: keeps the default of what is undefined', () => {
     const names = Object.keys(resolve({ target, retry: {} }).retry);
     const nothing = Object.fromEntries(names.map((name) => [name, undefined]));
     expect(resolve({ target, retry: nothing }).retry).toEqual(resolve({ target, retry: {} }).retry);
   });
 
-  it('takes each member that is given', () => {
+  it('options, retry: takes each member that is given', () => {
     const given = {
       maxRetries: 5,
       methods: ['PATCH'],
@@ -629,7 +638,7 @@ describe('retry', () => {
     expect(resolve({ target, retry: given }).retry).toEqual(given);
   });
 
-  it("has the provider's methods beside those that are safe", () => {
+  it("options, retry: has the provider's methods beside those that are safe", () => {
     expect(resolve({ provider, retry: {} }).retry.methods).toEqual([...SAFE, 'POST']);
     expect(resolve({ provider: { ...provider, retryMethods: ['post', 'PATCH'] }, retry: {} }).retry.methods).toEqual([
       ...SAFE,
@@ -639,7 +648,7 @@ describe('retry', () => {
     expect(resolve({ provider: { ...provider, retryMethods: undefined }, retry: {} }).retry.methods).toEqual(SAFE);
   });
 
-  it('has the methods that are given and no others, also with a provider, in any letter case', () => {
+  it('options, retry: has the methods that are given and no others, also with a provider, in any letter case', () => {
     expect(resolve({ provider, retry: { methods: ['get', 'Patch'] } }).retry.methods).toEqual(['GET', 'PATCH']);
     expect(resolve({ provider, retry: { methods: [] } }).retry.methods).toEqual([]);
   });

@@ -37,7 +37,7 @@ describe('anthropic()', () => {
     ],
   });
 
-  it('is at its own address, with a version', () => {
+  it('anthropic(): is at its own address, with a version', () => {
     expect(anthropic({ apiKey: 'sk' })).toMatchObject({
       name: 'anthropic',
       target: 'https://api.anthropic.com',
@@ -51,7 +51,7 @@ describe('anthropic()', () => {
     [500, 'api_error'],
     [502, 'api_error'],
     [504, 'timeout_error'],
-  ])('calls a failure with the status %d %s', (statusCode, type) => {
+  ])('anthropic(): calls a failure with the status %d %s', (statusCode, type) => {
     const provider = anthropic({ apiKey: 'sk' });
     const failure = { message: 'It failed.', code: 'UPSTREAM_TRUNCATED', statusCode };
     const body = { type: 'error', error: { type, message: 'It failed.' } };

@@ -95,7 +95,7 @@ describe('usage of chat completions: where it is', () => {
       ],
     ],
     ['an image', [{ type: 'image_generation.completed', b64_json: 'AA', usage }]],
-  ])('%s', (_where, answer) => {
+  ])('usage of chat completions: %s', (_where, answer) => {
     expect(figuresOf('openai', answer)).toEqual(whole);
   });
 });
@@ -143,7 +143,7 @@ describe('usage of chat completions: is not complete', () => {
       true,
       {},
     ],
-  ])('%s', (_what, answer, isWhole, expected = figures) => {
+  ])('usage of chat completions: not complete: %s', (_what, answer, isWhole, expected = figures) => {
     expect(figuresOf('openai', answer, isWhole)).toEqual({ ...expected, complete: false });
   });
 });
@@ -166,7 +166,7 @@ describe('finish reasons', () => {
     // From here on Gemini's API and Vertex AI differ.
     ['a number that has two names', 'gemini', [{ candidates: [{ finishReason: 6 }] }], '6'],
     ['cancelled', 'openai', { object: 'response', status: 'cancelled' }, 'cancelled'],
-  ])('%s: %s', (_what, dialect, answer, expected) => {
+  ])('finish reason: %s: %s', (_what, dialect, answer, expected) => {
     expect(readingOf(dialect, answer).finishReason).toBe(expected);
   });
 });
@@ -235,7 +235,7 @@ describe('usage of chat completions: under which names', () => {
       { inputTokens: 4, outputTokens: 3, totalTokens: 400 },
     ],
     ['reasoning that the total does not tell of', of({ completion_tokens_details: { reasoning_tokens: 5 } }), {}],
-  ])('%s', (_what, answer, expected) => {
+  ])('usage of chat completions: under which names: %s', (_what, answer, expected) => {
     expect(figuresOf('openai', answer as Answer)).toEqual({ ...whole, ...expected });
     expect(figuresOf('mistral', answer as Answer)).toEqual({ ...whole, ...expected });
   });
@@ -344,7 +344,7 @@ describe("usage of Anthropic's messages", () => {
       },
     ],
     ['an empty object', { type: 'message', usage: {} }, { complete: false }],
-  ])('%s', (_what, answer, expected, isWhole = true) => {
+  ])("usage of Anthropic's messages: %s", (_what, answer, expected, isWhole = true) => {
     expect(figuresOf('anthropic', answer, isWhole)).toEqual(expected);
   });
 });
@@ -373,7 +373,7 @@ describe("usage of Gemini's chunks", () => {
     ],
     ['and an error', [{ candidates: [part('H', 'STOP')], usageMetadata }, { error: { code: 503 } }], soFar],
     ['an empty object', [{ candidates: [part('H', 'STOP')], usageMetadata: {} }], { complete: false }],
-  ])('%s', (_what, answer, expected, isWhole = true) => {
+  ])("usage of Gemini's chunks: %s", (_what, answer, expected, isWhole = true) => {
     expect(figuresOf('gemini', answer, isWhole)).toEqual(expected);
   });
 });
@@ -386,7 +386,7 @@ describe("usage of Ollama's lines", () => {
     ['embeddings', { model: 'm', embeddings: [[1]], prompt_eval_count: 9 }, { inputTokens: 9, complete: true }],
     ['a model that is only loaded', [{ model: 'm', done: true, load_duration: 5 }], { complete: false }],
     ['counts that are text', [{ model: 'm', done: true, eval_count: '3' }], { complete: false }],
-  ])('%s', (_what, answer, expected, isWhole = true) => {
+  ])("usage of Ollama's lines: %s", (_what, answer, expected, isWhole = true) => {
     const { complete, ...rest } = expected as Usage;
     const sum = rest.outputTokens === undefined ? {} : { totalTokens: 12 };
     expect(figuresOf('ollama', answer, isWhole)).toEqual({ ...sum, ...rest, complete });
@@ -404,7 +404,7 @@ describe("usage of OpenAI's responses", () => {
     ['JSON that was cancelled', response('cancelled', own), whole],
     ['in the background', response('queued', null), { complete: false }],
     ['figures so far', [{ type: 'response.in_progress', response: response('in_progress', own) }], soFar],
-  ])('%s', (_what, answer, expected, isWhole = true) => {
+  ])("usage of OpenAI's responses: %s", (_what, answer, expected, isWhole = true) => {
     expect(figuresOf('openai', answer, isWhole)).toEqual(expected);
   });
 });
@@ -440,14 +440,14 @@ describe("usage: the provider's own object", () => {
       [{ model: 'm', done: true, eval_count: 3, prompt_eval_count: 4, total_duration: 5 }],
       { eval_count: 3, prompt_eval_count: 4, total_duration: 5 },
     ],
-  ])('%s: %j', (dialect, answer, expected) => {
+  ])("usage, the provider's own object: %s: %j", (dialect, answer, expected) => {
     const { reported } = usageOf(readingOf(dialect, answer), true);
     expect(reported).toEqual(expected);
     expect(Object.isFrozen(reported)).toBe(true);
     for (const value of Object.values(reported ?? {})) expect(Object.isFrozen(value)).toBe(true);
   });
 
-  it('is not the one that hooks are handed', () => {
+  it("usage, the provider's own object: is not the one that hooks are handed", () => {
     const event = new ParsedEvent(JSON.stringify({ choices: [], usage }));
     const reading = readingOf('openai', []);
     PROVIDERS.openai.read(event, reading);
@@ -539,7 +539,7 @@ describe('the first piece of content', () => {
     [true, 'ollama', { done: false, message: { role: 'assistant', content: '', thinking: 'Hm' } }],
     [true, 'ollama', { done: false, message: { tool_calls: [{ function: { name: 'now', arguments: {} } }] } }],
     [false, 'ollama', { done: false, message: { role: 'assistant', content: '', tool_calls: [] } }],
-  ])('%s: %s %j', (expected, dialect, event) => {
+  ])('first piece of content: %s: %s %j', (expected, dialect, event) => {
     expect(readingOf(dialect, [event]).hasContent).toBe(expected);
   });
 });

@@ -28,7 +28,7 @@ describe('gemini()', () => {
     ],
   });
 
-  it('is at its own address', () => {
+  it('gemini(): is at its own address', () => {
     expect(provider).toMatchObject({
       name: 'gcp.gemini',
       target: 'https://generativelanguage.googleapis.com',
@@ -42,7 +42,7 @@ describe('gemini()', () => {
     ['/v1beta/models/gemini-2.5-flash:generateContent', false],
     ['/v1beta/models/gemini-2.5-flash:countTokens?a=:streamGenerateContent', false],
     ['/v1beta/models', false],
-  ])('takes a JSON answer to %s for a stream: %s', (path, expected) => {
+  ])('gemini(): takes a JSON answer to %s for a stream: %s', (path, expected) => {
     expect(provider.streamsArray?.(exchangeFor(path))).toBe(expected);
   });
 
@@ -51,7 +51,7 @@ describe('gemini()', () => {
     [502, 'UNAVAILABLE'],
     [504, 'DEADLINE_EXCEEDED'],
     [418, 'UNKNOWN'],
-  ])('calls a failure with the status %d %s', (statusCode, status) => {
+  ])('gemini(): calls a failure with the status %d %s', (statusCode, status) => {
     const failure = { message: 'It failed.', code: 'UPSTREAM_TRUNCATED', statusCode };
     const body = { error: { code: statusCode, message: 'It failed.', status } };
     expect(provider.errorBody(failure, exchangeFor('/v1'))).toEqual(body);

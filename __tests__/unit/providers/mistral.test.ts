@@ -18,12 +18,12 @@ describe('mistral()', () => {
     ],
   });
 
-  it('is at its own address', () => {
+  it('mistral(): is at its own address', () => {
     expect(provider).toMatchObject({ name: 'mistral_ai', target: 'https://api.mistral.ai' });
     expect(mistral({ apiKey: 'sk', target: 'http://127.0.0.1:1' }).target).toBe('http://127.0.0.1:1');
   });
 
-  it('tells of a failure as an `error`', () => {
+  it('mistral(): tells of a failure as an `error`', () => {
     const failure = { message: 'It failed.', code: 'UPSTREAM_TRUNCATED', statusCode: 502 };
     const body = { error: { message: 'It failed.', type: 'proxy_error', param: null, code: 'UPSTREAM_TRUNCATED' } };
     expect(provider.errorBody(failure, exchangeFor('/v1'))).toEqual(body);

@@ -20,18 +20,18 @@ describe('ollama()', () => {
     ],
   });
 
-  it('is at its own address', () => {
+  it('ollama(): is at its own address', () => {
     expect(provider).toMatchObject({ name: 'ollama', target: 'http://127.0.0.1:11434' });
     expect(ollama({ target: 'http://127.0.0.1:1' }).target).toBe('http://127.0.0.1:1');
   });
 
-  it("asks for no key, and does not let the caller's pass either", async () => {
+  it("ollama(): asks for no key, and does not let the caller's pass either", async () => {
     expect(await credentialsOf(provider, exchangeFor('/api/chat'))).toEqual({});
   });
 
   const failure = { message: 'It failed.', code: 'UPSTREAM_TRUNCATED', statusCode: 502 };
 
-  it.each(['/api/chat', '/api/generate?a=/v1/'])('tells of a failure in a line of its own at %s', (path) => {
+  it.each(['/api/chat', '/api/generate?a=/v1/'])('ollama(): tells of a failure in a line of its own at %s', (path) => {
     expect(provider.errorEvent(failure, exchangeFor(path))).toEqual({ data: '{"error":"It failed."}' });
     expect(provider.errorBody(failure, exchangeFor('/api/chat'))).toEqual({ error: 'It failed.' });
     expect(provider.errorBody(failure, exchangeFor('/v1/chat/completions'))).toMatchObject({
@@ -39,7 +39,7 @@ describe('ollama()', () => {
     });
   });
 
-  it("tells of a failure as OpenAI does at OpenAI's endpoint", () => {
+  it("ollama(): tells of a failure as OpenAI does at OpenAI's endpoint", () => {
     const { data = '' } = provider.errorEvent(failure, exchangeFor('/v1/chat/completions'));
     expect(JSON.parse(data)).toMatchObject({ error: { message: 'It failed.', code: 'UPSTREAM_TRUNCATED' } });
   });

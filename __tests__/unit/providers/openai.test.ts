@@ -13,12 +13,12 @@ const CHAT = '/v1/chat/completions';
 describe('openai()', () => {
   describeReading(openai({ apiKey: 'sk' }), OPENAI);
 
-  it('is at its own address', () => {
+  it('openai(): is at its own address', () => {
     expect(openai({ apiKey: 'sk' })).toMatchObject({ name: 'openai', target: 'https://api.openai.com' });
     expect(openai({ apiKey: 'sk', target: 'http://127.0.0.1:1' }).target).toBe('http://127.0.0.1:1');
   });
 
-  it('names the organization and the project beside the key', async () => {
+  it('openai(): names the organization and the project beside the key', async () => {
     const provider = openai({ apiKey: 'sk', organization: 'org-1', project: 'proj-1' });
     expect(await credentialsOf(provider, exchangeFor(CHAT))).toEqual({
       authorization: 'Bearer sk',
@@ -32,7 +32,7 @@ describe('openaiCompatible()', () => {
   const options = { name: 'vllm', target: 'http://127.0.0.1:8000', apiKey: 'sk' };
   describeReading(openaiCompatible(options), OPENAI);
 
-  it('has the name and the address that it is given', () => {
+  it('openaiCompatible(): has the name and the address that it is given', () => {
     expect(openaiCompatible(options)).toMatchObject({ name: 'vllm', target: 'http://127.0.0.1:8000' });
   });
 
@@ -43,7 +43,7 @@ describe('openaiCompatible()', () => {
     ['target', { ...options, target: '' }],
     ['apiKey', { ...options, apiKey: undefined }],
     ['name', undefined],
-  ])('needs `%s`: %j', (missing, given) => {
+  ])('openaiCompatible(): needs `%s`: %j', (missing, given) => {
     const untyped = openaiCompatible as (options: unknown) => unknown;
     expect(() => untyped(given)).toThrow(new RegExp(`^openaiCompatible\\(\\) needs \`${missing}\``));
   });
@@ -102,30 +102,33 @@ describe('what a client is told of a failure', () => {
   const failure = { message: 'It failed.', code: 'UPSTREAM_TRUNCATED', statusCode: 502 };
   const error = { message: 'It failed.', type: 'proxy_error', param: null, code: 'UPSTREAM_TRUNCATED' };
 
-  it('is a body with an `error`', () => {
+  it('openai(), error body: a failure is a body with an `error`', () => {
     expect(errorBody(failure, exchangeFor('/v1'))).toEqual({ error });
   });
 
   it.each([CHAT, '/v1/completions', '/v1/chat/completions?a=/responses'])(
-    'is a chunk with an `error` at %s',
+    'openai(), error body: a failure is a chunk with an `error` at %s',
     (path) => {
       expect(errorEvent(failure, exchangeFor(path))).toEqual({ data: JSON.stringify({ error }) });
     },
   );
 
-  it.each(['/v1/responses', '/v1/responses?a=1'])('is an event of the type `error` at %s', (path) => {
-    const { event, data = '' } = errorEvent(failure, exchangeFor(path));
-    expect(event).toBe('error');
-    const { code, message } = failure;
-    expect(JSON.parse(data)).toEqual({ type: 'error', code, message, param: null, error });
-  });
+  it.each(['/v1/responses', '/v1/responses?a=1'])(
+    'openai(), error body: a failure is an event of the type `error` at %s',
+    (path) => {
+      const { event, data = '' } = errorEvent(failure, exchangeFor(path));
+      expect(event).toBe('error');
+      const { code, message } = failure;
+      expect(JSON.parse(data)).toEqual({ type: 'error', code, message, param: null, error });
+    },
+  );
 });
 
 describe('includeUsage', () => {
   const { editRequest } = openai({ apiKey: 'sk', includeUsage: true });
   const edit = (body: string, path = CHAT): RequestEdit | undefined => editRequest?.(body, exchangeFor(path));
 
-  it('is off unless it is asked for', () => {
+  it('includeUsage: is off unless it is asked for', () => {
     expect(openai({ apiKey: 'sk' })).not.toHaveProperty('editRequest');
     expect(openai({ apiKey: 'sk', includeUsage: false })).not.toHaveProperty('editRequest');
     const compatible = { name: 'vllm', target: 'http://127.0.0.1:8000', apiKey: 'sk' };
@@ -138,7 +141,7 @@ describe('includeUsage', () => {
     ' \r\n{ "stream" : true ,\t"top_p": 1e-1, "messages": [ { "content": "{\\"$&$1 \\u00e9 🙂" } ] } \n',
     '{"messages":[{"content":"\\"stream_options\\":{}"}],"stream":true}',
     '{"stream":false,"stream":true}',
-  ])('adds to a request that streams, and keeps each of its other bytes: %s', (body) => {
+  ])('includeUsage: adds to a request that streams, and keeps each of its other bytes: %s', (body) => {
     const edited = edit(body)?.body ?? '';
     const added = '"stream_options":{"include_usage":true},';
     expect(edited).toContain(added);
@@ -151,7 +154,7 @@ describe('includeUsage', () => {
     ['false', '{"include_usage":false}', { include_usage: true }],
     ['other members', '{"include_obfuscation":false}', { include_obfuscation: false, include_usage: true }],
     ['a member that is null', '{ "include_usage" : null }', { include_usage: true }],
-  ])('replaces `stream_options` with %s, and keeps each byte around it', (_what, given, expected) => {
+  ])('includeUsage: replaces `stream_options` with %s, and keeps each byte around it', (_what, given, expected) => {
     const before = '{"seed":12345678901234567890,"stream_options" : ';
     const after = ', "temperature": 1.0, "stream": true}';
     const edited = edit(before + given + after)?.body ?? '';
@@ -166,7 +169,7 @@ describe('includeUsage', () => {
     '{"stream_options":{"include_usage":false,"note":"}"},"stream":true}',
     '{"stream_options":false,"stream":true}',
     '{"stream\\u005foptions":{"include_usage":false},"stream":true}',
-  ])('replaces no other `stream_options` than that of the request: %s', (body) => {
+  ])('includeUsage: replaces no other `stream_options` than that of the request: %s', (body) => {
     const given = JSON.parse(body);
     const expected = { ...given, stream_options: { ...given.stream_options, include_usage: true } };
     expect(JSON.parse(edit(body)?.body ?? '')).toEqual(expected);
@@ -182,7 +185,7 @@ describe('includeUsage', () => {
     ['it is a list', '[{"stream":true}]'],
     ['it is null', 'null'],
     ['it is a string', '"{\\"stream\\":true}"'],
-  ])('leaves a request alone where %s', (_why, body) => {
+  ])('includeUsage: leaves a request alone where %s', (_why, body) => {
     expect(edit(body)).toBeUndefined();
   });
 
@@ -200,11 +203,11 @@ describe('includeUsage', () => {
     ['/v1/chat/completions/', true],
     ['/v1/chat/completions?api-version=1', true],
     ['/openai/deployments/gpt/chat/completions?api-version=1', true],
-  ])('is only for completions: %s %s', (path, expected) => {
+  ])('includeUsage: is only for completions: %s %s', (path, expected) => {
     expect(edit('{"stream":true}', path) !== undefined).toBe(expected);
   });
 
-  it('asks for nothing but usage, whatever the request is', () => {
+  it('includeUsage: asks for nothing but usage, whatever the request is', () => {
     const request = fc.dictionary(fc.string(), fc.jsonValue());
     const options = fc.option(fc.dictionary(fc.string(), fc.jsonValue()), { nil: undefined });
     fc.assert(
@@ -221,7 +224,7 @@ describe('includeUsage', () => {
 
   const dataOf = ({ bytes }: { bytes: string }): ParsedEvent => new ParsedEvent(bytes.slice('data: '.length).trimEnd());
 
-  it('takes nothing for an extra but the chunk that is there for the usage only', () => {
+  it('includeUsage: takes nothing for an extra but the chunk that is there for the usage only', () => {
     const isExtra = edit('{"stream":true}')?.isExtra;
     expect(isExtra).toBeDefined();
     const parts = [...openaiChat.parts, ...openaiChatUnasked.parts];
@@ -229,7 +232,7 @@ describe('includeUsage', () => {
   });
 
   it.each(['{"usage":{"total_tokens":1}}', '{"choices":null,"usage":{"total_tokens":1}}'])(
-    'takes %s for an extra',
+    'includeUsage: takes %s for an extra',
     (data) => {
       expect(edit('{"stream":true}')?.isExtra?.(new ParsedEvent(data))).toBe(true);
     },
@@ -243,7 +246,7 @@ describe('includeUsage', () => {
     '{"choices":[],"usage":{',
     '{"error":{"message":"\\"usage\\":{"}}',
     '[DONE]',
-  ])('takes %s for no extra', (data) => {
+  ])('includeUsage: takes %s for no extra', (data) => {
     expect(edit('{"stream":true}')?.isExtra?.(new ParsedEvent(data))).toBe(false);
   });
 });

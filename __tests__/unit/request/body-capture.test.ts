@@ -20,26 +20,26 @@ describe('a copy of what is streamed', () => {
     return { copy, sent: await readAll(sink) };
   }
 
-  it('is whole once all has come, and takes nothing from the stream', async () => {
+  it('body capture: the copy of a stream is whole once all has come, and takes nothing from the stream', async () => {
     const { copy, sent } = await streamed(200_000);
     expect(sent.length).toBe(200_000);
     expect(copy.take()).toEqual(new ReplayedBody(sent, true));
   });
 
-  it('is empty where there was no body', async () => {
+  it('body capture: the copy of a stream is empty where there was no body', async () => {
     const req = await requestWith([]);
     const copy = new BodyCapture(req, LIMIT);
     await finished(req);
     expect(copy.take()).toEqual(new ReplayedBody(Buffer.alloc(0), true));
   });
 
-  it('is given up for a large body', async () => {
+  it('body capture: the copy of a stream is given up for a large body', async () => {
     const { copy, sent } = await streamed(300_000);
     expect(sent.length).toBe(300_000);
     expect(copy.take()).toBeUndefined();
   });
 
-  it('is put back into the stream before all has come', async () => {
+  it('body capture: the copy of a stream is put back into the stream before all has come', async () => {
     const { req, client } = await receive('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nfour');
     const copy = new BodyCapture(req, LIMIT);
     await new Promise((resolve) => req.once('data', resolve));
@@ -48,7 +48,7 @@ describe('a copy of what is streamed', () => {
     expect(await readText(req)).toBe('four five');
   });
 
-  it('ends when it is stopped, without a listener left', async () => {
+  it('body capture: the copy of a stream ends when it is stopped, without a listener left', async () => {
     const req = await requestWith([]);
     const before = req.listenerCount('data');
     const copy = new BodyCapture(req, LIMIT);

@@ -36,20 +36,26 @@ async function replayed(
 }
 
 describe('a body that nobody has read is streamed', () => {
-  it.each([[['Content-Length: 2']], [['Transfer-Encoding: chunked']], [[]]])('with %p', async (lines) => {
-    expect(receivedBody(await requestWith(lines, 'POST'))).toBe('stream');
-  });
+  it.each([[['Content-Length: 2']], [['Transfer-Encoding: chunked']], [[]]])(
+    'request body: one that nobody has read is streamed with %p',
+    async (lines) => {
+      expect(receivedBody(await requestWith(lines, 'POST'))).toBe('stream');
+    },
+  );
 
-  it('also where middleware has left a body of its own', async () => {
+  it('request body: one that nobody has read is streamed also where middleware has left a body of its own', async () => {
     const req = Object.assign(await requestWith(['Content-Length: 2'], 'POST'), { body: {} });
     expect(receivedBody(req)).toBe('stream');
   });
 
-  it.each([[['Content-Length: 0']], [[]]])('and one that is not there needs no replay: %p', async (lines) => {
-    const req = await requestWith(lines, 'POST');
-    await readAll(req);
-    expect(receivedBody(Object.assign(req, { body: {} }))).toBe('stream');
-  });
+  it.each([[['Content-Length: 0']], [[]]])(
+    'request body: one that nobody has read is streamed and one that is not there needs no replay: %p',
+    async (lines) => {
+      const req = await requestWith(lines, 'POST');
+      await readAll(req);
+      expect(receivedBody(Object.assign(req, { body: {} }))).toBe('stream');
+    },
+  );
 });
 
 describe('a body that was read is sent from what was left of it', () => {
@@ -66,11 +72,11 @@ describe('a body that was read is sent from what was left of it', () => {
     ['text/plain', 'text', 'text'],
     ['text/plain', '', ''],
     ['application/octet-stream', Buffer.from([1, 2]), '\x01\x02'],
-  ])('%s %p', async (type, body, expected) => {
+  ])('parsed request body: %s %p', async (type, body, expected) => {
     expect((await replayed(type, { body })).bytes.toString()).toBe(expected);
   });
 
-  it('keeps the members of objects in an array of a form together', async () => {
+  it('parsed request body: keeps the members of objects in an array of a form together', async () => {
     const { bytes } = await replayed('application/x-www-form-urlencoded', {
       body: {
         a: [
@@ -83,26 +89,26 @@ describe('a body that was read is sent from what was left of it', () => {
   });
 
   it.each(['raw bytes', Buffer.from('raw bytes'), new Uint8Array(Buffer.from('raw bytes'))])(
-    'rawBody comes first: %p',
+    'parsed request body: rawBody comes first: %p',
     async (rawBody) => {
       expect((await replayed('application/json', { rawBody, body: {} })).bytes.toString()).toBe('raw bytes');
     },
   );
 
-  it('knows by the length whether the bytes are still encoded', async () => {
+  it('parsed request body: knows by the length whether the bytes are still encoded', async () => {
     const lines = ['Content-Encoding: gzip'];
     expect((await replayed('application/json', { rawBody: '8 bytes.' }, lines)).encoded).toBe(true);
     expect((await replayed('application/json', { rawBody: 'more than 8 bytes' }, lines)).encoded).toBe(false);
     expect((await replayed('application/json', { body: {} }, lines)).encoded).toBe(false);
   });
 
-  it('says so where the charset is another now', async () => {
+  it('parsed request body: says so where the charset is another now', async () => {
     expect((await replayed('text/plain; charset=latin1', { body: 'ż' })).contentType).toBe('text/plain;charset=utf-8');
     expect((await replayed('text/plain; charset=UTF-8', { body: 'ż' })).contentType).toBeUndefined();
     expect((await replayed('text/plain', { body: 'ż' })).contentType).toBeUndefined();
   });
 
-  it('works for chunked requests', async () => {
+  it('parsed request body: works for chunked requests', async () => {
     const { bytes } = await replayed('application/json', { body: { a: 1 } }, ['Transfer-Encoding: chunked']);
     expect(bytes.toString()).toBe('{"a":1}');
   });
@@ -114,11 +120,11 @@ describe('a body is lost', () => {
     ['a form with files was parsed', 'multipart/form-data; boundary=x', { body: { a: '1' } }],
     ['an object was made of an unknown type', 'text/xml', { body: { root: {} } }],
     ['there is no type', '', { body: {} }],
-  ])('where %s', async (_case, type, left) => {
+  ])('lost request body: it is lost where %s', async (_case, type, left) => {
     expect(receivedBody(await parsed(type, left))).toBe('lost');
   });
 
-  it('where a parser has only begun', async () => {
+  it('lost request body: it is lost where a parser has only begun', async () => {
     const { req } = await receive(
       'POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"a"',
     );
@@ -126,7 +132,7 @@ describe('a body is lost', () => {
     expect(receivedBody(Object.assign(req, { body: {} }))).toBe('lost');
   });
 
-  it('where it cannot be written as JSON: no exception', async () => {
+  it('lost request body: it is lost where it cannot be written as JSON: no exception', async () => {
     const circular: Record<string, unknown> = {};
     circular.self = circular;
     expect(receivedBody(await parsed('application/json', { body: circular }))).toBe('lost');

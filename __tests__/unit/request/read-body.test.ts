@@ -8,7 +8,7 @@ import { closeAll } from '../../support/watch/clean-up.js';
 afterEach(closeAll);
 
 describe('takeWhole', () => {
-  it('takes a body that has come in several reads', async () => {
+  it('takeWhole: takes a body that has come in several reads', async () => {
     const req = await requestWith(['Content-Length: 8'], 'POST');
     req.push('two ');
     req.push('bits');
@@ -21,14 +21,14 @@ describe('takeWhole', () => {
     return req;
   }
 
-  it('takes what is all there, and the request ends', async () => {
+  it('takeWhole: takes what is all there, and the request ends', async () => {
     const req = await arrived(['Content-Length: 4'], 'body');
     const ended = finished(req);
     expect(String(takeWhole(req)?.bytes)).toBe('body');
     await ended;
   });
 
-  it('takes it in the coding in which it came', async () => {
+  it('takeWhole: takes it in the coding in which it came', async () => {
     const req = await arrived(['Content-Length: 4', 'Content-Encoding: gzip'], 'body');
     expect(takeWhole(req)?.encoded).toBe(true);
   });
@@ -38,7 +38,7 @@ describe('takeWhole', () => {
     ['is chunked, and goes on so', ['Transfer-Encoding: chunked'], '4\r\nbody\r\n0\r\n\r\n'],
     ['is empty', ['Content-Length: 0'], ''],
     ['is not there', [], ''],
-  ])('leaves alone what %s', async (_what, lines, body) => {
+  ])('takeWhole: leaves alone what %s', async (_what, lines, body) => {
     const req = await arrived(lines, body);
     expect(takeWhole(req)).toBeUndefined();
     expect(req.readableDidRead).toBe(false);
@@ -49,19 +49,19 @@ describe('takeWhole', () => {
     ['waits for it', (req) => req.on('readable', () => {})],
     ['has paused it', (req) => req.pause()],
     ['wants text', (req) => req.setEncoding('utf8')],
-  ])('leaves alone what somebody else %s', async (_what, read) => {
+  ])('takeWhole: leaves alone what somebody else %s', async (_what, read) => {
     const req = await arrived(['Content-Length: 4'], 'body');
     read(req);
     expect(takeWhole(req)).toBeUndefined();
   });
 
-  it('takes it up to a limit', async () => {
+  it('takeWhole: takes it up to a limit', async () => {
     const req = await arrived(['Content-Length: 4'], 'body');
     expect(takeWhole(req, 3)).toBeUndefined();
     expect(String(takeWhole(req, 4)?.bytes)).toBe('body');
   });
 
-  it('is sent in one piece', async () => {
+  it('takeWhole: is sent in one piece', async () => {
     const request = unconnectedRequest({ method: 'POST', headers: { 'content-length': 4 } });
     const body = takeWhole(await arrived(['Content-Length: 4'], 'body'));
     expect(body?.toSource(1).pipe(request)).toBe(request);

@@ -156,7 +156,7 @@ describe('the work that a response makes', () => {
       { eventStream: false },
       ['reads', 'decodeAside gzip'],
     ],
-  ])('%s, with %s', async (_what, options, headers, circumstances, expected) => {
+  ])('body plan: the work of a response: %s, with %s', async (_what, options, headers, circumstances, expected) => {
     const planned = work(await plan(options, headers, circumstances));
     expect(planned.sort()).toEqual([...expected].sort());
   });
@@ -172,7 +172,7 @@ describe('the format', () => {
     ['Server-Sent Events, in a type of the user', true, 'application/vnd.events', sse],
     ['Server-Sent Events, without a type', true, undefined, sse],
     ['a JSON body', false, 'application/json', json],
-  ])('is that of %s: %p, %p', async (_name, eventStream, type, expected) => {
+  ])('body plan: the format is that of %s: %p, %p', async (_name, eventStream, type, expected) => {
     const { format } = await plan('everything', type === undefined ? {} : { 'content-type': type }, { eventStream });
     expect(format).toBe(expected);
   });

@@ -96,7 +96,7 @@ describe('skipByteOrderMark', () => {
     return text;
   }
 
-  it('takes out a mark at the start, however it is cut, and only that one', async () => {
+  it('skipByteOrderMark: takes out a mark at the start, however it is cut, and only that one', async () => {
     for (const chunks of chunkings(Buffer.from(`${MARK}${MARK}data`, 'latin1'))) {
       expect(await bodyOf(chunks)).toBe(`${MARK}data`);
     }
@@ -109,15 +109,15 @@ describe('skipByteOrderMark', () => {
     ['no byte of it', `data${MARK}`],
     ['nothing behind its first bytes', '\xef\xbb'],
     ['nothing at all', ''],
-  ])('keeps what only begins like one: %s', async (_what, bytes) => {
+  ])('skipByteOrderMark: keeps what only begins like one: %s', async (_what, bytes) => {
     for (const chunks of chunkings(Buffer.from(bytes, 'latin1'))) expect(await bodyOf(chunks)).toBe(bytes);
   });
 
-  it('leaves nothing of a body that is only a mark', async () => {
+  it('skipByteOrderMark: leaves nothing of a body that is only a mark', async () => {
     for (const chunks of chunkings(Buffer.from(MARK, 'latin1'))) expect(await bodyOf(chunks)).toBe('');
   });
 
-  it('keeps what only began like one where the body breaks off', async () => {
+  it('skipByteOrderMark: keeps what only began like one where the body breaks off', async () => {
     const { source, relay, body } = await relayed();
     relay.skipByteOrderMark();
     source.push(Buffer.from('\xef\xbb', 'latin1'));
@@ -137,7 +137,7 @@ describe('cut', () => {
     return cut.promise;
   }
 
-  it('hands on what came in the same read, and then calls back', async () => {
+  it('cut of a relay: hands on what came in the same read, and then calls back', async () => {
     const { source, relay, events, body } = await relayed();
     source.push('data: 1\n\n');
     await cutting(relay);
@@ -145,7 +145,7 @@ describe('cut', () => {
     expect(events).toEqual([]);
   });
 
-  it('hands on what was not sent yet to a client that did not read', async () => {
+  it('cut of a relay: hands on what was not sent yet to a client that did not read', async () => {
     const { source, relay, body } = await relayed();
     source.pause();
     source.push('data: 1\n\n');
@@ -159,7 +159,7 @@ describe('cut', () => {
     ['waits', true],
     ['was about to be sent', false],
   ])(
-    'does not make a broken message look whole: not by the rest of a body with a length that %s',
+    'cut of a relay: does not make a broken message look whole: not by the rest of a body with a length that %s',
     async (_how, waits) => {
       const { source, relay, body } = await relayed({ headers: { 'content-length': '9' } });
       if (waits) source.pause();
@@ -171,7 +171,7 @@ describe('cut', () => {
     },
   );
 
-  it('hands on what a decoder can make of half a body, and takes its complaint for no failure', async () => {
+  it('cut of a relay: hands on what a decoder can make of half a body, and takes its complaint for no failure', async () => {
     const { source, relay, events, body } = await relayed({ stages: [createDecoder('gzip')] });
     source.push(gzipSync('data: 1\n\n').subarray(0, -8));
     await cutting(relay);
@@ -179,7 +179,7 @@ describe('cut', () => {
     expect(events).toEqual([]);
   });
 
-  it('waits for a stage that is slow, and for those behind it', async () => {
+  it('cut of a relay: waits for a stage that is slow, and for those behind it', async () => {
     const going = signal<() => void>();
     const slow = new Transform({
       transform: (chunk, _encoding, done) => going.resolve(() => done(null, chunk)),
@@ -205,7 +205,7 @@ describe('cut', () => {
     expect(await body()).toBe('data: 1\n\nthe end\n');
   });
 
-  it('goes on behind a stage that has failed', async () => {
+  it('cut of a relay: goes on behind a stage that has failed', async () => {
     const decoder = createDecoder('gzip');
     const last = new Transform({
       transform: (chunk, _encoding, done) => done(null, chunk),
@@ -223,7 +223,7 @@ describe('cut', () => {
     expect(await body()).toBe('the end\n');
   });
 
-  it('does not wait for good where the client does not read', async () => {
+  it('cut of a relay: does not wait for good where the client does not read', async () => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'clearImmediate', 'queueMicrotask', 'performance'] });
     const never = new Transform({ transform() {} });
     const { source, relay } = await relayed({ stages: [never] });
@@ -241,7 +241,7 @@ describe('cut', () => {
     expect(calls).toBe(1);
   });
 
-  it('that was stopped calls back no more', async () => {
+  it('cut of a relay that was stopped calls back no more', async () => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'clearImmediate', 'queueMicrotask', 'performance'] });
     const never = new Transform({ transform() {} });
     const { relay } = await relayed({ stages: [never] });

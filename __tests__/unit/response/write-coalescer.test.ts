@@ -16,7 +16,7 @@ function coalescing(): { coalescer: WriteCoalescer; sent: string[]; sizes: numbe
 const tick = (): Promise<void> => new Promise((resolve) => process.nextTick(resolve));
 
 describe('what comes in one tick', () => {
-  it('leaves in one piece at its end, before promises are settled', async () => {
+  it('write coalescer: what comes in one tick leaves in one piece at its end, before promises are settled', async () => {
     const { coalescer, sent } = coalescing();
     await new Promise<void>((resolve) => {
       setImmediate(() => {
@@ -34,7 +34,7 @@ describe('what comes in one tick', () => {
     expect(sent).toEqual(['a|b', 'c']);
   });
 
-  it('leaves at once where it is much, and what follows after it', async () => {
+  it('write coalescer: what comes in one tick leaves at once where it is much, and what follows after it', async () => {
     const { coalescer, sent } = coalescing();
     const much = Buffer.alloc(64 * 1024, 'x');
     coalescer.push(Buffer.from('a'));
@@ -45,7 +45,7 @@ describe('what comes in one tick', () => {
     expect(sent).toEqual([`a|${much}`, 'b']);
   });
 
-  it('leaves in order, where whole chunks are among the pieces', async () => {
+  it('write coalescer: what comes in one tick leaves in order, where whole chunks are among the pieces', async () => {
     const { coalescer, sent, sizes } = coalescing();
     coalescer.push(Buffer.from('a'));
     coalescer.push(Buffer.from('b'));
@@ -56,14 +56,14 @@ describe('what comes in one tick', () => {
     expect(sizes).toEqual([5]);
   });
 
-  it('leaves at once where whole chunks are much', () => {
+  it('write coalescer: what comes in one tick leaves at once where whole chunks are much', () => {
     const { coalescer, sent } = coalescing();
     const chunk = Buffer.from(`10000\r\n${'x'.repeat(65_536)}\r\n`);
     coalescer.pushChunks(chunk, 65_536);
     expect(sent).toEqual([String(chunk)]);
   });
 
-  it('leaves when it is asked for, and only once', async () => {
+  it('write coalescer: what comes in one tick leaves when it is asked for, and only once', async () => {
     const { coalescer, sent } = coalescing();
     coalescer.push(Buffer.from('a'));
     coalescer.flush();
@@ -73,7 +73,7 @@ describe('what comes in one tick', () => {
     expect(sent).toEqual(['a']);
   });
 
-  it('is forgotten where nobody wants it', async () => {
+  it('write coalescer: what comes in one tick is forgotten where nobody wants it', async () => {
     const { coalescer, sent } = coalescing();
     coalescer.push(Buffer.from('a'));
     coalescer.clear();
@@ -84,7 +84,7 @@ describe('what comes in one tick', () => {
     expect(sent).toEqual(['b']);
   });
 
-  it('may bring more by being sent', async () => {
+  it('write coalescer: what comes in one tick may bring more by being sent', async () => {
     const sent: string[] = [];
     const coalescer: WriteCoalescer = new WriteCoalescer(({ pieces }) => {
       if (sent.push(pieces.join('|')) === 1) coalescer.push(Buffer.from('b'));

@@ -36,7 +36,7 @@ async function recorder(): Promise<{ url: string; requests: string[] }> {
 
 describe('a request body without a length', () => {
   it.each(['GET', 'DELETE', 'OPTIONS', 'POST'])(
-    'over HTTP/2 is framed: it cannot become a request of its own (%s)',
+    'attempt: a request body without a length over HTTP/2 is framed: it cannot become a request of its own (%s)',
     async (method) => {
       const { url, requests } = await recorder();
       const session = await http2Proxy({ target: url });
@@ -54,41 +54,47 @@ describe('a request body without a length', () => {
     },
   );
 
-  it.each(['GET', 'DELETE'])('that is none is sent as none (%s)', async (method) => {
-    const { url, requests } = await recorder();
-    const session = await http2Proxy({ target: url });
-    expect(await readText(session.request({ ':method': method, ':path': '/' }))).toBe('ok');
-    expect(requests).toEqual([`${method} / `]);
-  });
+  it.each(['GET', 'DELETE'])(
+    'attempt: a request body without a length that is none is sent as none (%s)',
+    async (method) => {
+      const { url, requests } = await recorder();
+      const session = await http2Proxy({ target: url });
+      expect(await readText(session.request({ ':method': method, ':path': '/' }))).toBe('ok');
+      expect(requests).toEqual([`${method} / `]);
+    },
+  );
 });
 
 describe('a body that was read before, sent to the target of `forward` as well', () => {
   it.each([
     ['shorter than it came', express.json(), 'application/json', Buffer.from('{ "spaced": true }'), '{"spaced":true}'],
     ['longer than it came', express.text(), 'text/plain', gzipSync('x'.repeat(500)), 'x'.repeat(500)],
-  ])('is framed by what is sent: %s', async (_case, parser, type, body, sent) => {
-    const forwarded: string[] = [];
-    let last = (): void => {};
-    const both = new Promise<void>((resolve) => {
-      last = resolve;
-    });
-    const { url: forward } = await upstream(async (req, res) => {
-      const text = await readText(req);
-      res.end();
-      forwarded.push(`${req.method} ${req.headers['content-encoding']} ${text}`);
-      if (forwarded.length === 2) last();
-    });
-    const { url: target } = await recorder();
-    const proxy = await proxyApp({ target, forward }, (app) => app.use(parser));
-    const headers = {
-      'content-type': type,
-      'content-length': body.length,
-      'content-encoding': type === 'text/plain' ? 'gzip' : 'identity',
-    };
-    for (let i = 0; i < 2; i += 1) await readAll(await request(proxy.url, { method: 'POST', headers, body }));
-    await both;
-    expect(forwarded).toEqual(Array(2).fill(`POST undefined ${sent}`));
-  });
+  ])(
+    'attempt, forward: a body that was read before is framed by what is sent: %s',
+    async (_case, parser, type, body, sent) => {
+      const forwarded: string[] = [];
+      let last = (): void => {};
+      const both = new Promise<void>((resolve) => {
+        last = resolve;
+      });
+      const { url: forward } = await upstream(async (req, res) => {
+        const text = await readText(req);
+        res.end();
+        forwarded.push(`${req.method} ${req.headers['content-encoding']} ${text}`);
+        if (forwarded.length === 2) last();
+      });
+      const { url: target } = await recorder();
+      const proxy = await proxyApp({ target, forward }, (app) => app.use(parser));
+      const headers = {
+        'content-type': type,
+        'content-length': body.length,
+        'content-encoding': type === 'text/plain' ? 'gzip' : 'identity',
+      };
+      for (let i = 0; i < 2; i += 1) await readAll(await request(proxy.url, { method: 'POST', headers, body }));
+      await both;
+      expect(forwarded).toEqual(Array(2).fill(`POST undefined ${sent}`));
+    },
+  );
 });
 
 describe('a redirect that the proxy follows', () => {
@@ -99,7 +105,7 @@ describe('a redirect that the proxy follows', () => {
       else res.end(`${req.method} ${body}`);
     });
 
-  it('takes a replayed body along', async () => {
+  it('attempt: a redirect that is followed takes a replayed body along', async () => {
     const { url } = await redirecting(307);
     const proxy = await proxyApp({ target: url, followRedirects: true }, (app) => app.use(express.json()));
     const headers = { 'content-type': 'application/json' };
@@ -107,7 +113,7 @@ describe('a redirect that the proxy follows', () => {
     expect(await readText(response)).toBe('POST {"spaced":true}');
   });
 
-  it('works for an HTTP/2 client', async () => {
+  it('attempt: a redirect that is followed works for an HTTP/2 client', async () => {
     const { url } = await redirecting(302);
     const session = await http2Proxy({ target: url, followRedirects: true });
     expect(await readText(session.request({ ':path': '/' }))).toBe('GET ');
@@ -115,7 +121,7 @@ describe('a redirect that the proxy follows', () => {
 });
 
 describe('the second try, after a stale connection', () => {
-  it('uses the agent that the user gave', async () => {
+  it('attempt after a stale connection: uses the agent that the user gave', async () => {
     let served = 0;
     const { url } = await rawUpstream((socket: Socket) => {
       served += 1;
@@ -154,14 +160,14 @@ describe('the target of the summary is an origin', () => {
       (port: number) => `http://127.0.0.1:${port}`,
     ],
     ['a Unix socket', () => ({ socketPath: '/nowhere.sock' }), () => 'unix:'],
-  ])('of %s', async (_case, target, origin) => {
+  ])('attempt: the target of the summary is the origin of %s', async (_case, target, origin) => {
     const { port } = await upstream((_req, res) => res.end());
     const proxy = await proxyApp({ target: target(port) });
     (await request(proxy.url)).resume();
     expect((await proxy.summary()).target).toBe(origin(port));
   });
 
-  it('of an IPv6 address', async () => {
+  it('attempt: the target of the summary is the origin of an IPv6 address', async () => {
     const closed = net.createServer().listen(0, '127.0.0.1');
     await once(closed, 'listening');
     const { port } = closed.address() as AddressInfo;

@@ -29,7 +29,7 @@ async function get(url: string, agent: http.Agent): Promise<{ text: string; reus
 }
 
 describe('the pool', () => {
-  it('keeps connections alive, for each protocol its own', async () => {
+  it('connection pool: keeps connections alive, for each protocol its own', async () => {
     const { private: key, cert } = await generate([{ name: 'commonName', value: '127.0.0.1' }]);
     const secure = https.createServer({ key, cert }, (_req, res) => res.end('https'));
     const httpsUrl = `https://127.0.0.1:${await listen(secure)}`;
@@ -43,7 +43,7 @@ describe('the pool', () => {
     expect(await get(httpsUrl, agent)).toEqual({ text: 'https', reused: true });
   });
 
-  it('has no cap: 300 requests are in flight at once', async () => {
+  it('connection pool: has no cap: 300 requests are in flight at once', async () => {
     const waiting: ServerResponse[] = [];
     let full = (): void => {};
     const all = new Promise<void>((resolve) => {
@@ -60,7 +60,7 @@ describe('the pool', () => {
     expect((await Promise.all(answers)).length).toBe(300);
   });
 
-  it('sends at once: NODELAY', async () => {
+  it('connection pool: sends at once: NODELAY', async () => {
     const { url } = await upstream((_req, res) => res.end());
     const { agent } = pool();
     const request = http.get(url, { agent });
@@ -73,7 +73,7 @@ describe('the pool', () => {
     await readAll(response);
   });
 
-  it('closes idle connections when it is destroyed, and serves on', async () => {
+  it('connection pool: closes idle connections when it is destroyed, and serves on', async () => {
     const { server, url } = await upstream((_req, res) => res.end('ok'));
     const { agent, close } = pool();
     const connected = once(server, 'connection');

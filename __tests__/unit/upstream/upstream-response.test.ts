@@ -24,7 +24,7 @@ async function response(
 }
 
 describe('the fields', () => {
-  it('are found in any letter case, and remembered in the one they were set in', async () => {
+  it('upstream response: headers are found in any letter case, and remembered in the one they were set in', async () => {
     const head = await response();
     head.setHeader('X-Two-Words', 'a').setHeader('Set-Cookie', ['a=1', 'b=2']).setHeader('content-length', 5);
     expect(head.getHeader('x-TWO-words')).toBe('a');
@@ -36,7 +36,7 @@ describe('the fields', () => {
     expect(head.hasHeader('set-cookie')).toBe(false);
   });
 
-  it('are a copy: a list that changes later does not change them', async () => {
+  it('upstream response: headers are a copy: a list that changes later does not change them', async () => {
     const cookies = ['a=1'];
     const head = await response();
     head.setHeader('set-cookie', cookies);
@@ -44,7 +44,7 @@ describe('the fields', () => {
     expect(head.getHeader('set-cookie')).toEqual(['a=1']);
   });
 
-  it('named like members of Object are only fields', async () => {
+  it('upstream response: headers named like members of Object are only headers', async () => {
     const head = await response();
     head.setHeader('__proto__', 'a').setHeader('constructor', 'b');
     expect(Object.entries(head.getHeaders())).toEqual([
@@ -73,7 +73,7 @@ describe('the head', () => {
     return { headers, ...rest };
   }
 
-  it('has status, reason and fields', async () => {
+  it('upstream response: the head has status, reason and headers', async () => {
     const headers = { 'content-length': '0', 'x-a': '1' };
     expect(await headOf(['X-A: 1'])).toEqual({ statusCode: 200, statusMessage: 'Fine', headers });
   });
@@ -81,15 +81,15 @@ describe('the head', () => {
   it.each([
     ['without a Connection field', []],
     ['with one', ['Connection: close']],
-  ])('keeps lines apart that came apart, %s', async (_case, lines) => {
+  ])('upstream response: the head keeps lines apart that came apart, %s', async (_case, lines) => {
     expect((await headOf([...lines, 'Link: <a>', 'Link: <b>'])).headers.link).toEqual(['<a>', '<b>']);
   });
 
-  it('keeps cookies apart', async () => {
+  it('upstream response: the head keeps cookies apart', async () => {
     expect((await headOf(['Set-Cookie: a=1', 'Set-Cookie: b=2'])).headers['set-cookie']).toEqual(['a=1', 'b=2']);
   });
 
-  it('keeps one line one line', async () => {
+  it('upstream response: the head keeps one line one line', async () => {
     expect((await headOf(['Link: <a>, <b>'])).headers.link).toBe('<a>, <b>');
   });
 });
@@ -98,7 +98,7 @@ describe('the body', () => {
   /** As httpxy does, which takes the response for a stream. */
   const pipe = (source: IncomingMessage, sink: UpstreamResponse): unknown => source.pipe(sink as unknown as Writable);
 
-  it('is handed over as its source, once', async () => {
+  it('upstream response: the body is handed over as its source, once', async () => {
     const sources: IncomingMessage[] = [];
     const sink = await response((source) => sources.push(source));
     const source = new IncomingMessage(new Socket());
@@ -110,7 +110,7 @@ describe('the body', () => {
     expect(sources).toEqual([source]);
   });
 
-  it('is piped wherever else a hook pipes it', async () => {
+  it('upstream response: the body is piped wherever else a hook pipes it', async () => {
     const sink = await response(never);
     const source = new IncomingMessage(new Socket());
     sink.expect(source);
@@ -121,14 +121,14 @@ describe('the body', () => {
     expect(await text(copy)).toBe('bytes');
   });
 
-  it('is none where the response is ended without one', async () => {
+  it('upstream response: the body is none where the response is ended without one', async () => {
     const empty = new Promise<void>((resolve, reject) => {
       response(never, resolve).then((sink) => sink.end(), reject);
     });
     await expect(empty).resolves.toBeUndefined();
   });
 
-  it('is not reported empty after it was handed over', async () => {
+  it('upstream response: the body is not reported empty after it was handed over', async () => {
     const sink = await response(() => {});
     const source = new IncomingMessage(new Socket());
     sink.expect(source);
@@ -140,12 +140,12 @@ describe('the body', () => {
   });
 });
 
-it('is no stream: Node 24 would keep it, and all it refers to, until the next major garbage collection', async () => {
+it('upstream response: is no stream: Node 24 would keep it, and all it refers to, until the next major garbage collection', async () => {
   expect(await response()).not.toBeInstanceOf(Stream);
 });
 
 describe('the client', () => {
-  it('that was answered by a hook is seen by httpxy', async () => {
+  it('upstream response: a client that was answered by a hook is seen by httpxy', async () => {
     const { res } = await receive('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     const head = new UpstreamResponse(res, never, never);
     expect([head.headersSent, head.finished]).toEqual([false, false]);
@@ -153,7 +153,7 @@ describe('the client', () => {
     expect([head.headersSent, head.finished]).toEqual([true, true]);
   });
 
-  it('for whom nothing is fetched any more gets nothing', async () => {
+  it('upstream response: a client for whom nothing is fetched any more gets nothing', async () => {
     const head = await response();
     head.destroy();
     expect(head.finished).toBe(true);

@@ -2,7 +2,7 @@ import { expect, it } from '@jest/globals';
 import { DeferredQueue } from '../../../lib/util/deferred-queue.js';
 import { turns } from '../../support/watch/wait.js';
 
-it('hands on when the event loop has turned, in order', async () => {
+it('deferred queue: hands on when the event loop has turned, in order', async () => {
   const handled: number[] = [];
   const later = new DeferredQueue<number>((item) => handled.push(item));
   later.push(1);
@@ -15,7 +15,7 @@ it('hands on when the event loop has turned, in order', async () => {
   expect(handled).toEqual([1, 2, 3]);
 });
 
-it('hands on what comes after that, too', async () => {
+it('deferred queue: hands on what comes after that, too', async () => {
   const handled: number[] = [];
   const later = new DeferredQueue<number>((item) => handled.push(item));
   later.push(1);
@@ -26,7 +26,7 @@ it('hands on what comes after that, too', async () => {
   expect(handled).toEqual([1, 2]);
 });
 
-it('hands on at once where it is told to, and nothing twice', async () => {
+it('deferred queue: hands on at once where it is told to, and nothing twice', async () => {
   const handled: number[] = [];
   const later = new DeferredQueue<number>((item) => handled.push(item));
   later.flush();
@@ -39,7 +39,7 @@ it('hands on at once where it is told to, and nothing twice', async () => {
   expect(handled).toEqual([1, 2]);
 });
 
-it('keeps the order of what is added while it hands on', async () => {
+it('deferred queue: keeps the order of what is added while it hands on', async () => {
   const handled: number[] = [];
   const later = new DeferredQueue<number>((item) => {
     if (item === 1) later.push(3);

@@ -44,18 +44,18 @@ async function failureOf(action: () => unknown): Promise<unknown> {
 }
 
 describe.each(PROVIDERS)('the key of %s()', (name, create, fieldsWith) => {
-  it('is put in its header field', async () => {
+  it('API key: is put in its header', async () => {
     expect(await credentialsOf(create(SECRET), exchange)).toEqual(fieldsWith(SECRET));
   });
 
   it.each<[string, ApiKey]>([
     ['a function', () => SECRET],
     ['an async function', async () => SECRET],
-  ])('may come from %s', async (_kind, apiKey) => {
+  ])('API key: may come from %s', async (_kind, apiKey) => {
     expect(await credentialsOf(create(apiKey), exchange)).toEqual(fieldsWith(SECRET));
   });
 
-  it('may depend on the exchange, and is asked for with each', async () => {
+  it('API key: may depend on the exchange, and is asked for with each', async () => {
     const asked: Exchange[] = [];
     const provider = create((about) => `${SECRET}-${asked.push(about)}`);
     expect(await credentialsOf(provider, exchange)).toEqual(fieldsWith(`${SECRET}-1`));
@@ -67,7 +67,7 @@ describe.each(PROVIDERS)('the key of %s()', (name, create, fieldsWith) => {
     ['undefined', () => undefined],
     ['a promise of undefined', async () => undefined],
     ['an empty string', () => ''],
-  ])('fails the exchange where its function gives %s', async (_what, apiKey) => {
+  ])('API key: fails the exchange where its function gives %s', async (_what, apiKey) => {
     const error = await failureOf(() => credentialsOf(create(apiKey), exchange));
     expect(error).toBeInstanceOf(SseProxyError);
     expect(error).toMatchObject({ code: 'CREDENTIALS_MISSING', statusCode: 500 });
@@ -81,20 +81,20 @@ describe.each(PROVIDERS)('the key of %s()', (name, create, fieldsWith) => {
       },
     ],
     ['rejects', (cause) => () => Promise.reject(cause)],
-  ])('fails the exchange where its function %s', async (_how, apiKey) => {
+  ])('API key: fails the exchange where its function %s', async (_how, apiKey) => {
     const cause = new Error('The vault is closed');
     const error = await failureOf(() => credentialsOf(create(apiKey(cause)), exchange));
     expect(error).toBeInstanceOf(SseProxyError);
     expect(error).toMatchObject({ code: 'HOOK_FAILED', cause });
   });
 
-  it('is left to the caller with false', async () => {
+  it('API key: is left to the caller with false', async () => {
     expect(create(false)).not.toHaveProperty('credentials');
     expect(await credentialsOf(create(false), exchange)).toBeUndefined();
   });
 
   it.each([`${SECRET}\n`, `${SECRET}\r\nx-injected: 1`, `${SECRET}\0`, `${SECRET} 🙂`])(
-    'is not taken where a header field cannot have it (%j), and is not told',
+    'API key: is not taken where a header cannot have it (%j), and is not told',
     async (key) => {
       const atOnce = await failureOf(() => create(key));
       expect(atOnce).toBeInstanceOf(TypeError);
@@ -112,7 +112,7 @@ describe.each(PROVIDERS)('the key of %s()', (name, create, fieldsWith) => {
     },
   );
 
-  it('does not show in the provider', () => {
+  it('API key: does not show in the provider', () => {
     const provider = create(SECRET);
     expect(inspect(provider, { depth: null, showHidden: true })).not.toContain(SECRET);
     expect(JSON.stringify(provider)).not.toContain(SECRET);
@@ -123,7 +123,7 @@ describe('a missing key', () => {
   // As plain JavaScript may call it, with an environment variable that is not set.
   const missing = [undefined, null, '', 0, 12345, true, { key: SECRET }, [SECRET]];
 
-  it.each(missing)('is an error at once that says what is needed: %j', async (given) => {
+  it.each(missing)('missing API key: is an error at once that says what is needed: %j', async (given) => {
     const error = await failureOf(() => keyIn('openai', (key) => ({ authorization: key }), given as ApiKey));
     expect(error).toBeInstanceOf(TypeError);
     expect(error).toMatchObject({ message: expect.stringMatching(/^openai\(\) needs `apiKey`: a string, a function/) });
@@ -135,7 +135,7 @@ describe('a missing key', () => {
     ['anthropic', anthropic],
     ['gemini', gemini],
     ['mistral', mistral],
-  ])('is an error of %s(), with empty options and without any', (name, create) => {
+  ])('missing API key: is an error of %s(), with empty options and without any', (name, create) => {
     const untyped: (options?: unknown) => Provider = create as (options: unknown) => Provider;
     for (const options of [{}, undefined, { apiKey: undefined }]) {
       expect(() => untyped(options)).toThrow(new RegExp(`^${name}\\(\\) needs \`apiKey\``));

@@ -62,7 +62,7 @@ const data = fc.oneof(
 );
 
 describe.each(PROVIDERS)('%s', (_name, provider) => {
-  it('takes the same from chunks that it does not parse as from those that it does', () => {
+  it('chat dialect: a reader takes the same from chunks that it does not parse as from those that it does', () => {
     fc.assert(
       fc.property(fc.array(data, { maxLength: 12 }), (sequence) => {
         // With a space in front each of them is parsed.
@@ -75,7 +75,7 @@ describe.each(PROVIDERS)('%s', (_name, provider) => {
     );
   });
 
-  it('does not parse what goes on with an answer', () => {
+  it('chat dialect: a reader does not parse what goes on with an answer', () => {
     const parse = jest.spyOn(JSON, 'parse');
     const first = JSON.stringify({ model: 'm', choices: [{ delta: { content: 'a' } }] });
     const reading = readingOf(provider, [first]);
