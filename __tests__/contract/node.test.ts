@@ -191,6 +191,71 @@ describe('an outgoing request', () => {
   });
 });
 
+describe('the connection of an outgoing request', () => {
+  /** An upstream that sends these one after the other, each when the one before it was read. */
+  async function answeredIn(...parts: string[]): Promise<{ url: string; next(): void }> {
+    let send = (_text: string): void => {};
+    const { url } = await rawUpstream((socket) => {
+      send = (text) => void socket.write(text);
+      send(parts.shift() ?? '');
+    });
+    return { url, next: () => send(parts.shift() ?? '') };
+  }
+
+  const HEAD = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n';
+
+  it('is read by its data event: what replaces `emit` sees each read, and Node parses what is emitted in its place', async () => {
+    const { url, next } = await answeredIn(HEAD, '3\r\none\r\n0\r\n\r\n');
+    const req = http.get(url, { agent: false });
+    const reads: string[] = [];
+    req.once('socket', (socket) => {
+      const emit: (event: string, ...args: unknown[]) => boolean = socket.emit;
+      socket.emit = (event: string, ...args: unknown[]) => {
+        if (event !== 'data') return emit.call(socket, event, ...args);
+        reads.push(String(args[0]));
+        return emit.call(socket, 'data', Buffer.from(String(args[0]).replace('one', 'two')));
+      };
+    });
+    const [response] = (await once(req, 'response')) as [IncomingMessage];
+    next();
+    expect(await readText(response)).toBe('two');
+    expect(reads).toEqual([HEAD, '3\r\none\r\n0\r\n\r\n']);
+  });
+
+  it('has its response in `res` of the request, and emits `free` when it goes back to its agent', async () => {
+    const agent = new http.Agent({ keepAlive: true });
+    onCleanUp(() => agent.destroy());
+    const { url } = await upstream((_req, res) => res.end('body'));
+    const req = http.get(url, { agent });
+    const [response] = (await once(req, 'response')) as [IncomingMessage];
+    expect(Reflect.get(req, 'res')).toBe(response);
+    const freed = once(req.socket as net.Socket, 'free');
+    response.resume();
+    await freed;
+    expect(response.complete).toBe(true);
+  });
+
+  it('hands each chunk of a body to `push` of its response, in the tick of the read, and then the end', async () => {
+    const { url, next } = await answeredIn(HEAD, '1\r\n1\r\n1\r\n2\r\n', '0\r\n\r\n');
+    const req = http.get(url, { agent: false });
+    const [response] = (await once(req, 'response')) as [IncomingMessage];
+    const pushed: unknown[] = [];
+    const { push } = response;
+    response.push = (piece, ...rest) => {
+      pushed.push(piece === null ? null : String(piece));
+      return push.call(response, piece, ...rest);
+    };
+    req.socket?.on('data', () => pushed.push('read'));
+    response.resume();
+    const twice = until(() => pushed.length === 3);
+    next();
+    await twice;
+    next();
+    await once(response, 'end');
+    expect(pushed).toEqual(['1', '2', 'read', null, 'read']);
+  });
+});
+
 describe('an incoming message', () => {
   /** What a listener finds in a request with this body. */
   async function incoming(init: {
@@ -355,6 +420,34 @@ describe('an outgoing response', () => {
     }
     expect(text).toBe('HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nmore');
     expect(Reflect.get(socket, '_httpMessage')).toBeNull();
+  });
+
+  it("Node's outgoing response: is in order with what is written behind its head into its connection, which is all there is to its body", async () => {
+    const { url } = await upstream((_req, res) => {
+      res.flushHeaders();
+      res.socket?.write('5\r\nhello\r\n');
+      res.write(' you');
+      process.nextTick(() => {
+        res.socket?.write('1\r\n!\r\n');
+        res.end();
+      });
+    });
+    expect((await exchange(url)).body).toBe('hello you!');
+  });
+
+  it("Node's outgoing response: has the server in `server` of its connection", async () => {
+    const server = http.createServer((req, res) => res.end(String(Reflect.get(req.socket, 'server') === server)));
+    expect((await exchange(`http://127.0.0.1:${await listen(server)}`)).body).toBe('true');
+  });
+
+  it("Node's outgoing response: closes its connection behind it without `shouldKeepAlive`", async () => {
+    const { url } = await upstream((_req, res) => {
+      res.shouldKeepAlive = false;
+      res.end();
+    });
+    const [response] = (await once(http.get(url, { agent: false }), 'response')) as [IncomingMessage];
+    expect(response.headers.connection).toBe('close');
+    await readAll(response);
   });
 
   it("Node's outgoing response: throws for a status below 100 and for control bytes in the reason, before anything is sent", async () => {

@@ -1,3 +1,4 @@
+import '../support/streams/fast-path-on.js';
 import { expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { anyCuts, cutAt, damaged, runs, someDamage, TIMEOUT } from '../support/fuzz/runs.js';

@@ -1,4 +1,5 @@
 // Whole chunks are relayed past Node's parser. It must make of the rest what it would have made of all.
+import '../../support/streams/fast-path-on.js';
 import type { IncomingMessage } from 'node:http';
 import { describe, expect, it } from '@jest/globals';
 import type { SseProxyOptions } from '../../../lib/index.js';

@@ -1,3 +1,4 @@
+import '../../support/streams/fast-path-on.js';
 import { once } from 'node:events';
 import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';

@@ -1,3 +1,4 @@
+import '../../support/streams/fast-path-on.js';
 import type { IncomingMessage } from 'node:http';
 import { finished } from 'node:stream/promises';
 import { afterEach, describe, expect, it } from '@jest/globals';
