@@ -67,7 +67,10 @@ export function parseRoutes(allow: readonly string[]): AllowedRoute[] {
     try {
       return { method, pattern: pathToRegexp(path).regexp };
     } catch (cause) {
-      throw new TypeError(`\`allow\` has a path that cannot be read: '${route}'`, { cause });
+      const hint = /\*(?![\w"{])/.test(path)
+        ? `. A wildcard needs a name: '${route.replace(/\*(?![\w"{])/, '*rest')}'`
+        : '';
+      throw new TypeError(`\`allow\` has a path that cannot be read: '${route}'${hint}`, { cause });
     }
   });
 }

@@ -1,7 +1,6 @@
 import type { Options } from 'http-proxy-middleware';
-import { aString, aTarget, type Check, headerObject } from '../util/checks.js';
+import { aBoolean, aString, aTarget, type Check, headerObject } from '../util/checks.js';
 import {
-  aBoolean,
   aFilter,
   aLogger,
   anObject,
@@ -52,6 +51,19 @@ export const HPM_OPTIONS = {
   followRedirects: redirects,
   buffer: anObject,
 } satisfies Record<keyof Options, Check>;
+
+/** The events of http-proxy-middleware. A listener of any other one would never be called. */
+export const HPM_EVENTS = [
+  'error',
+  'proxyReq',
+  'proxyReqWs',
+  'proxyRes',
+  'open',
+  'close',
+  'start',
+  'end',
+  'econnreset',
+] as const satisfies readonly (keyof NonNullable<Options['on']>)[];
 
 /** Options of http-proxy-middleware's earlier versions, and what they are called today. */
 export const RENAMED = new Map([

@@ -15,7 +15,7 @@ import { ResolvedHeaderPolicy } from '../headers/header-policy.js';
 import type { Config, RetryConfig, Route, Timeouts } from '../types/config.js';
 import type { SseProxyOptions } from '../types/options.js';
 import type { Provider } from '../types/provider.js';
-import { isObject, quote } from '../util/checks.js';
+import { aProvider, aTarget, isObject, quote } from '../util/checks.js';
 import { harmless } from '../util/hooks.js';
 import { checkOptions } from './schema.js';
 
@@ -26,7 +26,7 @@ import { checkOptions } from './schema.js';
  */
 export function resolveOptions(options: SseProxyOptions): Config {
   const given: unknown = options;
-  if (!isObject(given)) throw new TypeError(`createSseProxy needs an object of options, got ${quote(given)}`);
+  checkCall(given);
   const known = defined(options);
   checkOptions(known);
   const {
@@ -63,7 +63,7 @@ export function resolveOptions(options: SseProxyOptions): Config {
     onEvent,
     transformEvent,
     noTransform,
-    heartbeat: heartbeat === false ? undefined : resolveHeartbeat(heartbeat),
+    heartbeat: heartbeat === false ? undefined : resolveHeartbeat(heartbeat === true ? {} : heartbeat),
     ...resolveLimits(limits),
     timeouts: Object.freeze({ ...DEFAULT_TIMEOUTS, ...ownDeadlines(hpm), ...defined(timeouts) }),
     retry: resolveRetry(retry, provider),
@@ -92,6 +92,21 @@ function ownDeadlines({ proxyTimeout, timeout }: Options): Partial<Timeouts> {
   return { headers: longest(DEFAULT_TIMEOUTS.headers), idle: longest(DEFAULT_TIMEOUTS.idle) };
 }
 
+/** What `createSseProxy` is called with by those who take it for something else. */
+function checkCall(given: unknown): void {
+  if (aProvider.is(given)) throw new TypeError('createSseProxy needs an object of options: write { provider: ... }');
+  if (isObject(given) && 'httpVersion' in given) {
+    throw new TypeError(
+      'createSseProxy makes the middleware, and is not one: write app.use(createSseProxy({ ... })), with options',
+    );
+  }
+  if (isObject(given)) return;
+  const isPath = typeof given === 'string' && given.startsWith('/');
+  const path = isPath ? `. Write app.use(${quote(given)}, createSseProxy({ ... }))` : '';
+  const target = aTarget.is(given) ? '. Write createSseProxy({ target: ... })' : '';
+  throw new TypeError(`createSseProxy needs an object of options, got ${quote(given)}${path}${target}`);
+}
+
 function resolveHeartbeat({
   interval = DEFAULT_HEARTBEAT.interval,
   comment = DEFAULT_HEARTBEAT.comment,
@@ -117,7 +132,7 @@ function resolveLimits({
 }
 
 function resolveRetry(retry: NonNullable<SseProxyOptions['retry']>, provider: Provider | undefined): RetryConfig {
-  const given = defined(retry || { maxRetries: 0 });
+  const given = defined(retry === true ? {} : retry || { maxRetries: 0 });
   const { statusCodes, errorCodes, maxBodySize, ...rest } = { ...DEFAULT_RETRY, ...given };
   const methods = given.methods ?? [...DEFAULT_RETRY.methods, ...(provider?.retryMethods ?? [])];
   return Object.freeze({

@@ -1,10 +1,21 @@
 import type { Options } from 'http-proxy-middleware';
+import { accessLog } from '../observe/access-log.js';
 import type { SseProxyOptions } from '../types/options.js';
-import { aFunction, aProvider, aString, type Check, checkNested, oneOf, quote } from '../util/checks.js';
-import { HPM_OPTIONS, RENAMED } from './hpm-schema.js';
+import {
+  aBoolean,
+  aFunction,
+  aProvider,
+  aString,
+  type Check,
+  check,
+  checkNested,
+  oneOf,
+  quote,
+} from '../util/checks.js';
+import { suggestionFor } from '../util/suggestions.js';
+import { HPM_EVENTS, HPM_OPTIONS, RENAMED } from './hpm-schema.js';
 import {
   aBodySize,
-  aBoolean,
   aCount,
   aDelay,
   aFactor,
@@ -14,18 +25,19 @@ import {
   anObject,
   aPositiveCount,
   aSize,
+  aSyncFunction,
   aTimeout,
-  falseOrObject,
+  booleanOrObject,
   listOf,
   settableHeaders,
   targetsOrFunction,
-  wordOrFunction,
+  wordOr,
 } from './validators.js';
 
 /** Our own options; the compiler insists that none is missing here. */
 const OWN_OPTIONS = {
-  isEventStream: aFunction,
-  rewriteHeaders: aFunction,
+  isEventStream: aSyncFunction,
+  rewriteHeaders: aSyncFunction,
   requestHeaders: anObject,
   responseHeaders: anObject,
   allow: listOf(aString),
@@ -33,16 +45,20 @@ const OWN_OPTIONS = {
   onEvent: aFunction,
   transformEvent: aFunction,
   noTransform: oneOf('respect', 'ignore'),
-  heartbeat: falseOrObject,
+  heartbeat: booleanOrObject,
   limits: anObject,
   timeouts: anObject,
-  retry: falseOrObject,
+  retry: booleanOrObject,
   fallbacks: targetsOrFunction,
-  commit: wordOrFunction('head', 'first-event'),
-  onClientClose: wordOrFunction('abort', 'continue'),
+  commit: wordOr(aFunction, 'head', 'first-event'),
+  onClientClose: wordOr(aSyncFunction, 'abort', 'continue'),
   truncation: oneOf('destroy', 'event'),
   onUsage: aFunction,
-  onFinish: aFunction,
+  onFinish: check(
+    'a function',
+    (value) => aFunction.is(value) && value !== accessLog,
+    (value) => (value === accessLog ? '. Call it: `onFinish: accessLog()`' : ''),
+  ),
   onError: oneOf('respond', 'next'),
 } satisfies Record<Exclude<keyof SseProxyOptions, keyof Options>, Check>;
 
@@ -55,6 +71,7 @@ const NESTED = {
   heartbeat: { interval: aDelay, comment: aLine },
   limits: { eventSize: aSize, requestBody: aBodySize, concurrency: aPositiveCount, queue: anObject },
   'limits.queue': { size: aCount, timeout: aDelay },
+  on: Object.fromEntries(HPM_EVENTS.map((event) => [event, aFunction])),
   timeouts: { connect: aTimeout, headers: aTimeout, idle: aTimeout, drain: aTimeout, total: aTimeout },
   retry: {
     maxRetries: aCount,
@@ -89,7 +106,8 @@ export function checkOptions(options: SseProxyOptions): void {
   checkTogether(options);
   const nested = { ...options, 'limits.queue': options.limits?.queue };
   for (const [name, checks] of Object.entries(NESTED)) {
-    checkNested(name, nested[name as keyof typeof NESTED] || {}, checks);
+    const given = nested[name as keyof typeof NESTED];
+    checkNested(name, typeof given === 'object' ? given : {}, checks);
   }
 }
 
@@ -99,13 +117,11 @@ function checkOption(name: string, value: unknown): void {
   // `onError` is a function in http-proxy-middleware 2, and a word here.
   const renamed = found === undefined || typeof value === 'function' ? RENAMED.get(name) : undefined;
   const hint = renamed === undefined ? '' : `. It is called \`${renamed}\` since http-proxy-middleware 3`;
-  if (found === undefined) throw new TypeError(`Unknown option \`${name}\`${hint || suggestion(name)}`);
-  throw new TypeError(`\`${name}\` must be ${found.expected}, got ${quote(value)}${hint}`);
-}
-
-function suggestion(name: string): string {
-  const close = [...CHECKS.keys()].find((known) => known.toLowerCase() === name.toLowerCase());
-  return close === undefined ? '' : `. Did you mean \`${close}\`?`;
+  if (found === undefined)
+    throw new TypeError(`Unknown option \`${name}\`${hint || suggestionFor(name, [...CHECKS.keys()])}`);
+  throw new TypeError(
+    `\`${name}\` must be ${found.expected}, got ${quote(value)}${hint || (found.hint?.(value) ?? '')}`,
+  );
 }
 
 /** Options that are right by themselves, and not together. */

@@ -1,16 +1,25 @@
+import { types } from 'node:util';
 import bytes from 'bytes';
 import { LONGEST_DELAY } from '../defaults.js';
-import { aFunction, aString, type Check, check, isObject, oneOf } from '../util/checks.js';
+import { aFunction, aString, aTarget, type Check, check, firstWrong, isObject, oneOf, quote } from '../util/checks.js';
 
 /*
  * What the values of options may be, in words and as a test. `util/checks.ts` has those that are also used elsewhere.
  */
 
 export const anything = check('anything', () => true);
-export const aBoolean = check('a boolean', (value) => typeof value === 'boolean');
 export const aNumber = check('a number', (value) => typeof value === 'number');
 export const anObject = check('an object', isObject);
-export const falseOrObject = check('false or an object', (value) => value === false || isObject(value));
+export const booleanOrObject = check(
+  'a boolean or an object',
+  (value) => typeof value === 'boolean' || isObject(value),
+);
+/** A function whose result is used at once: what an async one resolves with would come too late. */
+export const aSyncFunction = check(
+  'a synchronous function',
+  (value) => typeof value === 'function' && !types.isAsyncFunction(value),
+  (value) => (types.isAsyncFunction(value) ? '. It is async: what it resolves with would come too late' : ''),
+);
 export const aStringOrNull = check('a string', (value) => typeof value === 'string' || value === null);
 export const aLine = check(
   'a string without line breaks',
@@ -18,11 +27,16 @@ export const aLine = check(
 );
 export const functions = check('an array of functions', (value) => Array.isArray(value) && value.every(aFunction.is));
 export const listOf = (item: Check): Check =>
-  check(`an array whose items are each ${item.expected}`, (value) => Array.isArray(value) && value.every(item.is));
-export const wordOrFunction = (...words: string[]): Check =>
+  check(
+    `an array whose items are each ${item.expected}`,
+    (value) => Array.isArray(value) && value.every(item.is),
+    (value) => (item.is(value) ? `. Write a list: [${quote(value)}]` : ''),
+  );
+export const wordOr = (func: Check, ...words: string[]): Check =>
   check(
     `${words.map((word) => `'${word}'`).join(', ')} or a function`,
-    (value) => oneOf(...words).is(value) || typeof value === 'function',
+    (value) => oneOf(...words).is(value) || func.is(value),
+    func.hint,
   );
 
 // --- numbers, times and sizes ---------------------------------------------------------------------------------------
@@ -57,12 +71,19 @@ export const aHeaderName = check(
   'a name or a pattern',
   (value) => typeof value === 'string' || value instanceof RegExp,
 );
-export const settableHeaders = check('an object of strings and functions', (value) => {
-  return isObject(value) && Object.values(value).every((item) => typeof item === 'string' || aFunction.is(item));
-});
+const isSettable = (item: unknown): boolean => typeof item === 'string' || aSyncFunction.is(item);
+export const settableHeaders = check(
+  'an object of strings and functions',
+  (value) => isObject(value) && Object.values(value).every(isSettable),
+  (value) => {
+    const isAsync = isObject(value) && Object.values(value).some(types.isAsyncFunction);
+    return firstWrong(isSettable)(value) + (isAsync ? ', and async' : '');
+  },
+);
 export const targetsOrFunction = check(
   'an array of targets or a function',
-  (value) => Array.isArray(value) || typeof value === 'function',
+  (value) => Array.isArray(value) || aSyncFunction.is(value),
+  (value) => (aTarget.is(value) ? `. Write a list: [${quote(value)}]` : (aSyncFunction.hint?.(value) ?? '')),
 );
 export const aFilter = check('a path, an array of paths or a function', (value) => {
   return typeof value === 'string' || typeof value === 'function' || (Array.isArray(value) && value.every(aString.is));
@@ -75,9 +96,12 @@ export const redirects = check(
   'a boolean or a number',
   (value) => typeof value === 'boolean' || typeof value === 'number',
 );
-export const listeners = check('an object of functions', (value) => {
-  return isObject(value) && Object.values(value).every((item) => item === undefined || aFunction.is(item));
-});
+const isListener = (item: unknown): boolean => item === undefined || aFunction.is(item);
+export const listeners = check(
+  'an object of functions',
+  (value) => isObject(value) && Object.values(value).every(isListener),
+  firstWrong(isListener),
+);
 export const aLogger = check('an object with the functions info, warn and error', (value) => {
   return isObject(value) && ['info', 'warn', 'error'].every((level) => typeof value[level] === 'function');
 });

@@ -2,6 +2,7 @@ import type { StreamEvent } from '../types/hooks.js';
 import type { Provider, ProviderFailure, Reading } from '../types/provider.js';
 import { isObject } from '../util/checks.js';
 import { keyIn, type ProviderOptions } from './auth/api-key.js';
+import { aHeaderText, checkProviderOptions } from './auth/check-options.js';
 import { figures, hasContent, hasFigures, isCount, member, sumOf, word } from './dialects/figures.js';
 
 /** Options of {@link anthropic}. */
@@ -16,6 +17,7 @@ export interface AnthropicOptions extends ProviderOptions {
  * @throws {TypeError} without `apiKey`, or for one that cannot be in a header field
  */
 export function anthropic(options: AnthropicOptions): Provider {
+  checkProviderOptions('anthropic', options, { version: aHeaderText });
   const { target = 'https://api.anthropic.com', apiKey, version = '2023-06-01' } = options ?? {};
   return {
     ...keyIn('anthropic', (key) => ({ 'x-api-key': key }), apiKey),

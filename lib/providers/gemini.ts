@@ -3,6 +3,7 @@ import type { StreamEvent } from '../types/hooks.js';
 import type { Provider, ProviderFailure, Reading } from '../types/provider.js';
 import { isObject } from '../util/checks.js';
 import { keyIn, type ProviderOptions } from './auth/api-key.js';
+import { checkProviderOptions } from './auth/check-options.js';
 import { allFinished, figures, hasContent, hasFigures, member, noteFinished, sumOf, word } from './dialects/figures.js';
 
 /**
@@ -12,6 +13,7 @@ import { allFinished, figures, hasContent, hasFigures, member, noteFinished, sum
  * @throws {TypeError} without `apiKey`, or for one that cannot be in a header field
  */
 export function gemini(options: ProviderOptions): Provider {
+  checkProviderOptions('gemini', options);
   const { target = 'https://generativelanguage.googleapis.com', apiKey } = options ?? {};
   return {
     ...keyIn('gemini', (key) => ({ 'x-goog-api-key': key }), apiKey),

@@ -1,5 +1,6 @@
 import type { Provider } from '../types/provider.js';
 import { bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
+import { checkProviderOptions } from './auth/check-options.js';
 import { readChat } from './dialects/chat.js';
 import { errorBody, errorEvent, errorStatus } from './openai.js';
 
@@ -9,6 +10,7 @@ import { errorBody, errorEvent, errorStatus } from './openai.js';
  * @throws {TypeError} without `apiKey`, or for one that cannot be in a header field
  */
 export function mistral(options: ProviderOptions): Provider {
+  checkProviderOptions('mistral', options);
   const { target = 'https://api.mistral.ai', apiKey } = options ?? {};
   return {
     ...keyIn('mistral', bearer, apiKey),

@@ -1,6 +1,7 @@
 import type { Exchange, StreamEvent } from '../types/hooks.js';
 import type { Provider, ProviderFailure, Reading } from '../types/provider.js';
 import { type ApiKey, bearer, keyIn } from './auth/api-key.js';
+import { checkProviderOptions } from './auth/check-options.js';
 import { isMoreOfTheSame, readChat } from './dialects/chat.js';
 import { figures, hasContent, hasFigures, isCount, member, word } from './dialects/figures.js';
 import * as openai from './openai.js';
@@ -19,6 +20,7 @@ export interface OllamaOptions {
  * @throws {TypeError} for an `apiKey` that is empty, or that cannot be in a header field
  */
 export function ollama(options: OllamaOptions = {}): Provider {
+  checkProviderOptions('ollama', options);
   const { target = 'http://127.0.0.1:11434', apiKey } = options;
   return {
     ...(apiKey === undefined ? { credentials: () => ({}) } : keyIn('ollama', bearer, apiKey)),

@@ -1,8 +1,9 @@
 import { isErrorStatus } from '../errors.js';
 import type { EventFields, Exchange, StreamEvent } from '../types/hooks.js';
 import type { Provider, ProviderFailure, Reading, RequestEdit } from '../types/provider.js';
-import { isObject } from '../util/checks.js';
+import { aBoolean, aString, isObject } from '../util/checks.js';
 import { type ApiKey, bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
+import { aHeaderText, checkProviderOptions } from './auth/check-options.js';
 import { isMoreOfTheSame, readChat } from './dialects/chat.js';
 import { member } from './dialects/figures.js';
 import { readResponse, readResponsesEvent } from './dialects/responses.js';
@@ -40,6 +41,7 @@ export interface OpenAIOptions extends ProviderOptions {
  * @throws {TypeError} without `apiKey`, or for one that cannot be in a header field
  */
 export function openai(options: OpenAIOptions): Provider {
+  checkProviderOptions('openai', options, { includeUsage: aBoolean, organization: aHeaderText, project: aHeaderText });
   const { target = 'https://api.openai.com', apiKey, includeUsage, organization, project } = options ?? {};
   const account = {
     ...(organization !== undefined && { 'openai-organization': organization }),
@@ -64,6 +66,7 @@ export function openaiCompatible(options: OpenAICompatibleOptions): Provider {
     if (typeof value !== 'string' || value === '')
       throw new TypeError(`openaiCompatible() needs \`${option}\`, a string`);
   }
+  checkProviderOptions('openaiCompatible', options, { name: aString, includeUsage: aBoolean });
   return { ...dialect(includeUsage), ...keyIn('openaiCompatible', bearer, apiKey), name, target };
 }
 

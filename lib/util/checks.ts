@@ -1,17 +1,33 @@
 import { inspect } from 'node:util';
+import { suggestionFor } from './suggestions.js';
 
 /** What a value must be, in words and as a test. */
 export interface Check {
   expected: string;
   is(value: unknown): boolean;
+  /** What to do about a value that is not right, as sentences behind the message; empty where nothing is known of it. */
+  hint?(value: unknown): string;
 }
 
-export const check = (expected: string, is: Check['is']): Check => ({ expected, is });
+export const check = (expected: string, is: Check['is'], hint?: Check['hint']): Check => ({
+  expected,
+  is,
+  ...(hint !== undefined && { hint }),
+});
+
+/** Names the first member that is not right. */
+export const firstWrong = (isRight: (member: unknown) => boolean): NonNullable<Check['hint']> => {
+  return (value) => {
+    const wrong = isObject(value) ? Object.entries(value).find(([, member]) => !isRight(member)) : undefined;
+    return wrong === undefined ? '' : `. Its \`${wrong[0]}\` is ${quote(wrong[1])}`;
+  };
+};
 
 export const isObject = (value: unknown): value is Record<string, unknown> => {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 };
 
+export const aBoolean = check('a boolean', (value) => typeof value === 'boolean');
 export const aString = check('a string', (value) => typeof value === 'string');
 export const aFunction = check('a function', (value) => typeof value === 'function');
 export const aTarget = check(
@@ -21,12 +37,19 @@ export const aTarget = check(
       ? URL.canParse(String(value)) && /^(https?|wss?):$/.test(new URL(value).protocol)
       : isObject(value) && ['host', 'hostname', 'socketPath'].some((key) => typeof value[key] === 'string'),
 );
-export const headerObject = check('an object of header fields', (value) => {
-  return isObject(value) && Object.values(value).every((item) => typeof item === 'string' || Array.isArray(item));
-});
-export const aProvider = check('a provider, such as openai() of express-sse-proxy/providers', (value) => {
-  return isObject(value) && ['read', 'errorEvent', 'errorBody'].every((name) => typeof value[name] === 'function');
-});
+const isHeaderValue = (item: unknown): boolean => typeof item === 'string' || Array.isArray(item);
+export const headerObject = check(
+  'an object of header fields',
+  (value) => isObject(value) && Object.values(value).every(isHeaderValue),
+  firstWrong(isHeaderValue),
+);
+export const aProvider = check(
+  'a provider, such as openai() of express-sse-proxy/providers',
+  (value) => {
+    return isObject(value) && ['read', 'errorEvent', 'errorBody'].every((name) => typeof value[name] === 'function');
+  },
+  (value) => (typeof value === 'function' ? `. Call it: ${value.name || 'openai'}({ apiKey: ... })` : ''),
+);
 export const oneOf = (...words: string[]): Check =>
   check(
     words.map((word) => `'${word}'`).join(' or '),
@@ -50,8 +73,12 @@ export function quote(value: unknown): string {
 export function checkNested(option: string, value: object, checks: Record<string, Check>): void {
   for (const [key, item] of Object.entries(value)) {
     const found = Object.hasOwn(checks, key) ? checks[key] : undefined;
-    if (found === undefined) throw new TypeError(`Unknown option \`${option}.${key}\``);
+    if (found === undefined) {
+      const suggestion = suggestionFor(key, Object.keys(checks));
+      throw new TypeError(`Unknown option \`${option}.${key}\`${suggestion}`);
+    }
     if (item === undefined || found.is(item)) continue;
-    throw new TypeError(`\`${option}.${key}\` must be ${found.expected}, got ${quote(item)}`);
+    const hint = found.hint?.(item) ?? '';
+    throw new TypeError(`\`${option}.${key}\` must be ${found.expected}, got ${quote(item)}${hint}`);
   }
 }

@@ -300,9 +300,8 @@ describe("hooks and Express's own response", () => {
     "hooks and Express's response: an async rewriteHeaders that rejects ends the exchange, not the process: %s",
     async (_case, target) => {
       const seen = watchProcess();
-      const rewriteHeaders = async (): Promise<void> => {
-        throw new Error('too late');
-      };
+      // One that is declared as async is refused at construction.
+      const rewriteHeaders = (): Promise<void> => Promise.reject(new Error('too late'));
       const proxy = await proxyApp({ target: await target(), rewriteHeaders });
       const response = await request(proxy.url);
       const { cut } = await readUntilCut(response);

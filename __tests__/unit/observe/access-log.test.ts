@@ -226,7 +226,7 @@ describe('the options', () => {
   it.each([
     [{ write: 'x' }, "`accessLog.write` must be a function, got 'x'"],
     [{ format: 'xml' }, "`accessLog.format` must be 'text' or 'json', got 'xml'"],
-    [{ formats: 'text' }, 'Unknown option `accessLog.formats`'],
+    [{ formats: 'text' }, 'Unknown option `accessLog.formats`. Did you mean `format`?'],
     [null, 'accessLog needs an object of options, got null'],
     ['json', "accessLog needs an object of options, got 'json'"],
   ])('access log: the options throw for %j', (options, message) => {

@@ -17,6 +17,15 @@ export interface ProviderOptions {
   apiKey: ApiKey | undefined;
 }
 
+/** Where the providers' own SDKs look for a key. */
+const VARIABLES = new Map([
+  ['openai', 'OPENAI_API_KEY'],
+  ['anthropic', 'ANTHROPIC_API_KEY'],
+  ['gemini', 'GEMINI_API_KEY'],
+  ['mistral', 'MISTRAL_API_KEY'],
+  ['ollama', 'OLLAMA_API_KEY'],
+]);
+
 /**
  * The `credentials` of a provider whose requests carry a key in a header field.
  *
@@ -38,8 +47,11 @@ export function keyIn(
     };
   }
   if (typeof apiKey !== 'string' || apiKey === '') {
+    const variable = VARIABLES.get(name);
+    const question =
+      variable === undefined ? 'Is its environment variable set?' : `Is the environment variable ${variable} set?`;
     throw new TypeError(
-      `${name}() needs \`apiKey\`: a string, a function that returns one, or false for the caller's own`,
+      `${name}() needs \`apiKey\`: a string, a function that returns one, or false for the caller's own. ${question}`,
     );
   }
   const fields = checked(name, field(apiKey));
