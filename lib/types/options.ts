@@ -135,16 +135,11 @@ export interface SseProxyOptions<
   noTransform?: 'respect' | 'ignore';
 
   /**
-<<<<<<< HEAD
    * Sends a comment to clients of `text/event-stream` while the upstream is silent, and only between events: `: ping` and a blank
-   * line, or another `comment`. EventSource ignores comments (WHATWG HTML, 9.2.6). `{}` for the defaults below.
+   * line, or another `comment`. EventSource ignores comments (WHATWG HTML, 9.2.6). `true` for the defaults
+   * below.
    *
    * @default false
-=======
-   * Sends a comment to clients of `text/event-stream` in the silence of the upstream, only between events: `: ping` and a blank
-   * line, or another `comment`. EventSource ignores comments (WHATWG HTML, 9.2.6). `true` for the
-   * defaults below. Default: `false`.
->>>>>>> 72f62c4 (Have mistakes in options say what to do, and providers be as strict as createSseProxy)
    */
   heartbeat?:
     | boolean
@@ -202,15 +197,10 @@ export interface SseProxyOptions<
   };
 
   /**
-<<<<<<< HEAD
    * Tries again after connection errors and statuses that may pass, as long as nothing was sent to the client. An upstream's
-   * `x-should-retry` has the last word. `{}` for the defaults below.
+   * `x-should-retry` has the last word. `true` or `{}` for the defaults below.
    *
    * @default false
-=======
-   * Tries again, before anything was sent to the client, after connection errors and statuses that may pass. An upstream's
-   * `x-should-retry` has the last word. `true` or `{}` for the defaults below. Default: `false`.
->>>>>>> 72f62c4 (Have mistakes in options say what to do, and providers be as strict as createSseProxy)
    */
   retry?:
     | boolean
