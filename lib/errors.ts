@@ -21,7 +21,7 @@ export type Outcome =
 
 /**
  * Why an exchange failed. Stable: safe to switch on, and sent to the client as `error.code`. What each means, and what to do
- * about it: docs/errors.md.
+ * about it: README, "Errors".
  */
 export type SseProxyErrorCode = keyof typeof FAILURES;
 
