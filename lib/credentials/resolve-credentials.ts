@@ -7,11 +7,11 @@ import { isObject } from '../util/checks.js';
 import { awaitHook, callHook, kindOf, type Waiter } from '../util/hooks.js';
 
 /**
- * The header fields that authenticate an exchange; `undefined` where the caller's own pass.
+ * The headers that authenticate an exchange; `undefined` where the caller's own credentials pass.
  *
  * @param waiter see {@link awaitHook}
- * @throws {SseProxyError} `CREDENTIALS_MISSING`, also where the provider gives none at all: the caller's are never taken instead;
- * `HOOK_FAILED` for what the user's function throws, and for what no header field can have
+ * @throws {SseProxyError} `CREDENTIALS_MISSING` where the provider gives none: the caller's are never sent instead; `HOOK_FAILED` for
+ * what the user's function throws, and for a value that HTTP forbids
  */
 export async function credentialsOf(
   provider: Provider,
@@ -35,7 +35,7 @@ function checked(given: unknown): Record<string, string> {
   return headers;
 }
 
-/** Takes the `key` parameter out of a query, in which Google's APIs take credentials. All else stays as it is. */
+/** Removes the `key` parameter, in which Google's APIs take credentials, from a query. The rest of the path stays as it is. */
 export function withoutKey(path: string): string {
   const start = path.indexOf('?');
   if (start < 0) return path;

@@ -7,7 +7,7 @@ export interface Masker {
   mask(text: string): string;
 }
 
-/** Masks secrets in a body on its way, which keeps its length. Holds back no more than what may be the beginning of a secret. */
+/** Masks secrets in a body, which keeps its length. Holds back only what may be the beginning of a secret. */
 export class SecretMasker extends Transform {
   readonly #masker: Masker;
   readonly #values: readonly Spelled[];
@@ -27,11 +27,11 @@ export class SecretMasker extends Transform {
   }
 
   override _transform(chunk: Buffer, _encoding: BufferEncoding, callback: TransformCallback): void {
-    // A character per byte, whatever the bytes mean.
+    // latin1: one character per byte, whatever the bytes mean.
     const text = this.#text + chunk.toString('latin1');
     const masked = this.#masker.mask(text);
     let end = Math.max(this.#left, text.length - this.#beginningAtEndOf(text));
-    // Of these it is known already.
+    // These are masked whatever follows.
     while (masked[end] === '*') end += 1;
     const leaving = masked.slice(this.#left, end);
     const context = Math.max(0, end - this.#longest);
@@ -43,7 +43,7 @@ export class SecretMasker extends Transform {
   override _flush(callback: TransformCallback): void {
     const begun = this.#beginningAtEndOf(this.#text);
     const rest = this.#masker.mask(this.#text);
-    // Most of a secret is not to be seen either, where a body breaks off.
+    // A body that breaks off may end in most of a secret: that is masked, too.
     const end = begun < MIN_SECRET_LENGTH ? rest : rest.slice(0, rest.length - begun) + '*'.repeat(begun);
     callback(null, end.length === this.#left ? undefined : Buffer.from(end.slice(this.#left), 'latin1'));
   }

@@ -6,14 +6,14 @@ import { memberOf } from '../util/member-of.js';
 import { SecretMasker } from './secret-masker.js';
 import { patternOf, type Spelled, spell } from './spellings.js';
 
-/** The credentials that were put on a request, to be found again in what comes back. */
+/** The credentials that were put on a request, and masks for them in whatever comes back. */
 export class Secrets {
-  /** The longest first: one may be the beginning of another. */
+  /** The longest first: one secret may be the beginning of another. */
   readonly #values: readonly Spelled[];
-  /** Finds each place where one begins, also within another. */
+  /** Finds each place where a secret begins, also within another one. */
   readonly #pattern: RegExp;
 
-  /** @param credentials header fields; `Bearer` and the like are no secret, nor is the space around a value */
+  /** @param credentials headers; a scheme such as `Bearer` is not part of the secret, nor is the space around it */
   constructor(credentials: Readonly<Record<string, string>>) {
     this.#values = Object.values(credentials)
       .map((value) => value.trim().replace(/^[a-z]+\s+/i, ''))
@@ -23,7 +23,7 @@ export class Secrets {
     this.#pattern = new RegExp(`(?=(${this.#values.map(patternOf).join('|')}))`, 'g');
   }
 
-  /** There is nothing to look for. */
+  /** Whether there is nothing to mask. */
   get isEmpty(): boolean {
     return this.#values.length === 0;
   }
@@ -33,27 +33,27 @@ export class Secrets {
     if (this.isEmpty) return text;
     let masked = '';
     for (const { index, 1: found = '' } of text.matchAll(this.#pattern)) {
-      // It may begin within the one before, and even end there.
+      // A match may begin within the one before, and even end there.
       masked += text.slice(masked.length, index);
       masked += '*'.repeat(Math.max(0, index + found.length - masked.length));
     }
     return masked + text.slice(masked.length);
   }
 
-  /** Masks header fields, in place. */
+  /** Masks headers, in place. */
   maskHeaders(headers: HeaderFields): void {
     for (const [name, value] of Object.entries(headers)) {
       headers[name] = Array.isArray(value) ? value.map((line) => this.mask(line)) : this.mask(value);
     }
   }
 
-  /** Masks what an error and its causes say, in place: Node quotes in them what it could not read. */
+  /** Masks the properties of an error and its causes, in place: Node quotes in them what it could not parse. */
   maskError(error: unknown): void {
     let cause = error;
     for (let i = 0; i < MAX_CAUSES && types.isNativeError(cause); i += 1) {
       for (const name of Object.getOwnPropertyNames(cause)) {
         const value = memberOf(cause, name);
-        // Its parser has all that came in a buffer.
+        // An error of Node's parser has the bytes that came.
         if (ArrayBuffer.isView(value)) Reflect.deleteProperty(cause, name);
         const masked = typeof value === 'string' ? this.mask(value) : value;
         if (masked !== value) Reflect.set(cause, name, masked);
@@ -62,7 +62,7 @@ export class Secrets {
     }
   }
 
-  /** Masks a body on its way; it keeps its length. */
+  /** A transform that masks a body, which keeps its length. */
   createMasker(): Transform {
     return new SecretMasker(this, this.#values);
   }

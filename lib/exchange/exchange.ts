@@ -227,7 +227,11 @@ export class ProxyExchange extends BaseExchange {
     const prepared = { path: credentials === undefined ? path : withoutKey(path), set, credentials, secrets };
     if (attempt.body.isOwn) return prepared;
     try {
-      this.#body = await readEditable(provider, this.req, this.#body, this.#config.requestBody);
+      this.#body = await readEditable(provider, {
+        req: this.req,
+        body: this.#body,
+        maxSize: this.#config.requestBody,
+      });
       return { ...prepared, ...editRequest(provider, this, this.#body) };
     } catch (error) {
       secrets?.maskError(error);

@@ -34,7 +34,7 @@ function noticesCutZstd(): boolean {
 const NO_CODING =
   /^(identity|none|null|undefined|false|off|raw|plain|text|chunked|binary|[78]bit|utf-?(8|16|16le|16be|32)|(us-)?ascii|latin-?1|iso-8859-\d+|windows-\d+|[a-z]+\/[\w.+-]+)?$/;
 
-/** The content coding that a Content-Encoding field names, or the chain of them; `undefined` where nothing was encoded. */
+/** The content coding that a Content-Encoding header names, or the chain of them; `undefined` where nothing was encoded. */
 export function codingOf(contentEncoding: string | string[] | undefined): string | undefined {
   if (contentEncoding === undefined) return undefined;
   const codings = combined(contentEncoding)
@@ -45,12 +45,12 @@ export function codingOf(contentEncoding: string | string[] | undefined): string
   return codings.length === 0 ? undefined : codings.join(', ');
 }
 
-/** Whether it can be undone: neither an unknown one nor a chain of them. */
+/** Whether a content coding can be undone: an unknown one cannot, nor can a chain of them. */
 export function isDecodable(coding: string): boolean {
   return DECODERS.has(coding);
 }
 
-/** Whether a client says that it takes it (RFC 9110 12.5.3). */
+/** Whether a client accepts a content coding (Accept-Encoding, RFC 9110 12.5.3). */
 export function isAccepted(req: IncomingMessage, coding: string): boolean {
   return new Negotiator(req).encoding([coding]) === coding;
 }
@@ -65,7 +65,7 @@ export function createDecoder(coding: string): Transform {
   if (create === undefined) throw new TypeError(`Unknown content coding ${coding}`);
   const decoder = create();
   endAfterWrites(decoder);
-  // Of bytes behind the end of what was encoded Node would never say that it has taken them.
+  // Bytes behind the end of the encoded data would never be reported as consumed.
   return decoder.once('end', () => decoder.destroy());
 }
 

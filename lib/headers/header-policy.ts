@@ -4,10 +4,10 @@ import type { Exchange } from '../types/hooks.js';
 import type { HeaderPolicy } from '../types/options.js';
 import { callHook, kindOf } from '../util/hooks.js';
 
-/** Where callers of AI APIs put their keys; SDKs use one or the other whatever the provider. */
+/** The headers in which callers of AI APIs send their keys. SDKs use one or the other, whatever the provider. */
 export const CALLER_CREDENTIALS = ['authorization', 'x-api-key', 'x-goog-api-key', 'api-key'];
 
-/** What a caller's request says of this app, and of the way that it has taken: a provider has no business to see it. */
+/** Headers that tell of this app, and of the proxies on the way to it. They are none of the provider's business. */
 const CALLER_SURROUNDINGS = [
   'cookie',
   'origin',
@@ -28,7 +28,7 @@ const CALLER_SURROUNDINGS = [
   'proxy-*',
 ];
 
-/** What a provider's response says of the account, and what it would have a browser do at this app's origin. */
+/** Response headers that tell of the account, or that tell a browser what to do at this app's origin. */
 const PROVIDER_SURROUNDINGS = [
   'openai-organization',
   'openai-project',
@@ -52,7 +52,7 @@ const PROVIDER_SURROUNDINGS = [
   'x-cloud-trace-context',
 ];
 
-/** Fields that frame a message or belong to one connection: they are not for a policy to set or to remove. */
+/** Headers that frame a message or belong to one connection: no policy may set or remove them. */
 const PROTECTED = new Set([
   'host',
   'content-length',
@@ -69,7 +69,7 @@ const PROTECTED = new Set([
   'sec-websocket-accept',
 ]);
 
-/** Names, in which `*` stands for anything, and patterns of names; in any case. */
+/** A set of header names, in any case. `*` in a name stands for anything; regular expressions match names. */
 function headerNames(list: readonly (string | RegExp)[]): HeaderNames {
   const names = new Set<string>();
   const patterns: { test(name: string): boolean }[] = [];
@@ -103,16 +103,16 @@ function glob(pattern: string): { test(name: string): boolean } {
   };
 }
 
-/** With a provider, what a caller's request loses by default: the first where the proxy has credentials of its own. */
+/** What a request to a provider loses by default; `withCredentials` where the proxy has credentials of its own. */
 export const WITHHELD_FROM_PROVIDER = {
   withCredentials: headerNames([...CALLER_CREDENTIALS, ...CALLER_SURROUNDINGS]),
   withoutCredentials: headerNames(CALLER_SURROUNDINGS),
 };
 
-/** With a provider, what its responses lose by default. */
+/** What a provider's response loses by default. */
 export const WITHHELD_FROM_CLIENT = headerNames(PROVIDER_SURROUNDINGS);
 
-/** `requestHeaders` or `responseHeaders`: what goes on of the fields that came, and what is put in. */
+/** `requestHeaders` or `responseHeaders`: which of the headers that came go on, and which are put in. */
 export class ResolvedHeaderPolicy implements HeaderRules {
   readonly #option: string;
   readonly #statusCode: number;
@@ -124,7 +124,7 @@ export class ResolvedHeaderPolicy implements HeaderRules {
   /**
    * @param option its name, for errors
    * @param statusCode of the response where a function of `set` fails
-   * @throws {TypeError} for names and values that no field can have, and for fields that frame a message
+   * @throws {TypeError} for names and values that HTTP forbids, and for headers that frame a message
    */
   constructor(option: string, { pass = [], remove = [], set = {} }: HeaderPolicy, statusCode = 500) {
     this.#option = option;
@@ -144,21 +144,21 @@ export class ResolvedHeaderPolicy implements HeaderRules {
     }
   }
 
-  /** Whether a field that came is left out. `defaults` are those that go unless `pass` names them. */
+  /** Whether a header that came is left out. `defaults` are left out unless `pass` names them. */
   withholds(name: string, defaults: HeaderNames | undefined): boolean {
     if (PROTECTED.has(name)) return false;
     return this.#remove.has(name) || (defaults?.has(name) === true && !this.#pass.has(name));
   }
 
-  /** The same of any field; `undefined` where all go on, and none need be asked for. */
+  /** {@link withholds} as a function; `undefined` where all headers go on, so that none needs to be looked at. */
   withholder(defaults: HeaderNames | undefined): ((name: string) => boolean) | undefined {
     return defaults === undefined && !this.#removesAny ? undefined : (name) => this.withholds(name, defaults);
   }
 
   /**
-   * The fields to put in, by lower-case name.
+   * The headers to put in, by lower-case name.
    *
-   * @throws {SseProxyError} `HOOK_FAILED` where a function of the user's throws, or gives what no field can have
+   * @throws {SseProxyError} `HOOK_FAILED` where a function of the user's throws, or gives a value that HTTP forbids
    */
   headersFor(exchange: Exchange): Record<string, string> {
     const headers: Record<string, string> = {};
@@ -181,12 +181,12 @@ export class ResolvedHeaderPolicy implements HeaderRules {
 }
 
 /**
- * The value of a header field that a hook has given.
+ * Checks the value of a header that a hook has given.
  *
- * @throws {TypeError} for what none can have; without the value, which may be a secret
+ * @throws {TypeError} for a value that HTTP forbids; the message does not quote it, since it may be a secret
  */
 export function headerValue(hook: string, name: string, value: unknown): string {
-  // Node takes them, too.
+  // Node accepts numbers, too.
   const text = typeof value === 'number' ? String(value) : value;
   if (typeof text !== 'string') throw new TypeError(`\`${hook}\` must give a string, got ${kindOf(value)}`);
   validateHeaderValue(name, text);

@@ -21,7 +21,7 @@ const NO_NAMES: ReadonlySet<string> = new Set();
 
 /** The headers that a Connection header names, each once, without those that are hop-by-hop in any case. */
 export function nominatedBy(connection: string | string[] | undefined): ReadonlySet<string> {
-  // Nearly all of them.
+  // The common values, which name no header.
   if (connection === undefined || connection === 'keep-alive' || connection === 'close') return NO_NAMES;
   const names = elementsOf(connection);
   return new Set(names.filter((name) => name !== '' && !HOP_BY_HOP.has(name) && !NEVER_NOMINATED.has(name)));
@@ -31,7 +31,7 @@ export function nominatedBy(connection: string | string[] | undefined): Readonly
 export function removeNominatedBy(nominated: ReadonlySet<string>, { headers, rawHeaders }: IncomingMessage): void {
   if (nominated.size === 0) return;
   const lines = linesOf(rawHeaders);
-  // What the app has put there, credentials above all, is not the client's to strip.
+  // A client must not be able to strip what the app has put there, credentials above all.
   for (const name of nominated) if (isFrom(lines.get(name), headers[name])) delete headers[name];
 }
 

@@ -10,7 +10,7 @@ interface MediaType {
   essence: string;
 }
 
-/** What was parsed before: an upstream has a handful of types. */
+/** Media types that were parsed before. */
 const known = new Map<string, MediaType>();
 
 function lookUp(contentType: string): MediaType {
@@ -26,19 +26,19 @@ function lookUp(contentType: string): MediaType {
 
 function parse(contentType: string): MIMEType | undefined {
   try {
-    // Node's time for a run of white space is the square of its length.
+    // The time that Node takes for a run of white space is quadratic.
     return new MIMEType(contentType.replace(/[\t ]+/g, ' '));
   } catch {
     return undefined;
   }
 }
 
-/** Parses by the WHATWG rules, which forgive malformed parameters; `undefined` where there is no type to be had. */
+/** Parses a media type by the WHATWG rules, which forgive malformed parameters; `undefined` where there is none. */
 export function parseMediaType(contentType: string | undefined): MIMEType | undefined {
   return contentType === undefined ? undefined : lookUp(contentType).parsed;
 }
 
-/** The type without its parameters, in lower case; empty where there is none to be had. */
+/** The media type without its parameters, in lower case; empty where there is none. */
 export function essenceOf(contentType: string | undefined): string {
   return contentType === undefined ? '' : lookUp(contentType).essence;
 }
@@ -59,9 +59,9 @@ export function isJsonType(contentType: string | undefined): boolean {
   return essence === 'application/json' || /^application\/.+\+json$/.test(essence);
 }
 
-/** Whether a request's Accept field names a stream of events. A wildcard does not: every client sends one. */
+/** Whether a request's Accept header names a stream of events. A wildcard does not count: every client sends one. */
 export function acceptsEventStream(accept: string | undefined): boolean {
-  // Not parsed: there may be thousands, and what is malformed costs an exception each.
+  // The ranges are not parsed: there may be thousands, and each malformed one would cost an exception.
   return accept?.split(',').some((range) => EVENT_STREAM_TYPES.has(typeIn(range))) ?? false;
 }
 

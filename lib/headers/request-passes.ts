@@ -32,8 +32,8 @@ const receivedUpgradePasses: readonly ReceivedPass[] = [
 ];
 
 /**
- * Takes away from a request what must not travel upstream. `Transfer-Encoding` stays, since Node frames the upstream request by it.
- * To be called when the tick in which the request came is over.
+ * Removes from the client's request what must not travel upstream. `Transfer-Encoding` stays, since Node frames the upstream request
+ * by it. Must be called after the tick in which the request came: by then it is known whether it has a body.
  */
 export function prepareRequestHeaders(req: IncomingMessage): void {
   for (const pass of receivedPasses) pass(req);
@@ -44,7 +44,7 @@ export function prepareUpgradeHeaders(req: IncomingMessage): void {
   for (const pass of receivedUpgradePasses) pass(req);
 }
 
-/** HTTP/2 frames a body by itself. */
+/** Only HTTP/1 says in headers how a body is framed. */
 function translateOrReframe(req: IncomingMessage): void {
   if (isHttp2(req)) translateFromHttp2(req);
   else reframe(req);
@@ -55,7 +55,7 @@ function removeNominated(req: IncomingMessage): void {
   removeNominatedBy(nominatedBy(req.headers.connection), req);
 }
 
-/** The upstream needs all that the handshake has. */
+/** The same, but for the headers of the handshake, which the upstream needs. */
 function removeNominatedButHandshake(req: IncomingMessage): void {
   const nominated = [...nominatedBy(req.headers.connection)].filter((name) => !isHandshakeHeader(name));
   removeNominatedBy(new Set(nominated), req);
@@ -64,7 +64,7 @@ function removeNominatedButHandshake(req: IncomingMessage): void {
 /** RFC 9110 7.6.1. `Expect` goes, too: Node has already answered it with 100 (Continue). */
 function removeHopByHop(req: IncomingMessage): void {
   const { headers } = req;
-  // A copy without them: an object that properties were deleted from is a slow one for all who read it from then on.
+  // A copy without them: V8 makes an object slow for all its readers when properties are deleted from it.
   const kept: IncomingHttpHeaders = {};
   for (const name of Object.keys(headers)) {
     if (!HOP_BY_HOP.has(name) && name !== 'expect') kept[name] = headers[name];
@@ -87,15 +87,15 @@ function offerWebSocket({ headers }: IncomingMessage): void {
 
 /** What the passes over an upstream request are told. */
 export interface UpstreamRequestContext {
-  /** The client's. */
+  /** The client's request. */
   req: IncomingMessage;
   policy: HeaderRules;
   provider: Provider | undefined;
-  /** By which the proxy authenticates; `undefined` where the caller's own pass. */
+  /** The credentials of the proxy; `undefined` where the caller's own pass. */
   credentials: Readonly<Record<string, string>> | undefined;
-  /** What the policy puts in. */
+  /** The headers that the policy sets. */
   set: Readonly<Record<string, string>>;
-  /** What the options' `headers` put in, by lower-case name. */
+  /** The names, in lower case, of the headers that the option `headers` has set. */
   own: readonly string[];
   /** A redirect has led to another origin than the target's. */
   hasLeftOrigin: boolean;
@@ -105,7 +105,7 @@ export interface UpstreamRequestContext {
   isForwarded: boolean;
 }
 
-/** What those over a WebSocket's handshake are told of that: credentials of a provider are never put on one. */
+/** What the passes over a WebSocket's handshake are told. A provider's credentials are never put on one. */
 export type UpstreamUpgradeContext = Pick<UpstreamRequestContext, 'req' | 'policy' | 'set' | 'own' | 'isForwarded'>;
 
 type UpstreamPass = (request: ClientRequest, context: UpstreamRequestContext) => void;
@@ -126,7 +126,7 @@ const requestPasses: readonly UpstreamPass[] = [
 /** The same for a WebSocket's handshake. */
 const upgradePasses: readonly UpstreamPass[] = [withholdFromUpstream, setPolicyHeaders, setForwarded];
 
-/** Makes an upstream request one of the proxy's own. Its head must not have been written. */
+/** Applies all passes to an upstream request whose head is not written yet. */
 export function applyRequestPasses(request: ClientRequest, context: UpstreamRequestContext): void {
   for (const pass of requestPasses) pass(request, context);
 }
@@ -143,7 +143,7 @@ export function applyUpgradePasses(request: ClientRequest, upgrade: UpstreamUpgr
   for (const pass of upgradePasses) pass(request, context);
 }
 
-/** Takes away what is the caller's alone, and what the policy removes. What the options put in stays. */
+/** Removes what is not meant for the provider, and what the policy removes. What the option `headers` has set stays. */
 function withholdFromUpstream(
   request: ClientRequest,
   { policy, provider, credentials, own }: UpstreamRequestContext,
@@ -177,8 +177,8 @@ function setAll(request: ClientRequest, headers: Readonly<Record<string, string>
 }
 
 /**
- * Takes away what is for the target, credentials above all, and for nobody else: the request was redirected to another origin.
- * Of the caller's credentials httpxy itself takes away but two headers, and on the first step only.
+ * Behind a redirect to another origin: removes what is meant for the target only, credentials above all. httpxy itself removes but two
+ * of the headers in which callers send their keys, and at the first redirect only.
  */
 function removeAtOtherOrigin(request: ClientRequest, context: UpstreamRequestContext): void {
   if (!context.hasLeftOrigin) return;
@@ -201,12 +201,12 @@ function concealHeaders(request: ClientRequest, { credentials }: UpstreamRequest
 
 /** Node's agent decides whether the connection is kept; httpxy has put a `Connection: close` on a chunked request. */
 function setConnection(request: ClientRequest): void {
-  // RFC 9112 9.6: nothing more may be sent behind that.
+  // RFC 9112 9.6: nothing may be sent on a connection behind a request with `Connection: close`.
   if (request.hasHeader('transfer-encoding')) closeBehind(request);
   else request.setHeader('connection', isKeptAlive(request) ? 'keep-alive' : 'close');
 }
 
-/** What is read on its way, or is meant to arrive event by event, is asked for without a content coding. */
+/** Asks for a body without a content coding where it is read on its way, or is to arrive event by event. */
 function askForIdentity(request: ClientRequest, { req, wantsIdentity }: UpstreamRequestContext): void {
   if (wantsIdentity || acceptsEventStream(req.headers.accept)) request.setHeader('accept-encoding', 'identity');
 }

@@ -8,7 +8,7 @@ import { announcedTrailers } from './trailers.js';
 
 /** What the passes over a response's head are told. */
 export interface ResponseContext {
-  /** The request that is answered. */
+  /** The method of the request. */
   method: string | undefined;
   httpVersion: string;
   statusCode: number;
@@ -19,7 +19,7 @@ export interface ResponseContext {
   transformed: boolean;
   /** Whether the policy keeps a header of the upstream's from the client; `undefined` where it keeps none. */
   withholds: ((name: string) => boolean) | undefined;
-  /** What the policy puts in. */
+  /** The headers that the policy sets. */
   own: Readonly<HeaderFields>;
   /** What the app had set on the response before the proxy. */
   app: Readonly<IncomingHttpHeaders | NodeJS.Dict<number | string | string[]>>;
@@ -39,7 +39,7 @@ const responsePasses: readonly ResponsePass[] = [
   keepEventStreamUntouched,
 ];
 
-/** Turns the upstream's headers into those that the client is to get, in place. */
+/** Applies all passes, in place: turns the upstream's headers into the client's. */
 export function applyResponsePasses(headers: HeaderFields, context: ResponseContext): void {
   for (const pass of responsePasses) pass(headers, context);
 }
@@ -60,7 +60,7 @@ function removeImpossibleLength(headers: HeaderFields, { statusCode }: ResponseC
 
 const DIGESTS = ['content-digest', 'repr-digest', 'content-md5', 'digest'];
 
-/** RFC 9110 8.6, 8.8.3, 14.3, RFC 9530: headers that are about the very bytes. */
+/** RFC 9110 8.6, 8.8.3, 14.3, RFC 9530: headers that describe the exact bytes of a body. */
 const ABOUT_BYTES = ['content-length', 'etag', 'accept-ranges', ...DIGESTS];
 
 function describeDecodedBody(headers: HeaderFields, { decoded }: ResponseContext): void {

@@ -6,7 +6,7 @@ import { callHook, kindOf } from '../util/hooks.js';
 /**
  * Has `rewriteHeaders` change a head, in place.
  *
- * @throws {SseProxyError} `HOOK_FAILED` where it throws, or sets a field to what none can have: a promise would be sent as
+ * @throws {SseProxyError} `HOOK_FAILED` where it throws, or sets a header to what is no string: a promise would be sent as
  * `[object Promise]`
  */
 export function rewriteHead(rewriteHeaders: Config['rewriteHeaders'], head: ResponseHead, exchange: Exchange): void {
@@ -22,7 +22,7 @@ export function rewriteHead(rewriteHeaders: Config['rewriteHeaders'], head: Resp
   );
 }
 
-/** A hook may write a name in any case; to all that look at a head from here on, framing above all, a field has one name. */
+/** A hook may write a name in any case. Whatever looks at the head from here on, framing above all, finds a header by one name. */
 function lowerNames(head: ResponseHead): void {
   const { headers } = head;
   if (!Object.keys(headers).some((name) => name !== name.toLowerCase())) return;

@@ -25,7 +25,7 @@ const NEVER_TRAILERS = new Set([
 
 type Withholds = ((name: string) => boolean) | undefined;
 
-/** Trailers as they came, by lower-case name, without those that must not be there. */
+/** The trailers that came, by lower-case name, without those that RFC 9110 forbids. */
 export function endToEndTrailers(rawTrailers: readonly string[]): Record<string, string> {
   const trailers: Record<string, string> = Object.create(null);
   for (const [name, lines] of linesOf(rawTrailers)) {

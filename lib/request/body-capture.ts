@@ -15,20 +15,20 @@ export class BodyCapture {
     if (this.#size > this.#limit) this.stop();
   };
 
-  /** Starts to copy. The request must be piped elsewhere in the same tick: this makes it flow. */
+  /** Starts to copy, which makes the request flow: it must be piped elsewhere in the same tick. */
   constructor(req: IncomingMessage, limit: number) {
     this.#req = req;
     this.#limit = limit;
     readAsBytes(req, () => req.on('data', this.#onData));
   }
 
-  /** Not too much has come. */
+  /** Whether the copy is complete so far: it is not where more than `limit` bytes have come. */
   get isUsable(): boolean {
     return this.#chunks !== undefined;
   }
 
   /**
-   * What to send once more: the body, where it has come in whole; else the request's own stream, with what was copied put back;
+   * The body to send again: the copy, where all of it has arrived; else the request's own stream, with the copy put back in front;
    * `undefined` where the body is too large. The request must not be piped anywhere by then.
    */
   take(): RequestBody | undefined {
@@ -43,7 +43,7 @@ export class BodyCapture {
     return 'stream';
   }
 
-  /** Stops copying and forgets what was copied. */
+  /** Stops copying, and forgets the copy. */
   stop(): void {
     this.#req.removeListener('data', this.#onData);
     this.#chunks = undefined;

@@ -4,14 +4,14 @@ import { hasBody } from '../headers/framing.js';
 import { essenceOf, isJsonType, parseMediaType } from '../headers/media-type.js';
 import { ReplayedBody, type RequestBody } from './replayed-body.js';
 
-/** What body parsers leave on a request. */
+/** A request with what body parsers leave on it. */
 type ParsedRequest = IncomingMessage & { body?: unknown; rawBody?: unknown };
 
-/** Finds the body of a request that middleware in front of the proxy may have read. */
+/** The body of a request that middleware in front of the proxy may have read: the stream, or what the middleware left of it. */
 export function receivedBody(req: ParsedRequest): RequestBody {
   if (!req.readableDidRead || !hasBody(req)) return 'stream';
   const { rawBody, body } = req;
-  // Of text that was read by hand, the bytes are those of this encoding.
+  // Text that was read by hand is in this encoding.
   const encoding = req.readableEncoding ?? 'utf8';
   if (typeof rawBody === 'string') return fromBytes(req, Buffer.from(rawBody, encoding));
   if (rawBody instanceof Uint8Array) return fromBytes(req, Buffer.from(rawBody));
@@ -22,12 +22,12 @@ export function receivedBody(req: ParsedRequest): RequestBody {
     const text = serialize(req, body);
     return text === undefined ? 'lost' : fromText(req, text);
   } catch {
-    // What the app has put there cannot be written as JSON.
+    // The app has put something there that JSON cannot express.
     return 'lost';
   }
 }
 
-/** Parsers hand over what they have inflated, others the bytes as they came: the length tells which, or how they begin. */
+/** Body parsers leave decoded bytes, others the bytes as they came: their length tells which, or their first bytes do. */
 function fromBytes(req: IncomingMessage, bytes: Buffer): ReplayedBody {
   const { 'content-length': length } = req.headers;
   const encoded = length === undefined ? isCompressed(bytes) : length === String(bytes.length);
@@ -49,7 +49,7 @@ function fromText(req: IncomingMessage, text: string): ReplayedBody {
   return new ReplayedBody(bytes, false, String(type));
 }
 
-/** The inverse of `express.json()`, `urlencoded()` and `text()`; `undefined` for what no parser of theirs has made. */
+/** The inverse of `express.json()`, `urlencoded()` and `text()`; `undefined` for what none of them makes. */
 function serialize(req: IncomingMessage, body: unknown): string | undefined {
   const contentType = req.headers['content-type'];
   if (isJsonType(contentType)) {
@@ -61,7 +61,7 @@ function serialize(req: IncomingMessage, body: unknown): string | undefined {
   return undefined;
 }
 
-/** A string for a JSON body is the text itself (`express.text`), or a parsed JSON string (`express.json`, not strict). */
+/** Whether the string that stands for a JSON body is its text (`express.text`), and not a parsed JSON string (`express.json`). */
 function isJsonText(req: IncomingMessage, body: string): boolean {
   const { 'content-length': length, 'content-encoding': coding } = req.headers;
   if (length !== undefined && coding === undefined) return length === String(Buffer.byteLength(body));
@@ -73,7 +73,7 @@ function isJsonText(req: IncomingMessage, body: string): boolean {
   }
 }
 
-/** Lists of scalars were most likely repeated names; any other list can only have been written with indices. */
+/** A list of scalars was most likely a repeated name; any other list can only have been written with indices. */
 function formEncode(body: object): string {
   const pairs = Object.entries(body).map(([name, value]: [string, unknown]) => {
     const repeated = Array.isArray(value) && value.length > 1 && value.every((item) => typeof item !== 'object');

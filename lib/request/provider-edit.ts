@@ -11,14 +11,12 @@ import { readBody } from './read-body.js';
 import { ReplayedBody, type RequestBody } from './replayed-body.js';
 
 /**
- * Reads a request body that the provider may want to change, and undoes its content coding; any other, and one above `maxSize`, goes on
- * as it is.
+ * Reads a request body that the provider may want to edit, and undoes its content coding. Any other body, and one above `maxSize`, is
+ * sent as it is.
  */
 export async function readEditable(
   provider: Provider,
-  req: IncomingMessage,
-  body: RequestBody,
-  maxSize: number,
+  { req, body, maxSize }: { req: IncomingMessage; body: RequestBody; maxSize: number },
 ): Promise<RequestBody> {
   const coding = codingOf(req.headers['content-encoding']);
   const isReadable = coding === undefined || isDecodable(coding);
@@ -33,7 +31,7 @@ export async function readEditable(
   return known;
 }
 
-/** `undefined` for what is not in this coding, and for more than would be edited. */
+/** Undoes a content coding; `undefined` for what is not in it, and for more than `EDIT_LIMIT` bytes. */
 function decode(bytes: Buffer, coding: string): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
     const decoder = createDecoder(coding);
@@ -53,7 +51,7 @@ function decode(bytes: Buffer, coding: string): Promise<Buffer | undefined> {
 }
 
 /**
- * Has the provider change a JSON request body, where it wants to. What is not changed is sent in its own bytes.
+ * Lets the provider edit a JSON request body. A body that it does not edit is sent in its own bytes.
  *
  * @throws {SseProxyError} `HOOK_FAILED`
  */
@@ -65,7 +63,7 @@ export function editRequest(
   const isEditable = body instanceof ReplayedBody && isJsonType(exchange.req.headers['content-type']);
   if (!isEditable) return { body, edit: undefined };
   const bytes = body.decoded?.bytes ?? body.bytes;
-  // What cannot be read could not be written again either.
+  // Bytes that are no UTF-8 would not survive being read and written.
   if (!isUtf8(bytes)) return { body, edit: undefined };
   return callHook(
     'editRequest',

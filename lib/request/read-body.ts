@@ -5,15 +5,15 @@ import { hasBody } from '../headers/framing.js';
 import { bytesOf, readAsBytes, readBytes } from './reader-encodings.js';
 import { knownSize, ReplayedBody } from './replayed-body.js';
 
-/** Takes a body from its request that is all there, as small ones are: see {@link takeWholeBody}. */
+/** Takes a body that has arrived as a whole, as small ones have, from its request: see {@link takeWholeBody}. */
 export function takeWhole(req: IncomingMessage, limit = Number.POSITIVE_INFINITY): ReplayedBody | undefined {
   const bytes = takeWholeBody(req, limit, readBytes);
   return bytes && new ReplayedBody(bytes, true);
 }
 
 /**
- * Pauses a body that flows already, since middleware in front listens to it: by the time that it is sent, its beginning would have
- * gone by. Piping makes it flow again, for all who listen. Returns whether it did flow.
+ * Pauses a body that flows already, since middleware in front of the proxy listens to it: its beginning would be lost before it is
+ * sent. Piping makes it flow again, for all who listen. Returns whether it did flow.
  */
 export function pauseFlowing(req: IncomingMessage): boolean {
   const isFlowing = req.readableFlowing === true && !req.readableDidRead && hasBody(req);
@@ -22,9 +22,9 @@ export function pauseFlowing(req: IncomingMessage): boolean {
 }
 
 /**
- * Reads the rest of a request body into memory; `undefined` where it is too large, and nothing is lost of it.
+ * Reads the rest of a request body into memory; `undefined` where it is too large: then it is still on the request.
  *
- * @param maxSize above which there is no use in it
+ * @param maxSize in bytes; beyond `EDIT_LIMIT` nothing is read either
  * @throws {Error} when the request breaks off
  */
 export async function readBody(req: IncomingMessage, maxSize: number): Promise<ReplayedBody | undefined> {
@@ -51,7 +51,7 @@ export async function readBody(req: IncomingMessage, maxSize: number): Promise<R
     const onEnd = (): void => settle(new ReplayedBody(Buffer.concat(chunks), true));
     const onClose = (): void => reject(new Error('The request broke off'));
     readAsBytes(req, () => req.on('data', onData));
-    // A listener does not make a request flow that was paused.
+    // A listener alone does not make a paused request flow.
     if (req.isPaused()) req.resume();
     req.once('end', onEnd);
     req.once('close', onClose);

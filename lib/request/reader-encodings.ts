@@ -10,28 +10,28 @@ const READERS = Symbol('readers');
 type SharedMessage = IncomingMessage & { [READERS]?: BodyReaders };
 
 /**
- * Has the proxy read a message in bytes, whatever encoding those who read it beside the proxy have asked for, or are going to: hooks
- * and middleware. They get the strings that they want. For messages of which others have got hold.
+ * Lets the proxy read a message in bytes, and hooks and middleware beside it in whatever encoding they have asked for, or are going to
+ * ask for. For messages that others have got hold of.
  *
- * @param failed is told what a listener of theirs throws, which would end the process
+ * @param failed is told what one of their listeners throws, which would end the process
  */
 export function shareBody(message: IncomingMessage, failed: (cause: unknown) => void): void {
   (message as SharedMessage)[READERS] ??= new BodyReaders(message, failed);
 }
 
-/** The listeners of `data` that are added meanwhile are the proxy's own, and get bytes. */
+/** Adds listeners of `data` that are the proxy's own, and get bytes. */
 export function readAsBytes<T>(message: IncomingMessage, addListeners: () => T): T {
   const readers = (message as SharedMessage)[READERS];
   return readers === undefined ? addListeners() : readers.asOwn(addListeners);
 }
 
 /**
- * Nobody but the proxy is handed anything, and the message does not flow, until it is called back: what was looked at can be put
- * back, and be everybody's then.
+ * Stops a message for everybody but the proxy, until the returned function is called: what the proxy has looked at meanwhile can be put
+ * back for all readers.
  */
 export function readAlone(message: IncomingMessage): () => void {
   const readers = (message as SharedMessage)[READERS];
-  // With a listener of `readable` a message flows for nobody.
+  // With a listener of `readable` a message does not flow.
   const hold = (): void => {};
   message.on('readable', hold);
   if (readers !== undefined) readers.isAlone = true;
@@ -39,36 +39,36 @@ export function readAlone(message: IncomingMessage): () => void {
     message.removeListener('readable', hold);
     if (readers === undefined) return;
     readers.isAlone = false;
-    // For those who have looked in vain.
+    // Those who have looked in vain look again.
     process.nextTick(() => message.emit('readable'));
   };
 }
 
-/** The same as `read`, in bytes. */
+/** `message.read(size)`, in bytes. */
 export function readBytes(message: IncomingMessage, size?: number): Buffer | null {
   const readers = (message as SharedMessage)[READERS];
   return readers === undefined ? message.read(size) : readers.read(size);
 }
 
-/** A piece of a request whose encoding may have been set where nobody here could know of it. */
+/** The bytes of a chunk of a request whose encoding may have been set before the proxy could know of it. */
 export function bytesOf(chunk: Buffer | string, req: IncomingMessage): Buffer {
   return typeof chunk === 'string' ? Buffer.from(chunk, req.readableEncoding ?? 'utf8') : chunk;
 }
 
-/** All who listen to the `data` of a message: Node knows but one encoding for all of them. */
+/** All who listen to the `data` of a message, each with an encoding: Node knows only one encoding for all of them. */
 class BodyReaders {
-  /** The others are not handed anything. */
+  /** Only the proxy's own listeners are called. */
   isAlone = false;
   readonly #message: IncomingMessage;
   readonly #failed: (cause: unknown) => void;
   readonly #read: IncomingMessage['read'];
   /** The proxy's own listeners. */
   readonly #own = new Set<unknown>();
-  /** What the others want, if it is not bytes. */
+  /** The encoding that the others have asked for; `undefined` for bytes. */
   #decoder: StringDecoder | undefined;
-  /** In which the message itself hands over its bytes. */
+  /** The encoding of what the message itself emits, where that is strings. */
   #encoding: BufferEncoding | undefined;
-  /** What the others were handed last. */
+  /** What the others got last. */
   #text: string | undefined;
 
   constructor(message: IncomingMessage, failed: (cause: unknown) => void) {
@@ -84,7 +84,7 @@ class BodyReaders {
     replaceMethod(message, 'read', (size?: number) => this.#readForOthers(size));
     replaceMethod(message, 'pipe', (destination, options) => {
       const start = (): typeof destination => pipe.call(message, destination, options) as typeof destination;
-      // A request is httpxy's to pipe.
+      // httpxy pipes the request.
       return (destination as unknown) instanceof ClientRequest ? this.asOwn(start) : start();
     });
     replaceMethod(message, 'emit', (event: string | symbol, ...args: unknown[]) => {
@@ -114,27 +114,27 @@ class BodyReaders {
   #readForOthers(size: number | undefined): Buffer | string | null {
     const { complete, readableLength } = this.#message;
     const isEmpty = complete && readableLength === 0;
-    // Of no size it is Node's own way to ask for more, and where there is no more, to end: nothing could be put back.
+    // `read(0)` is how Node asks for more, or notices the end: it takes nothing that would have to be put back.
     if (this.isAlone && (size !== 0 || isEmpty)) return null;
     this.#text = undefined;
     const bytes = this.read(size);
     if (bytes === null) return isEmpty ? this.#flush() : null;
-    // Where it failed it was not handed out meanwhile.
+    // `#hand` has set the text, unless it failed.
     return this.#text ?? this.#decoder?.write(bytes) ?? bytes;
   }
 
-  /** Not all get the same. */
+  /** Whether the proxy and the others get different chunks. */
   get #isSplit(): boolean {
     return this.#decoder !== undefined || this.isAlone;
   }
 
-  /** The message has an encoding, which Node cannot take back. */
+  /** Turns the message's encoding, which Node cannot take back, into one that loses no byte. */
   #undo(encoding: BufferEncoding): void {
     const message = this.#message;
     const { setEncoding, unshift } = message;
     this.#decode(encoding);
     this.#encoding = encoding;
-    // Of latin1 no byte is lost. But what has come by now is decoded already, or waits for the rest of its character.
+    // latin1 loses no byte. But what has come by now is decoded already, or waits for the rest of its character.
     if (message.readableLength === 0 && isDecoderEmpty(message)) {
       this.#encoding = 'latin1';
       setEncoding.call(message, 'latin1');
@@ -160,14 +160,14 @@ class BodyReaders {
     return true;
   }
 
-  /** Hands the others what they were not handed yet, since it is less than a character. */
+  /** At the end, hands the others what was held back since it is an incomplete character. */
   #flush(): string | null {
     const text = this.#decoder?.end() || null;
     if (text !== null) this.#call((isOwn) => (isOwn ? '' : text));
     return text;
   }
 
-  /** Calls the listeners with what is theirs, if there is anything. One that throws keeps it from nobody. */
+  /** Calls each listener with its chunk, unless that is empty. A listener that throws does not keep the others from theirs. */
   #call(chunkFor: (isOwn: boolean) => Buffer | string): void {
     for (const listener of this.#message.rawListeners('data')) {
       const chunk = chunkFor(this.#own.has(listener));

@@ -1,38 +1,37 @@
 import type { IncomingMessage } from 'node:http';
 import { type BodySource, bodySource } from '../fast-path/body-in-memory.js';
 
-/** What is sent upstream: the request's own stream, bytes in its place, or nothing, since the body is lost. */
+/** What is sent upstream: the request's own stream, bytes in its place, or nothing, since the body was consumed. */
 export type RequestBody = 'stream' | ReplayedBody | 'lost';
 
-/** A request body that is sent from memory, since the request's own stream has been read already. */
+/** A request body that is sent from memory, in the place of the request's own stream, which has been read already. */
 export class ReplayedBody {
-  /** What its content coding stands for, and which one that is, where it was undone to be read. */
+  /** The bytes without their content coding, and the coding, where the body was decoded to be edited. */
   decoded: { readonly bytes: Buffer; readonly coding: string } | undefined;
 
   constructor(
     readonly bytes: Buffer,
-    /** The bytes are still in the request's Content-Encoding. */
+    /** Whether the bytes are still in the request's Content-Encoding. */
     readonly encoded: boolean,
-    /** Where the bytes are not in the charset that the request names. */
+    /** The Content-Type to send, where the bytes are not in the charset that the request names. */
     readonly contentType?: string,
   ) {}
 
   /**
-   * Makes the fields of a request those of these bytes. It is the request's own fields that every request made from it
-   * copies (the upstream's, that of `forward`, those after redirects): with a length that is not its own, the rest of one
-   * would be taken for the next request.
+   * Makes the headers of a request describe these bytes. Every request that is made from it (the upstream's, that of `forward`, those
+   * behind redirects) copies these headers: with a wrong length, the rest of its body would be taken for the next request.
    */
   describeIn({ headers }: IncomingMessage): void {
     const hadBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
     delete headers['transfer-encoding'];
     if (hadBody || this.bytes.length > 0) headers['content-length'] = String(this.bytes.length);
     if (!this.encoded) delete headers['content-encoding'];
-    // Another attempt may have sent what was made of it.
+    // An earlier attempt may have sent an edited body, without a coding.
     else if (this.decoded !== undefined) headers['content-encoding'] = this.decoded.coding;
     if (this.contentType !== undefined) headers['content-type'] = this.contentType;
   }
 
-  /** What httpxy is given to send, as often as so many requests are made of it. */
+  /** @param requests how many requests are made of this source; then it forgets the bytes */
   toSource(requests: number): BodySource {
     return bodySource(this.bytes, requests);
   }

@@ -3,23 +3,23 @@ import type { Exchange } from './hooks.js';
 import type { FallbackTarget, SseProxyOptions } from './options.js';
 import type { Provider } from './provider.js';
 
-/** The options of one proxy: checked, with defaults, frozen. */
+/** The options of one proxy: checked, with their defaults, frozen. */
 export interface Config {
-  /** Handed to http-proxy-middleware, which is only told what the user said. */
+  /** The options for http-proxy-middleware: only those that the user gave. */
   readonly hpm: Readonly<Options>;
   readonly isEventStream: SseProxyOptions['isEventStream'];
   readonly rewriteHeaders: SseProxyOptions['rewriteHeaders'];
   readonly requestHeaders: HeaderRules;
   readonly responseHeaders: HeaderRules;
-  /** `undefined` for whatever clients ask for. */
+  /** `undefined` where all requests are forwarded. */
   readonly allow: readonly AllowedRoute[] | undefined;
   readonly provider: SseProxyOptions['provider'];
   /** The proxy's own target first. */
   readonly routes: readonly Route[];
-  /** Names the next route where there is no list of them. */
+  /** `fallbacks` as a function, which names the next route. */
   readonly nextFallback: Extract<SseProxyOptions['fallbacks'], (...args: never) => unknown> | undefined;
   readonly timeouts: Timeouts;
-  /** What counts as a failed attempt, also where only fallbacks are left to try. */
+  /** Also says which failures lead to a fallback. */
   readonly retry: RetryConfig;
   readonly commit: NonNullable<SseProxyOptions['commit']>;
   readonly onClientClose: NonNullable<SseProxyOptions['onClientClose']>;
@@ -38,11 +38,11 @@ export interface Config {
   readonly onUsage: SseProxyOptions['onUsage'];
   readonly onFinish: SseProxyOptions['onFinish'];
   readonly onError: 'respond' | 'next';
-  /** Somebody wants to know what the provider's answers say of themselves. */
+  /** `true` if `onUsage` or `onFinish` is set: answers are parsed for usage. */
   readonly reads: boolean;
-  /** Bodies are read or written on their way, so that a content coding would be in it. */
+  /** `true` if bodies are read or changed on their way, which a content coding would prevent. */
   readonly wantsIdentity: boolean;
-  /** To the user's `logger`; never throws. */
+  /** Writes to the user's `logger`; never throws. */
   readonly logError: (message: string, ...values: unknown[]) => void;
 }
 
@@ -50,15 +50,15 @@ export interface Config {
  * The phases of an exchange that have a deadline each (milliseconds, `false` for none):
  * - `connect`: name, connection and TLS of one attempt
  * - `headers`: from the end of the request to the head of the response, of one attempt
- * - `idle`: between two pieces of the response's body
- * - `drain`: while the client takes nothing of what is ready for it
+ * - `idle`: between two chunks of the response's body
+ * - `drain`: while the client takes nothing of what is ready for it (backpressure)
  * - `total`: from the request to the end of the response
  */
 export type Phase = 'connect' | 'headers' | 'idle' | 'drain' | 'total';
 
 export type Timeouts = Readonly<Record<Phase, number | false>>;
 
-/** `retry`, with its defaults: undici's words. */
+/** `retry`, with its defaults, in undici's words. */
 export interface RetryConfig {
   readonly maxRetries: number;
   /** In upper case. */
@@ -76,7 +76,7 @@ export interface RetryConfig {
   readonly maxBodySize: number;
 }
 
-/** Where attempts go, and as whom. */
+/** Where attempts go, and with whose credentials. */
 export interface Route {
   /** `undefined` for the target of the options. */
   readonly target: Options['target'];
@@ -87,26 +87,26 @@ export interface Route {
   readonly headers: Readonly<Record<string, string>> | undefined;
 }
 
-/** What clients may ask for: a method and a pattern of paths. */
+/** A request that `allow` lets in: a method and a pattern of paths. */
 export interface AllowedRoute {
   readonly method: string;
   readonly pattern: RegExp;
 }
 
-/** A set of field names. */
+/** A set of header names. */
 export interface HeaderNames {
   /** @param name in lower case */
   has(name: string): boolean;
 }
 
-/** `requestHeaders` or `responseHeaders`: what goes on of the fields that came, and what is put in. */
+/** `requestHeaders` or `responseHeaders`: which of the headers that came go on, and which are put in. */
 export interface HeaderRules {
-  /** Whether a field that came is left out; `undefined` where all go on. `defaults` are those that go unless `pass` names them. */
+  /** Whether a header that came is left out; `undefined` where all go on. `defaults` are left out unless `pass` names them. */
   withholder(defaults: HeaderNames | undefined): ((name: string) => boolean) | undefined;
   /**
-   * The fields to put in, by lower-case name.
+   * The headers to put in, by lower-case name.
    *
-   * @throws {SseProxyError} `HOOK_FAILED` where a function of the user's throws, or gives what no field can have
+   * @throws {SseProxyError} `HOOK_FAILED` where a function of the user's throws, or gives a value that HTTP forbids
    */
   headersFor(exchange: Exchange): Record<string, string>;
 }

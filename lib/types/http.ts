@@ -1,4 +1,4 @@
-/** Header fields by lower-case name; an array stands for one field line per element. */
+/** Headers by lower-case name. An array stands for one header line per element. */
 export type HeaderFields = Record<string, string | string[]>;
 
 /** The head of a response, before its status line is sent. All of it may be changed. */
@@ -7,6 +7,6 @@ export interface ResponseHead {
   statusCode: number;
   /** The reason phrase; empty for the standard one. HTTP/2 has none. */
   statusMessage: string;
-  /** By lower-case name. Fields with characters that HTTP forbids are left out when the head is sent. */
+  /** By lower-case name. Headers with characters that HTTP forbids are left out when the head is sent. */
   headers: HeaderFields;
 }

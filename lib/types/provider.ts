@@ -2,7 +2,7 @@ import type { EventFields, Exchange, StreamEvent } from './hooks.js';
 import type { Usage } from './summary.js';
 
 /**
- * One AI API: where it is, how it is authenticated with, and how its answers are read. Those of
+ * One AI API: where it is, how to authenticate, and how to read its answers. Those of
  * `express-sse-proxy/providers` are made by `openai()`, `anthropic()` and so on; this is the contract for one of your own.
  */
 export interface Provider {
@@ -11,29 +11,34 @@ export interface Provider {
   /** The `target`, where the options give none. */
   readonly target: string;
   /**
-   * The header fields that authenticate a request. With it, no credentials of the caller's travel upstream; without it they
-   * pass. Throws, or rejects with, what keeps the request from being sent; so does what no header field can have. `undefined` and
-   * `null` are `CREDENTIALS_MISSING`. A promise is waited for no longer than `timeouts.headers`.
+   * The headers that authenticate a request. With this member, no credentials of the caller's travel upstream; without it they pass.
+   * The request is not sent if it throws or rejects, or gives a value that HTTP forbids (`HOOK_FAILED`), or `undefined` or `null`
+   * (`CREDENTIALS_MISSING`). A promise is waited for no longer than `timeouts.headers`.
+   *
+   * @example
+   * ```ts
+   * credentials: async () => ({ authorization: `Bearer ${await token()}` })
+   * ```
    */
   credentials?(exchange: Exchange): Record<string, string> | Promise<Record<string, string>>;
-  /** Header fields for requests that have none of that name. */
+  /** Headers for requests that have none of that name. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** Changes a JSON request body; `undefined` to send the bytes as they came. Synchronous; where it fails, nothing is sent. */
+  /** Edits a JSON request body; `undefined` to send the bytes as they came. Synchronous; if it fails, nothing is sent. */
   editRequest?(body: string, exchange: Exchange): RequestEdit | undefined;
   /** Whether the JSON answer to this request is an array that is sent element by element. Synchronous. */
   streamsArray?(exchange: Exchange): boolean;
-  /** Methods that `retry` tries again, beside those that are safe by HTTP. */
+  /** Methods that `retry` tries again, beside the idempotent ones of HTTP. */
   readonly retryMethods?: readonly string[];
   /**
    * The HTTP status that an error event stands for, 400 to 599; `undefined` (also `null` or `false`) for an event that is none. Used by
    * `commit`. Synchronous. Anything else says that it is an error, and not which: it is logged, and taken for 502.
    */
   errorStatus?(event: StreamEvent): number | undefined;
-  /** Takes from an event of a stream, or from a whole JSON answer, what it tells. What it throws is logged. */
+  /** Reads usage, model and the like from an event of a stream, or from a whole JSON answer. What it throws is logged. */
   read(event: StreamEvent, reading: Reading): void;
-  /** The event that says in the middle of a stream that it has failed. Synchronous; where it fails, that is logged, and none is sent. */
+  /** The event that tells a client in the middle of a stream of a failure. Synchronous; if it fails, that is logged, and no event is sent. */
   errorEvent(failure: ProviderFailure, exchange: Exchange): EventFields;
-  /** The JSON body that says so instead of an answer. Synchronous; where it fails, that is logged, and it is ours. */
+  /** The JSON body that tells a client of a failure. Synchronous; if it fails, that is logged, and the proxy's own body is sent. */
   errorBody(failure: ProviderFailure, exchange: Exchange): unknown;
 }
 
@@ -58,7 +63,7 @@ export interface ProviderFailure {
   statusCode: number;
 }
 
-/** What was read of one answer so far: a provider's `read` fills it in. */
+/** What was read of one answer so far. A provider's `read` fills it in. */
 export interface Reading {
   /** `false` for a JSON answer in one piece, which is read when all of it is there; `true` for a stream of events. */
   readonly streamed?: boolean;
@@ -72,7 +77,7 @@ export interface Reading {
   model?: string;
   /** Why the answer ended, in the provider's word. */
   finishReason?: string;
-  /** The first piece of the answer itself was there. */
+  /** The first content of the answer was read (the first token). */
   hasContent: boolean;
   /** The answer has ended by the rules of its dialect; what follows does not belong to it. */
   ended: boolean;

@@ -1,10 +1,10 @@
 import type { Outcome, SseProxyError, SseProxyErrorCode } from '../errors.js';
 
-/** What a provider has reported of the tokens of one exchange. What it did not report is absent. */
+/** The tokens of one exchange, as the provider has reported them. What it did not report is absent. */
 export interface Usage {
-  /** Tokens read, those from a cache included. */
+  /** Tokens of the prompt, those from a cache included. */
   inputTokens?: number;
-  /** Tokens written, those of reasoning included. */
+  /** Tokens of the answer, those of reasoning included. */
   outputTokens?: number;
   /** As reported, or else the sum of both where both were reported. */
   totalTokens?: number;
@@ -20,15 +20,15 @@ export interface Usage {
   complete: boolean;
 }
 
-/** What became of one request upstream. */
+/** The result of one upstream request. */
 export interface AttemptSummary {
   /** The origin of its target, without credentials or path. */
   target: string;
-  /** The upstream's status; absent where none came. */
+  /** The upstream's status; absent where no response came. */
   statusCode?: number;
   /** Why it failed; absent where its response was used. */
   error?: SseProxyErrorCode;
-  /** Milliseconds until its head, or its failure. */
+  /** Milliseconds until the head arrived, or the request failed. */
   duration?: number;
 }
 
@@ -36,7 +36,7 @@ export interface AttemptSummary {
 export interface StreamSummary {
   /** How the exchange ended. */
   outcome: Outcome;
-  /** The status that the client was sent; absent where it left before one was. */
+  /** The status that the client was sent; absent where it disconnected before. */
   statusCode?: number;
   /** The requests that were sent upstream, in order. */
   attempts: readonly AttemptSummary[];
@@ -54,11 +54,11 @@ export interface StreamSummary {
   finishReason?: string;
   /** Milliseconds since the request came in; absent where that point was not reached. */
   timings: {
-    /** The upstream's head was there. */
+    /** The upstream's head arrived. */
     headers?: number;
-    /** The first byte of the body was there. */
+    /** The first byte of the body arrived. */
     firstByte?: number;
-    /** The first piece of the answer itself was read; needs a `provider`. */
+    /** The first content of the answer was read (the first token); needs a `provider`. */
     firstToken?: number;
     /** The exchange ended. */
     total: number;

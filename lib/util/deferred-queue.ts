@@ -1,4 +1,4 @@
-/** Hands on what it is given when the event loop has turned: by then the bytes that were written before have left. */
+/** Handles items in the next turn of the event loop: by then the bytes that were written before have left. */
 export class DeferredQueue<T> {
   readonly #handle: (item: T) => void;
   #items: T[] = [];
@@ -14,7 +14,7 @@ export class DeferredQueue<T> {
     this.#scheduled ??= setImmediate(() => this.flush());
   }
 
-  /** Hands everything on now. */
+  /** Handles all waiting items now. */
   flush(): void {
     clearImmediate(this.#scheduled);
     this.#scheduled = undefined;

@@ -2,14 +2,14 @@ import type { Options } from 'http-proxy-middleware';
 import { SseProxyError } from '../errors.js';
 
 /*
- * Every function of the user's, or of a provider's, is called through one of these. They know which hooks may be async, and
- * say which hook it was that failed.
+ * Every function of the user's, or of a provider's, is called through one of these. They know which hooks may be async, and name the
+ * hook that failed.
  */
 
 type Logger = NonNullable<Options['logger']>;
 type LogError = (message: string, ...values: unknown[]) => void;
 
-/** Calls a hook that nobody waits for; what it throws or rejects with is logged. A promise where it is async. */
+/** Calls a hook that nobody waits for. What it throws or rejects with is logged. Returns a promise where the hook is async. */
 export function runHook(name: string, hook: () => unknown, logError: LogError): Promise<void> | undefined {
   const failed = (cause: unknown): void => logError(`${name} failed: %o`, cause);
   try {
@@ -24,10 +24,10 @@ export function runHook(name: string, hook: () => unknown, logError: LogError): 
 /**
  * Calls a hook whose result is used at once.
  *
- * @param read makes of the result what is used, and throws for one that is wrong
- * @param statusCode of the response to a failure: 502 for a hook that is at work on the upstream's response
- * @throws {SseProxyError} `HOOK_FAILED` for what it throws, for a promise, and for a wrong result; an `SseProxyError` of its own as
- * it is
+ * @param read turns the result into the value that is used, and throws for a wrong one
+ * @param statusCode of the response to a failure: 502 for a hook that works on the upstream's response
+ * @throws {SseProxyError} `HOOK_FAILED` for what the hook throws, for a promise, and for a wrong result; an `SseProxyError` that the
+ * hook throws as it is
  */
 export function callHook<T, U>(name: string, hook: () => T, read: (result: T) => U, statusCode = 500): U {
   try {
@@ -37,7 +37,7 @@ export function callHook<T, U>(name: string, hook: () => T, read: (result: T) =>
   }
 }
 
-/** The same of a hook that can be done without: its failure is logged, and `undefined` returned. */
+/** The same for a hook whose failure does no harm: it is logged, and `undefined` returned. */
 export function tryHook<T, U>(name: string, hook: () => T, read: (result: T) => U, logError: LogError): U | undefined {
   try {
     return callSync(name, hook, read);
@@ -47,16 +47,16 @@ export function tryHook<T, U>(name: string, hook: () => T, read: (result: T) => 
   }
 }
 
-/** Whoever has to know that a hook is waited for: its name, and `undefined` when that is over. */
+/** Is told the name of the hook that is waited for, and `undefined` when that is over. */
 export interface Waiter {
   waiting(hook: string | undefined): void;
 }
 
 /**
- * Calls a hook that may be async, and whose result is waited for. At once, where it is there: of a promise each step costs a turn
- * of the queue.
+ * Calls a hook that may be async, and whose result is waited for. A result that is no promise is returned as it is: each `await` would
+ * cost a turn of the microtask queue.
  *
- * @throws {SseProxyError} as {@link callHook}, also for what it rejects with
+ * @throws {SseProxyError} as {@link callHook}, also for what the hook rejects with
  */
 export function awaitHook<T>(
   name: string,
@@ -88,7 +88,7 @@ async function settled<T>(
   }
 }
 
-/** A logger of the user's: nobody waits for what it returns, and of its own failures there is nobody left to tell. */
+/** A logger of the user's that never throws: there is nobody left to tell of its failures. */
 export function harmless(logger: Logger): Logger {
   const level = (name: keyof Logger): Logger['error'] => {
     return (...args) =>
@@ -101,7 +101,7 @@ export function harmless(logger: Logger): Logger {
   return { info: level('info'), warn: level('warn'), error: level('error') };
 }
 
-/** @throws {TypeError} for a promise: what it resolves with would come too late, and what it rejects with would be lost */
+/** @throws {TypeError} for a promise: its result would come too late, and its rejection would be lost */
 function callSync<T, U>(name: string, hook: () => T, read: (result: T) => U): U {
   const result = hook();
   if (!isPromiseLike(result)) return read(result);
@@ -113,12 +113,12 @@ function hookFailed(hook: string, cause: unknown, statusCode: number): SseProxyE
   return cause instanceof SseProxyError ? cause : new SseProxyError('HOOK_FAILED', { cause, statusCode, hook });
 }
 
-/** A hook that looks at the response failed, so it is the response that cannot be given: 502. */
+/** The error for a failed hook that works on the upstream's response: that response cannot be given, so 502. */
 export function responseHookFailed(cause: unknown): SseProxyError {
   return cause instanceof SseProxyError ? cause : new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 });
 }
 
-/** Calls back where a promise rejects; resolves when it has settled. */
+/** Calls back if a promise rejects; resolves when it has settled. */
 async function onRejection(promise: PromiseLike<unknown>, callback: (cause: unknown) => void): Promise<void> {
   try {
     await promise;
@@ -127,7 +127,7 @@ async function onRejection(promise: PromiseLike<unknown>, callback: (cause: unkn
   }
 }
 
-/** What it rejects with, where it is a promise, is for nobody. */
+/** Ignores the rejection of a value that is a promise. */
 export function ignore(value: unknown): void {
   if (isPromiseLike(value)) void onRejection(value, () => {});
 }
@@ -136,7 +136,7 @@ export function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | undefined | null)?.then === 'function';
 }
 
-/** What a hook has returned, for an error: never the value, which may be a secret. */
+/** The kind of a hook's result, for an error message: never the value, which may be a secret. */
 export function kindOf(value: unknown): string {
   if (value === null) return 'null';
   return isPromiseLike(value) ? 'promise' : typeof value;

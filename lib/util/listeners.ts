@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events';
 
-/** Lets an emitter have so many listeners more before Node takes them for a leak: what is many here is meant. */
+/** Raises the number of listeners from which on Node warns of a leak: these are meant to be there. */
 export function makeRoomForListeners(emitter: EventEmitter, more: number): void {
   const limit = emitter.getMaxListeners();
   // 0 is no limit.

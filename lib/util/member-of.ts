@@ -1,9 +1,9 @@
-/** A member of what was thrown, whatever that is. */
+/** A property of a thrown value, whatever that is; never throws. */
 export function memberOf(error: unknown, name: string): unknown {
   try {
     return Reflect.get(error as object, name);
   } catch {
-    // A getter that throws says nothing, nor does what is no object.
+    // A getter that throws, or a value that is no object.
     return undefined;
   }
 }

@@ -1,9 +1,9 @@
-/** Scheme and authority of a request target in absolute form. */
+/** The scheme and authority of a request target in absolute form. */
 const ORIGIN = /^[a-z][a-z\d+.-]*:\/\/[^/?#]*/i;
 
 /**
- * The path and query of a request target. What a client puts in front of them in absolute form (RFC 9112 3.2.2) is a name for
- * this server, and never one for the upstream's.
+ * The path and query of a request target. In absolute form (RFC 9112 3.2.2) a client puts the origin of this server in front of them,
+ * which is never the upstream's.
  */
 export function originForm(target: string): string {
   if (target.startsWith('/')) return target;
@@ -11,7 +11,7 @@ export function originForm(target: string): string {
   return origin === undefined ? target : fromSlash(target.slice(origin.length));
 }
 
-/** The same, in the form in which httpxy is going to send it, whatever it is. */
+/** The same, beginning with a slash in any case, as httpxy sends it. */
 export function askedPath(target: string): string {
   return fromSlash(originForm(target));
 }
@@ -20,7 +20,7 @@ function fromSlash(path: string): string {
   return path.startsWith('/') ? path : `/${path}`;
 }
 
-/** Without the query. */
+/** The path without its query. */
 export function pathOf(path: string): string {
   const query = path.indexOf('?');
   return query < 0 ? path : path.slice(0, query);
