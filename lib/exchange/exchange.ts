@@ -35,18 +35,15 @@ import { FailureAnswer } from './failure-answer.js';
 import { sendOwnResponse } from './own-response.js';
 import {
   ATTEMPTING,
-  type Attempting,
   answerOf,
   type Continuing,
   ENDED,
-  type Gating,
   HANDED_OVER,
+  isBeforeHead,
+  isOpen,
   PREPARING,
-  type Preparing,
-  type Relaying,
   type State,
   type StateAfter,
-  type Waiting,
 } from './state.js';
 
 type Next = (error?: unknown) => void;
@@ -162,7 +159,7 @@ export class ProxyExchange extends BaseExchange {
   /** Makes an attempt. */
   #send(route: Route, freshConnection = false): void {
     const state = this.#state;
-    if (!mayTry(state)) return;
+    if (!isBeforeHead(state)) return;
     this.#enter(state, PREPARING);
     // `pathRewrite` changes it.
     this.req.url = this.#startUrl;
@@ -495,7 +492,7 @@ export class ProxyExchange extends BaseExchange {
     const attempt = this.#attempt as Attempt;
     if (next === 'answer' && decision.isBodyLost) this.#observers.cannotRetry(failure);
     if (next !== 'fresh-connection' && next !== 'retry' && next !== 'fallback') return false;
-    if (!mayTry(this.#state)) return false;
+    if (!isBeforeHead(this.#state)) return false;
     const route = this.#nextRoute(next, failure);
     const body = route === undefined ? undefined : attempt.replay();
     if (route === undefined || body === undefined) return false;
@@ -521,7 +518,7 @@ export class ProxyExchange extends BaseExchange {
 
   #wait(route: Route, delay: number): void {
     const state = this.#state;
-    if (mayTry(state) && state.name !== 'waiting') {
+    if (isBeforeHead(state) && state.name !== 'waiting') {
       this.#enter(state, { name: 'waiting', timer: setTimeout(() => this.#send(route), delay) });
     }
   }
@@ -587,14 +584,9 @@ export class ProxyExchange extends BaseExchange {
   #onClosed(): void {
     const state = this.#state;
     const client = this.#client;
-    const isOpen =
-      state.name === 'attempting' ||
-      state.name === 'gating' ||
-      state.name === 'relaying' ||
-      state.name === 'handed-over';
-    const continues = isOpen && mayContinue(this.#config, this, { client, attempt: this.#attempt });
+    const continues = isOpen(state) && mayContinue(this.#config, this, { client, attempt: this.#attempt });
     if (!client.finished && state.name !== 'failing' && state.name !== 'ended') this.#observers.clientLeft(continues);
-    if (!continues) {
+    if (!isOpen(state) || !continues) {
       this.#end();
       return;
     }
@@ -657,14 +649,6 @@ export class ProxyExchange extends BaseExchange {
   #noteReach(): void {
     this.#reachedUpstream ||= this.#attempt?.reachedUpstream === true;
   }
-}
-
-/** Another attempt may follow: the client has got nothing yet. */
-function mayTry(state: State): state is Preparing | Attempting | Waiting | Gating | Relaying {
-  const { name } = state;
-  return (
-    name === 'preparing' || name === 'attempting' || name === 'waiting' || name === 'gating' || name === 'relaying'
-  );
 }
 
 /** It says nothing of the target: a hook failed, or the request was refused. */

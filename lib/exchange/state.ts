@@ -2,25 +2,25 @@ import type { Answer } from '../response/answer.js';
 import type { FailureAnswer } from './failure-answer.js';
 
 /** The request waits for its turn, or the request of an attempt is prepared: `router`, `pathRewrite`, credentials. */
-export interface Preparing {
+interface Preparing {
   readonly name: 'preparing';
   /** The async hook that is waited for. */
   readonly hook: string | undefined;
 }
 
 /** An attempt's request is sent, and the head of its response is awaited. */
-export interface Attempting {
+interface Attempting {
   readonly name: 'attempting';
 }
 
 /** An attempt has failed, and the next one is to be made in a while. */
-export interface Waiting {
+interface Waiting {
   readonly name: 'waiting';
   readonly timer: NodeJS.Timeout;
 }
 
 /** The head of a response is there, and held back. */
-export interface Gating {
+interface Gating {
   readonly name: 'gating';
   readonly answer: Answer;
   /** Its first event is still to be looked at. Else it waits until the answer to an earlier request of the connection is sent. */
@@ -28,25 +28,25 @@ export interface Gating {
 }
 
 /** A response is passed on to the client. */
-export interface Relaying {
+interface Relaying {
   readonly name: 'relaying';
   readonly answer: Answer;
 }
 
 /** The response is the user's to send (`selfHandleResponse`). */
-export interface HandedOver {
+interface HandedOver {
   readonly name: 'handed-over';
 }
 
 /** The client has been given a whole response, and is still to take the last of it. */
-export interface Finishing {
+interface Finishing {
   readonly name: 'finishing';
   /** `undefined` where the response is the proxy's own. */
   readonly answer: Answer | undefined;
 }
 
 /** The exchange has failed: the client is told, or its response is cut. */
-export interface Failing {
+interface Failing {
   readonly name: 'failing';
   /** What has failed on its way to the client. */
   readonly answer: Answer | undefined;
@@ -61,7 +61,7 @@ export interface Continuing {
   readonly answer: Answer | undefined;
 }
 
-export interface Ended {
+interface Ended {
   readonly name: 'ended';
 }
 
@@ -122,4 +122,18 @@ export const ENDED: Ended = { name: 'ended' };
 /** The response that is on its way to the client, or was. */
 export function answerOf(state: State): Answer | undefined {
   return 'answer' in state ? state.answer : undefined;
+}
+
+/** The client has got nothing yet, and another attempt may follow. */
+export function isBeforeHead(state: State): state is Preparing | Attempting | Waiting | Gating | Relaying {
+  const { name } = state;
+  return (
+    name === 'preparing' || name === 'attempting' || name === 'waiting' || name === 'gating' || name === 'relaying'
+  );
+}
+
+/** The upstream's response is on its way, or awaited. */
+export function isOpen(state: State): state is Attempting | Gating | Relaying | HandedOver {
+  const { name } = state;
+  return name === 'attempting' || name === 'gating' || name === 'relaying' || name === 'handed-over';
 }

@@ -1,0 +1,140 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Readable } from 'node:stream';
+import type { Options } from 'http-proxy-middleware';
+import { checkTarget } from '../../admission/path-guard.js';
+import { SseProxyError } from '../../errors.js';
+import { noBody } from '../../fast-path/body-in-memory.js';
+import { hasBody } from '../../headers/framing.js';
+import { prepareUpgradeHeaders } from '../../headers/request-passes.js';
+import { ReplayedBody } from '../../request/replayed-body.js';
+import type { Config } from '../../types/config.js';
+import { awaitHook } from '../../util/hooks.js';
+import { then } from '../../util/then.js';
+import type { Attempt } from '../attempt.js';
+import type { ConnectionPool } from '../connection-pool.js';
+import { share } from './attempt-of.js';
+import { pathRewriter } from './path-rewrite.js';
+import { hasHost, headersFor, namesHost, takeForwarded, withoutUserInfo } from './request-options.js';
+import type { Handshake } from './upgrade-socket.js';
+
+/** What is the same for all requests of a proxy. */
+export interface RequestContext {
+  readonly config: Config;
+  readonly pool: ConnectionPool;
+  /** `headers` of the options, as httpxy is given them. */
+  readonly headers: Options['headers'];
+  /** Hooks are handed the options of each request. */
+  readonly isHandedOut: boolean;
+  /** A listener of the user's may read a request as it flows upstream. */
+  isRead(): boolean;
+}
+
+type RewritePath = (path: string, req: IncomingMessage, res?: ServerResponse, options?: Options) => unknown;
+
+/** Has the last word on the options and the path of each request, when `router` has been asked. */
+export class RequestPreparer {
+  readonly #context: RequestContext;
+  readonly #rewritePath: RewritePath;
+
+  constructor(context: RequestContext) {
+    this.#context = context;
+    const { pathRewrite } = context.config.hpm;
+    this.#rewritePath =
+      typeof pathRewrite === 'function' ? (pathRewrite as RewritePath) : pathRewriter(pathRewrite ?? {});
+  }
+
+  /** The path to ask for, when the exchange has been let in. */
+  pathOf(attempt: Attempt, path: string, options: Options): string | Promise<string> {
+    const { req, res } = attempt;
+    const { config } = this.#context;
+    const { pathRewrite: own } = attempt.route;
+    checkTarget(path);
+    // Middleware may have set an encoding when it had handed the request on.
+    if (req.readableEncoding || typeof (own ?? config.hpm.pathRewrite) === 'function') share(req, attempt, config);
+    const rewrite = () =>
+      own === undefined ? this.#rewritePath(path, req, res, this.withOwnHeaders(options)) : own(path, req);
+    const rewritten = awaitHook('pathRewrite', rewrite, attempt);
+    return then(rewritten, (result) => {
+      if (options.buffer) {
+        attempt.takeOwnBody({ stream: options.buffer as Readable, isShared: options.buffer === config.hpm.buffer });
+      }
+      // A hook may have written it there instead.
+      return then(attempt.prepare(typeof result === 'string' ? result : (req.url ?? path)), (prepared) => {
+        this.#prepare(attempt, options);
+        return prepared;
+      });
+    });
+  }
+
+  /** The path of a handshake, which is told of it with its options. */
+  async pathOfUpgrade(path: string, handshake: Handshake, options: Options): Promise<string> {
+    const { req } = handshake;
+    if (!options.target) throw new SseProxyError('TARGET_MISSING');
+    options.target = withoutUserInfo(options.target);
+    // As in http-proxy-middleware each has a connection of its own, which cannot be one that is dead.
+    if (options.agent === (this.#context.pool as unknown)) options.agent = false;
+    prepareUpgradeHeaders(req);
+    const rewrite = () => this.#rewritePath(path, req, undefined, this.withOwnHeaders(options));
+    const rewritten = await awaitHook('pathRewrite', rewrite);
+    // A hook may have written it there instead.
+    const result = typeof rewritten === 'string' ? rewritten : (req.url ?? path);
+    this.#prepareOptions(options);
+    handshake.prepare(result, options);
+    return result;
+  }
+
+  /** Hooks may change what is in it for their request: it must not be there for the next one. */
+  withOwnHeaders(options: Options): Options {
+    const { isHandedOut, headers } = this.#context;
+    if (isHandedOut && headers !== undefined && options.headers === headers) options.headers = { ...headers };
+    return options;
+  }
+
+  #prepareOptions(options: Options): void {
+    const { config, headers } = this.#context;
+    // Our default never overrules a Host that the user has named, and a target without a host has none to give.
+    if (config.hpm.changeOrigin === undefined && (namesHost(options.headers) || !hasHost(options.target))) {
+      options.changeOrigin = false;
+    }
+    // httpxy makes the options of its request of this very object, and would find them there with the next one.
+    if (options.ssl) options.ssl = { ...options.ssl };
+    if (options.headers && options.headers !== headers) options.headers = headersFor(options.headers);
+  }
+
+  /** By the options of this one request, of which `router` and `pathRewrite` may have changed any. */
+  #prepare(attempt: Attempt, options: Options): void {
+    const { pool } = this.#context;
+    if (options.target !== undefined) options.target = withoutUserInfo(options.target);
+    // httpxy makes a URL of a string, and names it in its errors.
+    if (typeof options.forward === 'string') options.forward = new URL(options.forward);
+    this.#prepareOptions(options);
+    const { forward: mirror, timeout: silence = 0 } = options;
+    attempt.configure({ mirror, silence, isForwarded: takeForwarded(options) });
+    // The exchange sees to it. httpxy adds a listener to the client's connection with each of its requests.
+    options.timeout = 0;
+    options.agent = options.agent === undefined ? pool : options.agent;
+    // A user's agent may be the only way out.
+    if (attempt.freshConnection && options.agent === pool) options.agent = false;
+    if (!options.buffer) this.#prepareBody(attempt, options);
+  }
+
+  /** What httpxy is to send. It pipes the body of the request itself, where nothing else is said. */
+  #prepareBody(attempt: Attempt, options: Options): void {
+    const { req } = attempt;
+    if (!this.#context.isRead()) attempt.body.takeWhole();
+    const { content, keptBytes } = attempt.body;
+    const requests = options.forward && options.target ? 2 : 1;
+    if (content instanceof ReplayedBody) {
+      content.describeIn(req);
+      options.buffer = content.toSource(requests) as unknown as Readable;
+    } else if (!hasBody(req)) {
+      options.buffer = noBody() as unknown as Readable;
+      // A request that was not read to its end fails when its client leaves.
+      req.resume();
+    } else if (requests > 1 || (content === 'stream' && (keptBytes || options.followRedirects))) {
+      // httpxy lets go of a body when an answer comes early, and with `followRedirects` listens to it for good: what is to be sent
+      // once more must not be the request itself.
+      options.buffer = attempt.body.hold();
+    }
+  }
+}
