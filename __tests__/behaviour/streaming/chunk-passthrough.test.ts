@@ -1,12 +1,12 @@
 // Whole chunks are relayed past Node's parser. It must make of the rest what it would have made of all.
 import '../../support/streams/fast-path-on.js';
 import type { IncomingMessage } from 'node:http';
-import { describe, expect, it } from '@jest/globals';
+import { beforeAll, describe, expect, it } from '@jest/globals';
 import type { SseProxyOptions } from '../../../lib/index.js';
 import { rawClient } from '../../support/clients/raw.js';
 import { proxyApp } from '../../support/servers/proxies.js';
 import { rawUpstream } from '../../support/servers/upstreams.js';
-import { readByParser, readDirectly } from '../../support/streams/chunk-reading.js';
+import { type Reading, readByParser, readDirectly } from '../../support/streams/chunk-reading.js';
 import { FIXTURES } from '../../support/streams/fixtures.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
@@ -67,18 +67,26 @@ const cuts = (bytes: Buffer): Buffer[][] => [
 ];
 
 describe.each([...STREAMS, ...DOUBTFUL])('a response with %s', (_name, text) => {
+  const responses = cuts(wire(text));
+  /** What the parser makes of each. */
+  const parsed: Reading[] = [];
+
+  beforeAll(async () => {
+    for (const reads of responses) parsed.push(await readByParser(reads));
+  });
+
   it('chunk passthrough: a response is read as the parser reads it, cut at any place', async () => {
-    for (const reads of cuts(wire(text))) {
+    for (const [i, reads] of responses.entries()) {
       const { direct: _, ...read } = await readDirectly(reads);
-      expect(read).toEqual(await readByParser(reads));
+      expect(read).toEqual(parsed[i]);
     }
   });
 
   it('chunk passthrough: a response is read as the parser reads it where the way past the parser opens and closes', async () => {
-    for (const reads of cuts(wire(text))) {
+    for (const [i, reads] of responses.entries()) {
       let asked = 0;
       const { direct: _, ...read } = await readDirectly(reads, { isWanted: () => (asked++ & 1) === 1 });
-      expect(read).toEqual(await readByParser(reads));
+      expect(read).toEqual(parsed[i]);
     }
   });
 });
