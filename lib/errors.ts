@@ -1,6 +1,6 @@
 /**
  * How an exchange ended:
- * - `completed`: the upstream's whole response, whatever its status, was handed to the client's connection;
+ * - `completed`: the upstream's complete response, whatever its status, was handed to the client's connection;
  * - `client-closed`: the client left before that;
  * - `upstream-truncated`: the upstream's response broke off after its head had been sent on;
  * - `upstream-error`: no usable response came from the upstream (refused, reset, DNS, TLS, malformed);
@@ -20,8 +20,8 @@ export type Outcome =
   | 'failed';
 
 /**
- * Why an exchange failed. Stable: safe to switch on, and sent to the client as `error.code`. What each means, and what to do
- * about it: README, "Errors".
+ * Why an exchange failed. The codes are stable: they are safe to switch on, and clients get them as `error.code`. What each means,
+ * and what to do about it: README, "Errors".
  */
 export type SseProxyErrorCode = keyof typeof FAILURES;
 
@@ -63,33 +63,33 @@ const FAILURES = {
   PROXY_FAILED: [500, 'failed', 'The proxy could not forward the request.'],
 } as const satisfies Record<string, readonly [status: number, outcome: Outcome, message: string]>;
 
-/** What is known of a failure beside its code. */
+/** What is known of a failure besides its code. */
 export interface SseProxyErrorOptions {
-  /** What made it fail; kept for logs, never sent to the client. */
+  /** The underlying error. It is kept for logs, and never sent to the client. */
   cause?: unknown;
-  /** Replaces the code's own HTTP status; 400 to 599. */
+  /** The HTTP status in place of the code's own: 400 to 599. */
   statusCode?: number;
-  /** Header fields for the response, beside the code's own, by lower-case name. */
+  /** Headers for the response, besides the code's own, by lower-case name. */
   headers?: Readonly<Record<string, string>>;
   /** The hook that failed. */
   hook?: string;
 }
 
 /**
- * A failed exchange. `status`, `statusCode`, `expose` and `headers` are what Express's error handling reads (the conventions of
- * `http-errors`); the message is fixed per code and safe to show, the details are in `cause`.
+ * The error of a failed exchange. Express's error handling reads `status`, `statusCode`, `expose` and `headers` (the conventions of
+ * `http-errors`). The message is fixed per code and safe to show; the details are in `cause`.
  */
 export class SseProxyError extends Error {
   override readonly name = 'SseProxyError';
-  /** Why: safe to switch on. */
+  /** Why the exchange failed; safe to switch on. */
   readonly code: SseProxyErrorCode;
-  /** The HTTP status of the response to it. */
+  /** The HTTP status of the error response. */
   readonly statusCode: number;
-  /** Express may show the message. */
+  /** Express may show the message to the client. */
   readonly expose = true;
-  /** Of the response to it, by lower-case name. */
+  /** Headers of the error response, by lower-case name. */
   readonly headers: Readonly<Record<string, string>>;
-  /** The hook that failed, or that was waited for in vain, such as `requestHeaders.set["x-user"]`; absent where it was none. */
+  /** The hook that failed or did not settle in time, such as `requestHeaders.set["x-user"]`; absent where no hook was involved. */
   declare readonly hook?: string;
 
   constructor(code: SseProxyErrorCode, options: SseProxyErrorOptions = {}) {
@@ -106,23 +106,23 @@ export class SseProxyError extends Error {
     return this.statusCode;
   }
 
-  /** The body of the response to it, where no provider has a shape of its own for that. */
+  /** The body of the error response, unless a provider has a format of its own. */
   toJSON(): { error: { message: string; type: string; code: SseProxyErrorCode } } {
     return { error: { message: this.message, type: 'proxy_error', code: this.code } };
   }
 }
 
-/** An HTTP status that says of a response that it is no answer. */
+/** Whether a value is the HTTP status of an error: 400 to 599. */
 export function isErrorStatus(value: unknown): value is number {
   return Number.isInteger(value) && Number(value) >= 400 && Number(value) <= 599;
 }
 
-/** How an exchange ends that failed so. */
+/** How an exchange ends that has failed with this error. */
 export function outcomeOf({ code }: SseProxyError): Outcome {
   return FAILURES[code][1];
 }
 
-/** The response to a client whose exchange failed before the head. */
+/** The error response, for a failure before the head was sent. */
 export function errorResponse({ statusCode, headers }: SseProxyError, body: string) {
   return {
     head: {
@@ -138,16 +138,16 @@ export function errorResponse({ statusCode, headers }: SseProxyError, body: stri
   };
 }
 
-/** Header fields of the responses to some failures. */
+/** The headers that some errors add to the error response. */
 const ERROR_HEADERS: { [code in SseProxyErrorCode]?: Readonly<Record<string, string>> } = {
-  // The request may have been served: another try may be billed again.
+  // The upstream may have served the request: another attempt may be billed again.
   UPSTREAM_TIMEOUT: { 'x-should-retry': 'false' },
   TOTAL_TIMEOUT: { 'x-should-retry': 'false' },
   CONCURRENCY_LIMIT: { 'retry-after': '1' },
-  // Another instance may be there.
+  // Another instance may take the next request.
   DRAINING: { 'retry-after': '1', connection: 'close' },
   DRAINED: { 'retry-after': '1', connection: 'close' },
-  // The rest of it is not read.
+  // The rest of the request is not read, so that nothing can follow it on the connection.
   REQUEST_BODY_TOO_LARGE: { connection: 'close' },
 };
 
@@ -165,10 +165,14 @@ const UNREACHABLE = new Set([
 ]);
 const TLS_CODE = /^(ERR_TLS_|ERR_SSL_|EPROTO$|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH)/;
 
-/** Names a failure of the upstream connection from Node's error codes; `headPassedOn` tells a cut answer from none. */
+/**
+ * Names a failure of the upstream connection by Node's error code.
+ *
+ * @param headPassedOn whether the client has the response's head: the response is truncated, not missing
+ */
 export function toSseProxyError(error: unknown, headPassedOn: boolean): SseProxyError {
   if (error instanceof SseProxyError) return error;
-  // `fixRequestBody` finds line breaks in the fields of a form: its sender means to inject something.
+  // `fixRequestBody` has found line breaks in the fields of a multipart form: whoever sent it tries to inject something.
   if (codeOfCause(error).startsWith('HPM_ERR_INVALID_MULTIPART')) {
     return new SseProxyError('PROXY_FAILED', { cause: error, statusCode: 400 });
   }

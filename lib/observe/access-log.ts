@@ -6,24 +6,35 @@ import { aFunction, checkNested, isObject, oneOf, quote } from '../util/checks.j
 import { escapeIn, pathOf, word } from './log-text.js';
 
 export interface AccessLogOptions {
-  /** Takes each line, without a line break. Default: `console.log`. */
+  /**
+   * Called with each line, without a line break.
+   *
+   * @default console.log
+   */
   write?: (line: string) => void;
-  /** `'text'` (default) is for people, `'json'` is one object per line. */
+  /**
+   * `'text'` is for people, `'json'` is one object per line.
+   *
+   * @default 'text'
+   */
   format?: 'text' | 'json';
 }
 
 const CHECKS = { write: aFunction, format: oneOf('text', 'json') };
 
 /**
- * An `onFinish` that writes a line per exchange:
+ * Creates an `onFinish` that writes a line for each exchange:
  * `POST /openai/v1/chat/completions 200 completed gpt-5-mini 12+345 tokens 16.9 KB first token 312 ms total 4.2 s`. What is not
- * known is left out, and so is the query, which may hold credentials. The path is the one that the client asked for, as
- * Express's `originalUrl` has it.
+ * known is left out. So is the query, which may hold credentials. The path is the one that the client asked for (Express's
+ * `originalUrl`).
  *
- * As JSON, its members have the names of OpenTelemetry's semantic conventions where these have one: for
+ * With `format: 'json'`, the members have the names of OpenTelemetry's semantic conventions, where these have one: those for
  * [HTTP](https://opentelemetry.io/docs/specs/semconv/http/http-spans/) and for
- * [GenAI](https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/) (status: development). Of ours are `outcome`,
+ * [GenAI](https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/) (status: development). Our own are `outcome`,
  * `attempts`, `first_token_ms` and `total_ms`.
+ *
+ * @example
+ * createSseProxy({ target, onFinish: accessLog({ format: 'json' }) });
  *
  * @throws {TypeError} for options that cannot be right
  */
@@ -33,7 +44,7 @@ export function accessLog(options: AccessLogOptions = {}): (summary: StreamSumma
   checkNested('accessLog', options, CHECKS);
   const { write = (line: string): void => console.log(line), format = 'text' } = options;
   const lineOf = format === 'json' ? jsonLine : textLine;
-  // What it returns may be a promise, whose rejection is to be seen like what a hook throws.
+  // `write` may return a promise: if it rejects, that is logged like the error of any hook.
   return (summary, { req }) => write(lineOf(summary, req));
 }
 
@@ -55,7 +66,7 @@ function textLine(summary: StreamSummary, req: IncomingMessage): string {
   return parts.filter(Boolean).join(' ');
 }
 
-/** `?` stands for what was not reported. */
+/** `?` stands for a figure that was not reported. */
 function tokens({ inputTokens, outputTokens, complete }: Usage): string | undefined {
   if (inputTokens === undefined && outputTokens === undefined) return undefined;
   return `${inputTokens ?? '?'}+${outputTokens ?? '?'} tokens${complete ? '' : ' (incomplete)'}`;
@@ -88,11 +99,11 @@ function jsonLine(summary: StreamSummary, req: IncomingMessage): string {
     first_token_ms: timings.firstToken === undefined ? undefined : Math.round(timings.firstToken),
     total_ms: Math.round(timings.total),
   });
-  // JSON leaves them alone within strings, and has none elsewhere.
+  // JSON allows these characters within strings, and has none of them elsewhere.
   return escapeIn(line, /[\p{C}\u2028\u2029]/gu);
 }
 
-/** The upstream, where it has a name. */
+/** The upstream's host and port; nothing for a target without a host, such as a Unix socket. */
 function serverOf(target: string | undefined): { 'server.address'?: string; 'server.port'?: number } {
   if (target === undefined || !URL.canParse(target)) return {};
   const { hostname, port, protocol } = new URL(target);

@@ -20,20 +20,20 @@ const STALLED = named('express-sse-proxy:exchange:stalled');
 const ENDED = named('express-sse-proxy:exchange:ended');
 const CHANNELS = [STARTED, ATTEMPT, HEAD, RETRY, FIRST_BYTE, FIRST_TOKEN, STALLED, ENDED];
 
-/** Somebody wants to know of stalls, for which all exchanges have to be watched. */
+/** Whether somebody has subscribed to stalls. New exchanges are then watched for them. */
 export function wantsStalls(): boolean {
   return STALLED.hasSubscribers;
 }
 
-/** What publishes a new exchange; `undefined` where nobody has subscribed. */
+/** Publishes a new exchange; `undefined` where nobody has subscribed to any of the channels. */
 export function publisher(exchange: Exchange): Publisher | undefined {
   for (const { hasSubscribers } of CHANNELS) if (hasSubscribers) return new Publisher(exchange);
   return undefined;
 }
 
 /**
- * Publishes one exchange on the channels of `node:diagnostics_channel`. A message is made only where its channel has subscribers.
- * What one of them throws, Node reports as an uncaught exception in a later tick: it never comes back to the exchange.
+ * Publishes one exchange on the channels of `node:diagnostics_channel`. A message is created only if its channel has subscribers. If
+ * one of them throws, Node reports that as an uncaught exception in a later tick: the error never reaches the exchange.
  */
 class Publisher implements Observer {
   readonly #exchange: Exchange;

@@ -10,10 +10,10 @@ import type { BodyTasks, Identity, Observer, PlannedResponse, RetryKind, Stall, 
 
 const log = debuglog('express-sse-proxy');
 
-/** How many exchanges were told of, in this process. */
+/** How many exchanges this process has logged. */
 let count = 0;
 
-/** The lines of a new exchange; `undefined` where `NODE_DEBUG` does not ask for them, so that nothing is made of what they say. */
+/** The debug log of a new exchange; `undefined` where `NODE_DEBUG` does not ask for one, so that nothing is formatted in vain. */
 export function debugLog(exchange: Exchange): DebugLog | undefined {
   if (!log.enabled) return undefined;
   count += 1;
@@ -21,9 +21,9 @@ export function debugLog(exchange: Exchange): DebugLog | undefined {
 }
 
 /**
- * A line per decision about one exchange, for `NODE_DEBUG=express-sse-proxy`: its number, the milliseconds since it came in, and
- * what was decided. Paths are without their queries. Of the header fields only type and coding of the content are in them, of a
- * body nothing, and of an error only its codes: what it says may quote either.
+ * Writes a line for each decision about one exchange (`NODE_DEBUG=express-sse-proxy`): the number of the exchange, the milliseconds
+ * since it came in, and what was decided. Paths are without their queries. Of the headers, only the content's type and coding are
+ * logged, and of an error only its codes, since its message may quote a header or a body. Bodies are never logged.
  */
 export class DebugLog implements Observer {
   readonly #id: number;
@@ -122,7 +122,7 @@ export class DebugLog implements Observer {
   }
 }
 
-/** What is done with a body. */
+/** Names what the proxy does with a body. */
 function tasksOf(plan: BodyTasks | undefined): string[] {
   if (plan === undefined) return [];
   const { decode, decodeAside, reads, observes, transforms, beats, unreadable } = plan;
@@ -139,16 +139,16 @@ function tasksOf(plan: BodyTasks | undefined): string[] {
   ].filter((task) => task !== false);
 }
 
-/** By its codes. */
+/** Names a failure by its status, or by its codes. */
 function reasonOf({ statusCode, error }: Why): string {
   if (error === undefined) return `status ${statusCode}`;
   const { code: cause } = (error.cause ?? {}) as { code?: unknown };
-  // What a hook throws may have anything for a code.
+  // An error that a hook throws may have anything as its code.
   const isCode = typeof cause === 'string' && /^[A-Z][A-Z\d_]{1,50}$/.test(cause);
   return isCode ? `${error.code} (${cause})` : error.code;
 }
 
-/** Without its user information. */
+/** Names a target, without user information. */
 function nameOf(target: Route['target']): string {
   if (target === undefined) return 'the target';
   if (typeof target === 'string' || target instanceof URL) return word(new URL(target).origin);

@@ -9,12 +9,12 @@ import type { Identity, Observer, PlannedResponse, RetryKind, WaitingPhase, Why 
 import { StallWatch } from './stall-watch.js';
 import { Summary } from './summary.js';
 
-/** Shared by all exchanges that nobody watches. */
+/** The observers of all exchanges that nobody watches. */
 const NOBODY: readonly Observer[] = [];
 
 /**
- * The observers of one exchange, as the one that the exchange tells. Its summary is always there; others are where somebody has
- * asked for them when the exchange began. Nothing is made for those that are not there.
+ * The one thing that an exchange tells, for all of its observers. The summary is always one of them; the others exist only if
+ * somebody asked for them before the exchange began. Nothing is allocated or formatted for observers that do not exist.
  */
 export class ExchangeObservers implements Required<Omit<Observer, 'ended' | 'stalled'>> {
   readonly summary = new Summary();
@@ -25,7 +25,7 @@ export class ExchangeObservers implements Required<Omit<Observer, 'ended' | 'sta
     this.#others = othersOf(exchange, this.summary);
   }
 
-  /** The exchange's. Made when it is first asked for: it costs more than all the rest of this. */
+  /** The `id` of the exchange. Created when it is first read, since a UUID costs as much as several of the calls below. */
   get id(): string {
     this.#id ??= randomUUID();
     return this.#id;
@@ -100,7 +100,7 @@ export class ExchangeObservers implements Required<Omit<Observer, 'ended' | 'sta
   }
 
   firstToken(): void {
-    // Told again with each event that is read.
+    // Called again with each event that is read.
     if (!this.summary.firstToken()) return;
     for (const other of this.#others) other.firstToken?.();
   }
@@ -109,7 +109,7 @@ export class ExchangeObservers implements Required<Omit<Observer, 'ended' | 'sta
     for (const other of this.#others) other.clientLeft?.(continues);
   }
 
-  /** The summary is made only where somebody reads it. */
+  /** Creates the summary only where an observer gets it. */
   ended(outcome: Outcome, statusCode: number | undefined, error: SseProxyError | undefined): void {
     if (this.#others.length === 0) return;
     const summary = this.summary.report(outcome, statusCode, error);

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { originForm } from '../util/request-target.js';
 
-/** The path that the client asked for, without its query. */
+/** The path that the client asked for, without its query, which may hold credentials. */
 export function pathOf(req: IncomingMessage): string {
   const { originalUrl = req.url } = req as { originalUrl?: string };
   return withoutQuery(originForm(originalUrl ?? '/'));
@@ -12,14 +12,14 @@ export function withoutQuery(path: string): string {
 }
 
 /**
- * As one word of a line: what would break the line, or the terminal that shows it, is escaped as in JSON, and so is the space
- * between words.
+ * Formats text as one word of a log line: spaces, and whatever would break the line or the terminal that shows it, are escaped as in
+ * JSON.
  */
 export function word(text: string): string {
   return escapeIn(JSON.stringify(text).slice(1, -1), /[\p{C}\s]/gu);
 }
 
-/** In the place of each character its UTF-16 code units, as JSON escapes them. */
+/** Replaces each of these characters by its UTF-16 code units, escaped as in JSON. */
 export function escapeIn(text: string, characters: RegExp): string {
   return text.replace(characters, (found) =>
     Array.from({ length: found.length }, (_, i) => `\\u${found.charCodeAt(i).toString(16).padStart(4, '0')}`).join(''),

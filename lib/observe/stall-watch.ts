@@ -6,14 +6,14 @@ import type { Exchange } from '../types/hooks.js';
 import type { Observer, Stall, WaitingPhase } from './observer.js';
 import type { Summary } from './summary.js';
 
-/** Those that run; looked at together, by one timer in the process. */
+/** The exchanges that run. One timer in the process looks at all of them. */
 const watched = new Set<StallWatch>();
 let timer: NodeJS.Timeout | undefined;
 let delay: IntervalHistogram | undefined;
 
 /**
- * Finds out that one exchange stands still, and why, and tells others. It looks at the exchange from time to time: nothing is
- * done per chunk.
+ * Detects that one exchange stands still, finds out why, and tells other observers. It looks at the exchange once a second, so that
+ * it costs nothing per chunk.
  */
 export class StallWatch implements Observer {
   readonly #exchange: Exchange;
@@ -38,7 +38,7 @@ export class StallWatch implements Observer {
     if (timer !== undefined) return;
     delay ??= monitorEventLoopDelay({ resolution: EVENT_LOOP_RESOLUTION });
     delay.enable();
-    // Not before the event loop has measured itself, and has read what came while it was blocked.
+    // In `setImmediate`, after a blocked event loop has measured its delay, and has read what arrived meanwhile.
     timer = setInterval(() => setImmediate(lookAtAll), STALL_INTERVAL).unref();
   }
 
@@ -70,7 +70,7 @@ export class StallWatch implements Observer {
     delay?.reset();
   }
 
-  /** @param blocked how long the event loop was blocked, which is nobody else's fault */
+  /** @param blocked the longest delay of the event loop, in milliseconds: for a blocked loop, nobody else is to blame */
   look(blocked: number): void {
     const progress = this.#measure();
     if (blocked >= BLOCKED_AFTER) this.#tell({ cause: 'event-loop', duration: blocked });
@@ -92,10 +92,10 @@ export class StallWatch implements Observer {
     this.#isTold = false;
   }
 
-  /** Changes when something moves: bytes of the upload, of the upstream's response, or to the client. */
+  /** A sum of byte counts that changes whenever something moves: the upload, the upstream's response, or what the client gets. */
   #measure(): number {
     const uploaded = this.#isUploading ? this.#exchange.req.socket?.bytesRead : undefined;
-    // Whole, its connection may be another's already.
+    // After a complete response, its connection may already serve another exchange.
     const received = this.#response?.complete === false ? this.#response.socket?.bytesRead : undefined;
     return this.#summary.bytes + (uploaded ?? 0) + (received ?? 0);
   }
@@ -109,7 +109,7 @@ export class StallWatch implements Observer {
     return { cause: isClients ? 'client' : 'upstream', phase, duration };
   }
 
-  /** The rest of the request is still to come, and the upstream takes what comes. */
+  /** The client has not sent all of its request, and it is not the upstream that holds up the upload (backpressure). */
   get #isUploading(): boolean {
     const { req } = this.#exchange;
     return hasBody(req) && !req.complete && !req.isPaused();
@@ -123,7 +123,7 @@ export class StallWatch implements Observer {
 function lookAtAll(): void {
   if (delay === undefined) return;
   const blocked = delay.max / 1e6;
-  // It forgets where it was with that, too, so that what blocks the loop right then would be missed.
+  // Not each time: `reset` also drops the measurement that is under way, and a block that begins just then would be missed.
   if (blocked >= BLOCKED_AFTER) delay.reset();
   for (const watch of watched) watch.look(blocked);
 }

@@ -4,13 +4,13 @@ import type { AttemptSummary, StreamSummary, Usage } from '../types/summary.js';
 import type { Observer } from './observer.js';
 import { usageOf } from './usage.js';
 
-/** What is known of one exchange, as it goes. The observer that every exchange has. */
+/** Collects the summary of one exchange. It is the one observer that every exchange has. */
 export class Summary implements Observer {
   readonly attempts: AttemptSummary[] = [];
   bytes = 0;
-  /** Counted only where events are read. */
+  /** `undefined` where events are not read. */
   events: number | undefined;
-  /** Filled in by a provider. */
+  /** A provider fills it in. `undefined` where the answer is not read. */
   reading: Reading | undefined;
   /** The upstream's answer came to its end. */
   isWhole = false;
@@ -52,20 +52,20 @@ export class Summary implements Observer {
     this.#firstByteAt = this.#elapsed();
   }
 
-  /** `true` where it is the first time that it is told. */
+  /** @returns whether this was the first time */
   firstToken(): boolean {
     if (this.#firstTokenAt !== undefined) return false;
-    // Events are read a moment after they have passed, the last ones after the end.
+    // Events are read a moment after they have been forwarded, and the last ones after the end of the exchange.
     this.#firstTokenAt = this.#endedAt ?? this.#elapsed();
     return true;
   }
 
-  /** The exchange is over. What is left of its response to be read takes none of its time. */
+  /** Takes the time of the end. Reading the rest of the response, for the summary alone, does not count. */
   stopClock(): void {
     this.#endedAt = this.#elapsed();
   }
 
-  /** What the provider reported until now. */
+  /** What the provider has reported so far. */
   usage(): Usage {
     return usageOf(this.reading, this.isWhole && !this.isBlind);
   }

@@ -2,11 +2,20 @@ import type { Outcome, SseProxyErrorCode } from '../errors.js';
 import type { StreamSummary } from './summary.js';
 
 /**
- * What is published on the channels of `node:diagnostics_channel`: a message for each channel, by its name. No message has header
- * values, bodies, queries or credentials in it. All who subscribe to a channel get the same message: read it only.
+ * The messages that the proxy publishes on channels of `node:diagnostics_channel`, by the name of the channel. No message contains
+ * header values other than the media type, bodies, queries or credentials. All subscribers of a channel share one message object: do
+ * not change it.
+ *
+ * @example
+ * import { subscribe } from 'node:diagnostics_channel';
+ *
+ * subscribe('express-sse-proxy:exchange:ended', (message) => {
+ *   const { id, outcome } = message as ExchangeMessages['express-sse-proxy:exchange:ended'];
+ *   console.log(id, outcome);
+ * });
  */
 export interface ExchangeMessages {
-  /** The proxy has taken a request. What `pathFilter` leaves to the app is none. */
+  /** The proxy has taken a request or a WebSocket handshake. Requests that `pathFilter` leaves to the app are not published. */
   'express-sse-proxy:exchange:started': ExchangeStarted;
   /** A request is about to be sent upstream. */
   'express-sse-proxy:exchange:attempt': ExchangeAttempt;
@@ -18,15 +27,15 @@ export interface ExchangeMessages {
   'express-sse-proxy:exchange:first-byte': ExchangeMessage;
   /** The first piece of the answer itself was read. Needs a `provider`, and `onFinish` or `onUsage`. */
   'express-sse-proxy:exchange:first-token': ExchangeMessage;
-  /** Nothing moves any more. Told once per stall, ten seconds after it began; of the event loop after one. */
+  /** The exchange has stood still for ten seconds, or the event loop has been blocked for one. Published once per stall. */
   'express-sse-proxy:exchange:stalled': ExchangeStalled;
-  /** The exchange has ended. The last message of each that was started. */
+  /** The exchange has ended: the last message of every exchange that was started. */
   'express-sse-proxy:exchange:ended': ExchangeEnded;
 }
 
 /** What all messages about an exchange have. */
 export interface ExchangeMessage {
-  /** That of the exchange: `Exchange.id`. */
+  /** The `id` of the exchange, which hooks see as `exchange.id`. */
   readonly id: string;
 }
 
@@ -46,7 +55,7 @@ export interface ExchangeAttempt extends ExchangeMessage {
 }
 
 export interface ExchangeHead extends ExchangeMessage {
-  /** Of the attempt that it answers, counted from 1. */
+  /** The attempt that it answers, counted from 1. */
   readonly attempt: number;
   readonly statusCode: number;
   /** The media type, in lower case and without parameters; absent where there is none. */
@@ -54,9 +63,9 @@ export interface ExchangeHead extends ExchangeMessage {
 }
 
 export interface ExchangeRetry extends ExchangeMessage {
-  /** Of the attempt that has failed, counted from 1. */
+  /** The attempt that has failed, counted from 1. */
   readonly attempt: number;
-  /** The same target again, the next of the `fallbacks`, or a fresh connection in the place of a pooled one that was dead. */
+  /** What follows: the same target again, the next of the `fallbacks`, or a fresh connection because a pooled one was dead. */
   readonly how: 'retry' | 'fallback' | 'fresh-connection';
   /** Milliseconds until the next attempt. */
   readonly delay: number;
@@ -68,18 +77,18 @@ export interface ExchangeRetry extends ExchangeMessage {
 
 export interface ExchangeStalled extends ExchangeMessage {
   /**
-   * Who or what is waited for:
-   * - `upstream`: it does not answer the connection, or sends nothing
+   * What the exchange waits for:
+   * - `upstream`: it does not accept the connection, or sends nothing
    * - `client`: it does not read its response (backpressure), or does not send the rest of its request
    * - `hook`: an async hook of yours has not settled
-   * - `event-loop`: the process was busy with something else
+   * - `event-loop`: the process was busy with something else, and nobody else is to blame
    */
   readonly cause: 'upstream' | 'client' | 'hook' | 'event-loop';
-  /** Milliseconds, so far. */
+  /** Milliseconds so far. */
   readonly duration: number;
-  /** The deadline (`timeouts`) that runs meanwhile; absent where none does. */
+  /** The phase of the exchange, by the name of its deadline in `timeouts`; absent where no phase has begun. */
   readonly phase?: 'connect' | 'headers' | 'idle' | 'drain';
-  /** The name of the hook. */
+  /** The name of the hook, such as `router`; absent for other causes. */
   readonly hook?: string;
 }
 
