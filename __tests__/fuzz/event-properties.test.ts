@@ -1,10 +1,10 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { EventBoundary } from '../../lib/events/event-boundary.js';
 import { EventReader } from '../../lib/events/event-reader.js';
 import { EventTransformer, type EventTransformerHooks } from '../../lib/events/event-transformer.js';
+import { createBoundary } from '../../lib/formats/event-boundary.js';
 import type { EventFormat, ParsedEvent } from '../../lib/formats/format.js';
-import { jsonArray } from '../../lib/formats/json.js';
+import { jsonArray } from '../../lib/formats/json-array.js';
 import { ndjson } from '../../lib/formats/ndjson.js';
 import { sse } from '../../lib/formats/sse.js';
 import type { EventFields, TransformResult } from '../../lib/types/hooks.js';
@@ -214,7 +214,7 @@ describe('any bytes, in any chunks', () => {
   it('any bytes in any chunks: are at a boundary where no block is unfinished and no CRLF is, and nowhere else', () => {
     fc.assert(
       fc.property(byteSoup, (bytes) => {
-        const boundary = new EventBoundary(sse);
+        const boundary = createBoundary(sse);
         const scan = sse.scanner();
         for (let i = 0; i < bytes.length; i += 1) {
           const byte = bytes.subarray(i, i + 1);

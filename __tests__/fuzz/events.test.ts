@@ -5,7 +5,8 @@ import { type Block, EventReader, EventTooLarge } from '../../lib/events/event-r
 import { EventTap } from '../../lib/events/event-tap.js';
 import { EventTransformer } from '../../lib/events/event-transformer.js';
 import type { ParsedEvent } from '../../lib/formats/format.js';
-import { json, jsonArray } from '../../lib/formats/json.js';
+import { json } from '../../lib/formats/json.js';
+import { jsonArray } from '../../lib/formats/json-array.js';
 import { ndjson } from '../../lib/formats/ndjson.js';
 import { sse } from '../../lib/formats/sse.js';
 import { createDecoder } from '../../lib/headers/content-coding.js';

@@ -2,7 +2,7 @@ import net from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { codingOf, createDecoder, isDecodable } from '../../lib/headers/content-coding.js';
-import { isEventStreamType, parseMediaType } from '../../lib/headers/media-type.js';
+import { parseMediaType } from '../../lib/headers/media-type.js';
 import type { Outcome, SseProxyOptions, StreamSummary } from '../../lib/index.js';
 import { openaiCompatible } from '../../lib/providers/index.js';
 import { readText, request } from '../support/clients/http.js';
@@ -20,6 +20,7 @@ import {
 import { bytewise, cutAt, referenceReading, runs, TIMEOUT } from '../support/fuzz/runs.js';
 import { connections } from '../support/servers/listen.js';
 import { type ProxyUnderTest, proxyApp } from '../support/servers/proxies.js';
+import { isEventStreamType } from '../support/streams/event-streams.js';
 import { closeAndWatchEachTest, watchProcess } from '../support/watch/process.js';
 import { turns, until } from '../support/watch/wait.js';
 

@@ -72,7 +72,7 @@ export class EventReader implements IterableIterator<Block, undefined> {
   }
 
   #block(bytes: Buffer): Block {
-    return { bytes, event: this.#parse(bytes.toString()) };
+    return { bytes, event: this.#parse(bytes) };
   }
 
   /** The bytes behind those that are held. */

@@ -27,11 +27,12 @@ export interface EventTransformerHooks {
 /** An event stream in, the edited event stream out. What was not edited keeps its bytes. */
 export class EventTransformer extends Transform {
   readonly #reader: EventReader;
-  readonly #encode: (fields: EventFields) => string;
+  readonly #encode: (fields: EventFields) => Buffer;
+  readonly #isText: boolean;
   readonly #endsWithStream: boolean;
   readonly #hooks: EventTransformerHooks;
   #brokenOff = false;
-  #begun = false;
+  #begun: boolean;
   /** The last event has ended in CR, and is not what the client was sent last. */
   #crIsGone = false;
   #output: Buffer[] = [];
@@ -42,9 +43,11 @@ export class EventTransformer extends Transform {
   /** Errors: `EventTooLarge`, what a hook throws, and a `TypeError` for an event that cannot be written. */
   constructor(format: EventFormat, limit: number, hooks: EventTransformerHooks) {
     super();
-    const { encode, endsWithStream } = format;
-    if (encode === undefined) throw new TypeError('The format has no encoder');
-    this.#encode = encode;
+    const { endsWithStream, isText } = format;
+    if (format.encode === undefined) throw new TypeError('The format has no encoder');
+    this.#encode = (fields) => format.encode?.(fields) as Buffer;
+    this.#isText = isText;
+    this.#begun = !isText;
     this.#endsWithStream = endsWithStream;
     this.#reader = new EventReader(format, limit);
     this.#hooks = hooks;
@@ -142,18 +145,18 @@ export class EventTransformer extends Transform {
         throw new TypeError(`transformEvent must return an event, an array of events or null, got ${got}`);
       }
       // The last line of NDJSON may have no end, and needs one where something follows.
-      if (upstreams.event.equals(fields) && (i === list.length - 1 || endsLine(upstreams.bytes))) {
+      if (upstreams.event.equals(fields) && (i === list.length - 1 || !this.#isText || endsLine(upstreams.bytes))) {
         this.#output.push(upstreams.bytes);
         if (this.#hooks.collectsSent) this.#outputEvents.push(upstreams.event);
         continue;
       }
       const block = this.#encode(fields);
-      this.#output.push(Buffer.from(block));
+      this.#output.push(block);
       const { data, event, id, retry, comment } = fields;
-      if (data === undefined || block === '' || !this.#hooks.collectsSent) continue;
+      if (data === undefined || block.length === 0 || !this.#hooks.collectsSent) continue;
       this.#outputEvents.push(new ParsedEvent(data, event, id, retry, comment));
     }
-    this.#crIsGone = upstreams.bytes.at(-1) === CR && this.#output.at(-1) !== upstreams.bytes;
+    this.#crIsGone = this.#isText && upstreams.bytes.at(-1) === CR && this.#output.at(-1) !== upstreams.bytes;
   }
 
   /** In one piece what goes in one tick: one chunk, one write. */

@@ -1,26 +1,8 @@
+import type { EventFormat as AnyEventFormat } from '../types/format.js';
 import type { EventFields, StreamEvent } from '../types/hooks.js';
 
-/** How the events of one kind of stream are found in its bytes, read, and written. */
-export interface EventFormat {
-  /**
-   * A new scan over the chunks of one stream, byte by byte, each byte once. Called with a chunk and where to go on in it, it
-   * returns where the next block ends, or -1 where that is not in this chunk. A block holds one event, or what is between
-   * two events: all blocks one after the other are the stream.
-   */
-  scanner(): (chunk: Buffer, from: number) => number;
-  /** A new reader of the blocks of one stream, in order; `undefined` for a block without an event. */
-  parser(): (block: string) => ParsedEvent | undefined;
-  /** Whether the last block is whole when the stream ends, even where nothing in it says so. */
-  readonly endsWithStream: boolean;
-  /**
-   * The block of an event; absent where a single event cannot be written by itself.
-   *
-   * @throws {TypeError} for what the format cannot express
-   */
-  encode?(fields: EventFields): string;
-  /** Whether something of our own may follow a stream that has ended in these bytes (the last four, as a big-endian number). */
-  isBoundary?(tail: number): boolean;
-}
+/** A format whose events are ours. */
+export type EventFormat = AnyEventFormat<ParsedEvent>;
 
 /** An event as it came. Its fields may be changed: what it was is known from the block that it came in. */
 export class ParsedEvent implements StreamEvent {

@@ -1,23 +1,26 @@
 import type { EventFields } from '../types/hooks.js';
+import { TailBoundary } from './event-boundary.js';
 import { assertText, type EventFormat, ParsedEvent } from './format.js';
 
 const LF = 0x0a;
 
 /** Newline-delimited JSON: an event is a line, and has nothing but `data`. The last line may lack its line end. */
 export const ndjson: EventFormat = {
+  mediaTypes: ['application/x-ndjson', 'application/jsonl', 'application/stream+json'],
+  isText: true,
+  endsWithStream: true,
   scanner: () => (chunk, from) => {
     const end = chunk.indexOf(LF, from);
     return end < 0 ? -1 : end + 1;
   },
   parser: () => (block) => {
-    const data = block.trim();
+    const data = block.toString().trim();
     return data === '' ? undefined : new ParsedEvent(data);
   },
   encode({ data = '' }: EventFields) {
     assertText('data', data);
     // In JSON, line breaks are white space: those in strings are escaped.
-    return data === '' ? '' : `${data.replace(/[\r\n]+/g, ' ')}\n`;
+    return Buffer.from(data === '' ? '' : `${data.replace(/[\r\n]+/g, ' ')}\n`);
   },
-  isBoundary: (tail) => (tail & 0xff) === LF,
-  endsWithStream: true,
+  boundary: () => new TailBoundary((tail) => (tail & 0xff) === LF),
 };

@@ -1,15 +1,28 @@
 import { createParser } from 'eventsource-parser';
 import type { EventFields } from '../types/hooks.js';
+import { TailBoundary } from './event-boundary.js';
 import { assertText, type EventFormat, LINE_END, ParsedEvent } from './format.js';
 
 const LF = 0x0a;
 const CR = 0x0d;
+const SPACE = 0x20;
+const DATA = Buffer.from('data:');
 
 /**
  * Server-Sent Events (WHATWG HTML, 9.2). A block ends with a blank line; lines end in LF, CR or CRLF, also when a CRLF is
  * split over two chunks. An event that is unfinished at the end of the stream is none.
  */
-export const sse: EventFormat = { scanner, parser, encode, isBoundary, endsWithStream: false };
+export const sse: EventFormat = {
+  mediaTypes: ['text/event-stream'],
+  isText: true,
+  endsWithStream: false,
+  scanner,
+  parser,
+  encode: (fields) => Buffer.from(encode(fields)),
+  // EventSource ignores comments (WHATWG HTML, 9.2.6).
+  encodeComment: (comment) => Buffer.from(encode({ comment })),
+  boundary: () => new TailBoundary(isBoundary),
+};
 
 function scanner(): (chunk: Buffer, from: number) => number {
   let atLineStart = true;
@@ -53,7 +66,29 @@ function endOfBlock(chunk: Buffer, from: number, atLineStart: boolean): number {
   return -1;
 }
 
-function parser(): (block: string) => ParsedEvent | undefined {
+/** Most blocks are one line of data. These are read here, and all others by `eventsource-parser`. */
+function parser(): (block: Buffer) => ParsedEvent | undefined {
+  let parseAny: ((block: string) => ParsedEvent | undefined) | undefined;
+  let isStart = true;
+  return (block) => {
+    const event = lineOfData(block);
+    if (event === undefined) parseAny ??= anyParser(isStart);
+    isStart = false;
+    return event ?? parseAny?.(block.toString());
+  };
+}
+
+/** The event of a block that is `data:`, text without line breaks, and a blank line; `undefined` for any other block. */
+function lineOfData(block: Buffer): ParsedEvent | undefined {
+  const end = block.length - 2;
+  if (block[end + 1] !== LF || block[end] !== LF) return undefined;
+  for (let i = 0; i < DATA.length; i += 1) if (block[i] !== DATA[i]) return undefined;
+  const text = block.toString('utf8', block[DATA.length] === SPACE ? DATA.length + 1 : DATA.length, end);
+  return text.includes('\n') || text.includes('\r') ? undefined : new ParsedEvent(text);
+}
+
+/** @param isStart its first block is the stream's, which may begin with a byte order mark */
+function anyParser(isStart: boolean): (block: string) => ParsedEvent | undefined {
   let event: ParsedEvent | undefined;
   let comment: string | undefined;
   let retry: number | undefined;
@@ -69,6 +104,8 @@ function parser(): (block: string) => ParsedEvent | undefined {
       if (Number.isSafeInteger(milliseconds)) retry = milliseconds;
     },
   });
+  // A blank line, which is no event, but is not the start.
+  if (!isStart) inner.feed('\n');
   return (block) => {
     event = comment = retry = undefined;
     inner.feed(block);

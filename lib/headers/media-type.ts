@@ -1,10 +1,6 @@
 import { MIMEType } from 'node:util';
 import { KNOWN_TYPES } from '../defaults.js';
 
-/** Streams of lines, each of them JSON. */
-const LINE_TYPES = ['application/x-ndjson', 'application/jsonl', 'application/stream+json'];
-const EVENT_STREAM_TYPES = new Set(['text/event-stream', ...LINE_TYPES]);
-
 interface MediaType {
   parsed: MIMEType | undefined;
   essence: string;
@@ -43,29 +39,8 @@ export function essenceOf(contentType: string | undefined): string {
   return contentType === undefined ? '' : lookUp(contentType).essence;
 }
 
-/** Whether a Content-Type says that the body is a stream of events, in any letter case and with any parameters. */
-export function isEventStreamType(contentType: string | undefined): boolean {
-  return EVENT_STREAM_TYPES.has(essenceOf(contentType));
-}
-
-/** Whether a Content-Type says that each line of the body is JSON. */
-export function isJsonLinesType(contentType: string | undefined): boolean {
-  return LINE_TYPES.includes(essenceOf(contentType));
-}
-
 /** Whether a Content-Type says `application/json`, or JSON by its suffix (RFC 6839). */
 export function isJsonType(contentType: string | undefined): boolean {
   const essence = essenceOf(contentType);
   return essence === 'application/json' || /^application\/.+\+json$/.test(essence);
-}
-
-/** Whether a request's Accept header names a stream of events. A wildcard does not count: every client sends one. */
-export function acceptsEventStream(accept: string | undefined): boolean {
-  // The ranges are not parsed: there may be thousands, and each malformed one would cost an exception.
-  return accept?.split(',').some((range) => EVENT_STREAM_TYPES.has(typeIn(range))) ?? false;
-}
-
-function typeIn(mediaRange: string): string {
-  const [essence = ''] = mediaRange.split(';', 1);
-  return essence.trim().toLowerCase();
 }

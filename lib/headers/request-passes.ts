@@ -8,7 +8,6 @@ import { reframe } from './framing.js';
 import { CALLER_CREDENTIALS, WITHHELD_FROM_PROVIDER } from './header-policy.js';
 import { HOP_BY_HOP, nominatedBy, removeNominatedBy } from './hop-by-hop.js';
 import { isHttp2, translateFromHttp2 } from './http2-translation.js';
-import { acceptsEventStream } from './media-type.js';
 import { isHandshakeHeader } from './websocket.js';
 
 /*
@@ -99,7 +98,7 @@ export interface UpstreamRequestContext {
   own: readonly string[];
   /** A redirect has led to another origin than the target's. */
   hasLeftOrigin: boolean;
-  /** The response is read on its way, so that a content coding would be in it. */
+  /** The response is read on its way, or is meant to arrive event by event: a content coding would be in it. */
   wantsIdentity: boolean;
   /** The request tells of the client (`xfwd`). */
   isForwarded: boolean;
@@ -207,6 +206,6 @@ function setConnection(request: ClientRequest): void {
 }
 
 /** Asks for a body without a content coding where it is read on its way, or is to arrive event by event. */
-function askForIdentity(request: ClientRequest, { req, wantsIdentity }: UpstreamRequestContext): void {
-  if (wantsIdentity || acceptsEventStream(req.headers.accept)) request.setHeader('accept-encoding', 'identity');
+function askForIdentity(request: ClientRequest, { wantsIdentity }: UpstreamRequestContext): void {
+  if (wantsIdentity) request.setHeader('accept-encoding', 'identity');
 }

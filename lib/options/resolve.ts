@@ -10,7 +10,6 @@ import {
   LONGEST_DELAY,
 } from '../defaults.js';
 import { resolveFallback } from '../failover/route.js';
-import { sse } from '../formats/sse.js';
 import { ResolvedHeaderPolicy } from '../headers/header-policy.js';
 import type { Config, RetryConfig, Route, Timeouts } from '../types/config.js';
 import type { SseProxyOptions } from '../types/options.js';
@@ -114,7 +113,7 @@ function resolveHeartbeat({
   interval?: number;
   comment?: string;
 }): Config['heartbeat'] {
-  return Object.freeze({ interval, bytes: Buffer.from(sse.encode?.({ comment }) ?? '') });
+  return Object.freeze({ interval, comment });
 }
 
 function resolveLimits({

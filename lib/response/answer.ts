@@ -8,7 +8,6 @@ import { codingOf, isDecodable } from '../headers/content-coding.js';
 import { mayHaveContent } from '../headers/framing.js';
 import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
 import { first } from '../headers/header-values.js';
-import { isEventStreamType, isJsonType } from '../headers/media-type.js';
 import { applyResponsePasses } from '../headers/response-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
 import { withoutWithheld } from '../headers/trailers.js';
@@ -18,13 +17,13 @@ import type { Config } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { ResponseHead } from '../types/http.js';
 import type { Provider, RequestEdit } from '../types/provider.js';
-import { callHook } from '../util/hooks.js';
 import { type BodyPlan, planBody } from './body-plan.js';
 import { failureOf } from './first-event-gate.js';
 import { createInjection, type Injection } from './injection.js';
 import { BodyMasking, maskedLog, maskHead } from './masking.js';
 import { Pipeline } from './pipeline.js';
 import { type BodyDeadlines, Relay } from './relay.js';
+import { streamFormatOf } from './stream-format.js';
 
 export interface AnswerContext {
   config: Config;
@@ -85,13 +84,14 @@ export class Answer {
       const mayEcho = hasBody && (head.statusCode >= 300 || method === 'TRACE');
       if (mayEcho) this.#masking = new BodyMasking(secrets, head, config.logError);
     }
-    this.eventStream = this.#isEventStream();
+    const streamFormat = streamFormatOf(head, context);
+    this.eventStream = streamFormat !== undefined;
     if (!hasBody || !(this.eventStream || config.reads)) return;
     this.plan = planBody({
       config,
       req: exchange.req,
       headers: head.headers,
-      eventStream: this.eventStream,
+      streamFormat,
       hasExtras: edit?.isExtra !== undefined,
       hasProvider: provider !== undefined,
     });
@@ -99,16 +99,6 @@ export class Answer {
 
   get headers(): ResponseHead['headers'] {
     return this.#head.headers;
-  }
-
-  #isEventStream(): boolean {
-    const { config, exchange, provider } = this.#context;
-    const { isEventStream } = config;
-    if (isEventStream !== undefined) return callHook('isEventStream', () => isEventStream(this.#head), Boolean, 502);
-    const contentType = first(this.#head.headers['content-type']);
-    if (isEventStreamType(contentType)) return true;
-    if (provider?.streamsArray === undefined || !isJsonType(contentType)) return false;
-    return callHook('streamsArray', () => provider.streamsArray?.(exchange), Boolean, 502);
   }
 
   /** The client gets other bytes than the upstream has sent. */

@@ -1,12 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import type { EventFormat } from '../formats/format.js';
-import { json, jsonArray } from '../formats/json.js';
-import { ndjson } from '../formats/ndjson.js';
+import { json } from '../formats/json.js';
 import { sse } from '../formats/sse.js';
+import { acceptsEventStream } from '../formats/stream-formats.js';
 import { forbidsTransform } from '../headers/cache-control.js';
 import { codingOf, isAccepted, isDecodable } from '../headers/content-coding.js';
 import { first } from '../headers/header-values.js';
-import { acceptsEventStream, essenceOf, isJsonLinesType, isJsonType } from '../headers/media-type.js';
+import { essenceOf, isJsonType } from '../headers/media-type.js';
 import type { Config } from '../types/config.js';
 import type { HeaderFields } from '../types/http.js';
 
@@ -44,25 +44,27 @@ export interface PlanContext {
   req: IncomingMessage;
   /** Of the upstream's response, by lower-case name. */
   headers: HeaderFields;
-  eventStream: boolean;
+  /** The format of its events; `undefined` where it is no event stream. */
+  streamFormat: EventFormat | undefined;
   /** The request was changed, and its answer may have events that are there only because of that. */
   hasExtras: boolean;
   hasProvider: boolean;
 }
 
 /** Decides once per response, by its head. A feature that is off, or that this response is not for, leaves no trace. */
-export function planBody({ config, req, headers, eventStream, hasExtras, hasProvider }: PlanContext): BodyPlan {
+export function planBody({ config, req, headers, streamFormat, hasExtras, hasProvider }: PlanContext): BodyPlan {
   const contentType = first(headers['content-type']);
   const type = essenceOf(contentType);
   const coding = codingOf(headers['content-encoding']);
-  const format = eventStream ? formatOf(contentType, type) : json;
+  const eventStream = streamFormat !== undefined;
+  const format = streamFormat ?? json;
 
   const reads = config.reads && hasProvider && (eventStream || isJsonType(contentType));
   const observes = eventStream && config.onEvent !== undefined;
   const mayTransform = config.noTransform === 'ignore' || !forbidsTransform(headers);
   const edits = eventStream && config.transformEvent !== undefined && mayTransform;
   const transforms = eventStream && (edits || hasExtras);
-  const beats = eventStream && config.heartbeat !== undefined && type === 'text/event-stream';
+  const beats = eventStream && config.heartbeat !== undefined && takesHeartbeats(format, type);
 
   const known = coding !== undefined && isDecodable(coding);
   const onTheWay = known && eventStream && (transforms || beats || !isAccepted(req, coding));
@@ -81,11 +83,11 @@ export function planBody({ config, req, headers, eventStream, hasExtras, hasProv
     unreadable: transforms && (!isPlain || format.encode === undefined),
     beats: beats && hasRoom,
     reconnects: format === sse && hasRoom && acceptsEventStream(req.headers.accept),
-    reportsErrors: eventStream && config.truncation === 'event' && format.isBoundary !== undefined && hasRoom,
+    reportsErrors: eventStream && config.truncation === 'event' && format.encode !== undefined && hasRoom,
   };
 }
 
-function formatOf(contentType: string | undefined, type: string): EventFormat {
-  if (type === 'application/json') return jsonArray;
-  return isJsonLinesType(contentType) ? ndjson : sse;
+/** Clients of this type ignore what a heartbeat is made of. */
+function takesHeartbeats({ encodeComment, mediaTypes }: EventFormat, type: string): boolean {
+  return encodeComment !== undefined && mediaTypes.includes(type);
 }

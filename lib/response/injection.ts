@@ -1,10 +1,11 @@
 import type { ClientResponse } from '../client/client-response.js';
 import type { SseProxyError } from '../errors.js';
-import { EventBoundary } from '../events/event-boundary.js';
 import { Heartbeat } from '../events/heartbeat.js';
+import { createBoundary } from '../formats/event-boundary.js';
 import type { EventFormat } from '../formats/format.js';
 import type { ExchangeObservers } from '../observe/exchange-observers.js';
 import type { Config } from '../types/config.js';
+import type { StreamBoundary } from '../types/format.js';
 import type { EventFields, Exchange } from '../types/hooks.js';
 import type { Provider } from '../types/provider.js';
 import { isObject } from '../util/checks.js';
@@ -12,7 +13,7 @@ import { kindOf, tryHook } from '../util/hooks.js';
 import type { BodyPlan } from './body-plan.js';
 import type { Relay } from './relay.js';
 
-const EMPTY = Buffer.alloc(0);
+const EMPTY: Buffer = Buffer.alloc(0);
 
 export interface InjectionOptions {
   plan: BodyPlan;
@@ -28,21 +29,27 @@ export interface InjectionOptions {
 /** What the proxy itself puts into a stream, always between two events: heartbeats, `retry:`, an error event. */
 export class Injection {
   readonly #options: InjectionOptions;
-  readonly #boundary: EventBoundary;
+  readonly #boundary: StreamBoundary;
+  /** The last chunk that the client was sent. */
+  #last = EMPTY;
   #heartbeat: Heartbeat | undefined;
 
   constructor(options: InjectionOptions) {
     this.#options = options;
-    this.#boundary = new EventBoundary(options.plan.format);
+    this.#boundary = createBoundary(options.plan.format);
   }
 
   /** Follows what the client is sent. */
   accompany(relay: Relay): void {
     const boundary = this.#boundary;
     const { plan, config } = this.#options;
-    relay.observe((chunk) => boundary.sent(chunk));
+    relay.observe((chunk) => {
+      this.#last = chunk;
+      boundary.sent(chunk);
+    });
     if (!plan.beats || config.heartbeat === undefined) return;
-    const { interval, bytes } = config.heartbeat;
+    const { interval, comment } = config.heartbeat;
+    const bytes = plan.format.encodeComment?.(comment) ?? EMPTY;
     const heartbeat = new Heartbeat(interval, () => this.#beat(bytes, relay));
     this.#heartbeat = heartbeat;
     relay.observe(() => heartbeat.sent());
@@ -54,22 +61,23 @@ export class Injection {
   }
 
   #beat(bytes: Buffer, relay: Relay): void {
-    const { client, observers } = this.#options;
+    const { plan, client, observers } = this.#options;
     if (!this.#boundary.isReached || !client.isIdle) return;
-    if (observers.summary.bytes === 0) relay.skipByteOrderMark();
+    if (plan.format.isText && observers.summary.bytes === 0) relay.skipByteOrderMark();
     this.#insert(bytes);
   }
 
   /** Has EventSource clients reconnect after so many milliseconds, where that can be said now. */
   askForReconnect(retry: number): void {
-    if (this.#options.plan.reconnects && this.#boundary.isReached) this.#insert(Buffer.from(`retry: ${retry}\n\n`));
+    const { reconnects, format } = this.#options.plan;
+    if (reconnects && this.#boundary.isReached) this.#insert(format.encode?.({ retry }) ?? EMPTY);
   }
 
   /** Tells the client of a failure by an error event where that is possible. Nothing may be sent behind it. */
   tell(error: SseProxyError): void {
     const { plan, hasEnded, config, provider, exchange } = this.#options;
     // An answer that was there to its end is not to be called failed.
-    if (!plan.reportsErrors || !this.#boundary.isReached || hasEnded(this.#boundary.last ?? EMPTY)) return;
+    if (!plan.reportsErrors || !this.#boundary.isReached || hasEnded(this.#last)) return;
     const own = { event: 'error', data: JSON.stringify(error) };
     const block = tryHook(
       'errorEvent',
@@ -77,7 +85,7 @@ export class Injection {
       (fields: EventFields | null | undefined) => written(plan.format, fields ?? own),
       config.logError,
     );
-    if (block !== undefined) this.#insert(Buffer.from(block));
+    if (block !== undefined) this.#insert(block);
   }
 
   #insert(bytes: Buffer): void {
@@ -96,9 +104,9 @@ export function createInjection(options: InjectionOptions): Injection | undefine
 }
 
 /** @throws {TypeError} for what is no event, or none that the format can express */
-function written(format: EventFormat, fields: EventFields): string {
+function written(format: EventFormat, fields: EventFields): Buffer {
   if (!isObject(fields)) throw new TypeError(`errorEvent must give an event, got ${kindOf(fields)}`);
-  const block = format.encode?.(fields) ?? '';
-  if (fields.data === undefined || block === '') throw new TypeError('errorEvent must give an event with `data`');
+  const block = format.encode?.(fields) ?? EMPTY;
+  if (fields.data === undefined || block.length === 0) throw new TypeError('errorEvent must give an event with `data`');
   return block;
 }

@@ -30,8 +30,8 @@ export interface Config {
   readonly onEvent: SseProxyOptions['onEvent'];
   readonly transformEvent: SseProxyOptions['transformEvent'];
   readonly noTransform: 'respect' | 'ignore';
-  /** Milliseconds, and what is sent after them. */
-  readonly heartbeat: { readonly interval: number; readonly bytes: Buffer } | undefined;
+  /** After so many milliseconds of silence, a comment. */
+  readonly heartbeat: { readonly interval: number; readonly comment: string } | undefined;
   /** `limits.eventSize` in bytes. */
   readonly eventSize: number;
   readonly truncation: 'destroy' | 'event';

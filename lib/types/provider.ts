@@ -1,4 +1,6 @@
+import type { EventFormat } from './format.js';
 import type { EventFields, Exchange, StreamEvent } from './hooks.js';
+import type { ResponseHead } from './http.js';
 import type { Usage } from './summary.js';
 
 /**
@@ -25,7 +27,18 @@ export interface Provider {
   readonly headers?: Readonly<Record<string, string>>;
   /** Edits a JSON request body; `undefined` to send the bytes as they came. Synchronous; if it fails, nothing is sent. */
   editRequest?(body: string, exchange: Exchange): RequestEdit | undefined;
-  /** Whether the JSON answer to this request is an array that is sent element by element. Synchronous. */
+  /**
+   * The format of the events in the answer that has this head: one that is built in, by its name, or one of your own; `undefined` to
+   * leave it to the media type. An answer with a format is an event stream. Synchronous; where it fails, the answer is a 502.
+   */
+  formatOf?(
+    head: Readonly<ResponseHead>,
+    exchange: Exchange,
+  ): EventFormat | 'sse' | 'ndjson' | 'json-array' | undefined;
+  /**
+   * Whether the JSON answer to this request is an array that is sent element by element. Synchronous. The same as a `formatOf` that gives
+   * `'json-array'`.
+   */
   streamsArray?(exchange: Exchange): boolean;
   /** Methods that `retry` tries again, beside the idempotent ones of HTTP. */
   readonly retryMethods?: readonly string[];

@@ -6,6 +6,7 @@ import type { Options } from 'http-proxy-middleware';
 import type { Secrets } from '../credentials/secrets.js';
 import { SseProxyError, toSseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
+import { acceptsEventStream } from '../formats/stream-formats.js';
 import { isTransferDecoded } from '../headers/framing.js';
 import { applyRequestPasses } from '../headers/request-passes.js';
 import type { RequestBody } from '../request/replayed-body.js';
@@ -274,7 +275,8 @@ export class Attempt {
       set: this.#prepared?.set ?? {},
       own: Object.keys(options.headers ?? {}),
       hasLeftOrigin: this.#hasLeftOrigin,
-      wantsIdentity,
+      // What is meant to arrive event by event is asked for without a content coding.
+      wantsIdentity: wantsIdentity || acceptsEventStream(this.req.headers.accept),
       isForwarded: this.#settings?.isForwarded === true,
     });
     this.#watchConnection(request);

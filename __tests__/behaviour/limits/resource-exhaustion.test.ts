@@ -9,12 +9,14 @@ import { withoutKey } from '../../../lib/credentials/resolve-credentials.js';
 import { EventReader } from '../../../lib/events/event-reader.js';
 import { retryDelay } from '../../../lib/failover/retry-policy.js';
 import type { EventFormat } from '../../../lib/formats/format.js';
-import { json, jsonArray } from '../../../lib/formats/json.js';
+import { json } from '../../../lib/formats/json.js';
+import { jsonArray } from '../../../lib/formats/json-array.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
+import { acceptsEventStream } from '../../../lib/formats/stream-formats.js';
 import { isAccepted } from '../../../lib/headers/content-coding.js';
 import { setForwarded } from '../../../lib/headers/forwarded.js';
-import { acceptsEventStream, isEventStreamType, isJsonType } from '../../../lib/headers/media-type.js';
+import { isJsonType } from '../../../lib/headers/media-type.js';
 import { applyResponsePasses } from '../../../lib/headers/response-passes.js';
 import { endToEndTrailers } from '../../../lib/headers/trailers.js';
 import type { SseProxyOptions } from '../../../lib/index.js';
@@ -34,6 +36,7 @@ import {
   upstream,
 } from '../../support/servers/upstreams.js';
 import { exchangeFor } from '../../support/streams/dialects.js';
+import { isEventStreamType } from '../../support/streams/event-streams.js';
 import { stopTheClock } from '../../support/watch/clock.js';
 import { logbook } from '../../support/watch/log.js';
 import { collectGarbage } from '../../support/watch/memory.js';

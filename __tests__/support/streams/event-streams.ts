@@ -1,9 +1,11 @@
 import { createParser } from 'eventsource-parser';
 import type { Block, EventReader } from '../../../lib/events/event-reader.js';
 import type { EventFormat, ParsedEvent } from '../../../lib/formats/format.js';
-import { jsonArray } from '../../../lib/formats/json.js';
+import { jsonArray } from '../../../lib/formats/json-array.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
+import { formatOfType } from '../../../lib/formats/stream-formats.js';
+import { essenceOf } from '../../../lib/headers/media-type.js';
 import { FIXTURES, type Fixture } from './fixtures.js';
 
 const lines = (values: object[], line: (json: string, value: object) => string): Buffer =>
@@ -79,6 +81,11 @@ export const STREAMS: readonly Fixture[] = [...FIXTURES, ...PROVIDER_STREAMS];
 export function formatOf({ contentType }: Fixture): EventFormat {
   if (contentType === 'application/json') return jsonArray;
   return contentType === 'application/x-ndjson' ? ndjson : sse;
+}
+
+/** Whether the media type alone says that a body is a stream of events. */
+export function isEventStreamType(contentType: string | undefined): boolean {
+  return formatOfType(essenceOf(contentType)) !== undefined;
 }
 
 /** The bytes whole, in two at every place, and one by one. */

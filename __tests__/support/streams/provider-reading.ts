@@ -134,8 +134,8 @@ function isDeepFrozen(value: unknown): boolean {
   return Object.isFrozen(value) && Object.values(value).every(isDeepFrozen);
 }
 
-function dataOf(parse: (block: string) => ParsedEvent | undefined, parts: ProviderAnswer['parts']): unknown[] {
-  return parts.map(({ bytes }) => parse(bytes)?.json()).filter((event) => event !== undefined);
+function dataOf(parse: (block: Buffer) => ParsedEvent | undefined, parts: ProviderAnswer['parts']): unknown[] {
+  return parts.map(({ bytes }) => parse(Buffer.from(bytes))?.json()).filter((event) => event !== undefined);
 }
 
 type Path = readonly string[];

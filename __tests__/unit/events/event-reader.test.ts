@@ -1,6 +1,7 @@
 import { describe, expect, it, jest } from '@jest/globals';
 import { EventReader, EventTooLarge } from '../../../lib/events/event-reader.js';
-import { json, jsonArray } from '../../../lib/formats/json.js';
+import { json } from '../../../lib/formats/json.js';
+import { jsonArray } from '../../../lib/formats/json-array.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
 import {

@@ -13,7 +13,7 @@ function blocks(text: string): [bytes: string, data: string | undefined][] {
   return results[0] as [string, string | undefined][];
 }
 
-const encode = (fields: unknown): string | undefined => ndjson.encode?.(fields as EventFields);
+const encode = (fields: unknown): string => String(ndjson.encode?.(fields as EventFields));
 
 describe('an event', () => {
   it('NDJSON: an event is a line, without its line end', () => {
@@ -41,7 +41,7 @@ describe('an event', () => {
   });
 
   it('NDJSON: an event has nothing but data', () => {
-    expect(ndjson.parser()('{"event":"a","id":"1"}\n')).toMatchObject({ event: undefined, id: undefined });
+    expect(ndjson.parser()(Buffer.from('{"event":"a","id":"1"}\n'))).toMatchObject({ event: undefined, id: undefined });
   });
 
   it('NDJSON: an event does not end where a character has the byte of a line end in it, or at another separator', () => {
@@ -76,6 +76,11 @@ describe('encode', () => {
 });
 
 it('NDJSON: something else may follow after a line end, or at the start', () => {
-  expect([0x0a0a0a0a, 0x7d0d0a, 0x7d7d7d0a].map((tail) => ndjson.isBoundary?.(tail))).toEqual([true, true, true]);
-  expect([0x0a0a0a7d, 0x0a0a0a0d].map((tail) => ndjson.isBoundary?.(tail))).toEqual([false, false]);
+  const isBoundary = (text: string): boolean | undefined => {
+    const boundary = ndjson.boundary?.();
+    boundary?.sent(Buffer.from(text));
+    return boundary?.isReached;
+  };
+  expect(['', '}\r\n', '}}}\n'].map(isBoundary)).toEqual([true, true, true]);
+  expect(['\n\n\n}', '\n\n\n\r'].map(isBoundary)).toEqual([false, false]);
 });

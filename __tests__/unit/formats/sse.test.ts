@@ -25,13 +25,13 @@ function blocks(...chunks: string[]): string[] {
 function parse(...texts: string[]): (EventFields | undefined)[] {
   const read = sse.parser();
   return texts.map((text) => {
-    const event = read(text);
+    const event = read(Buffer.from(text));
     if (event === undefined) return undefined;
     return Object.fromEntries(Object.entries(fieldsOf(event)).filter(([, value]) => value !== undefined));
   });
 }
 
-const encode = (fields: unknown): string | undefined => sse.encode?.(fields as EventFields);
+const encode = (fields: unknown): string => String(sse.encode?.(fields as EventFields));
 
 describe('a block', () => {
   it.each([
@@ -147,6 +147,38 @@ describe('an event', () => {
   });
 });
 
+describe('a block that is one line of data', () => {
+  it.each([
+    ['with a space behind the colon', 'data: 1\n\n', '1'],
+    ['without one', 'data:1\n\n', '1'],
+    ['with more than one', 'data:  1\n\n', ' 1'],
+    ['without data', 'data:\n\n', ''],
+    ['of a space', 'data: \n\n', ''],
+    ['with characters of several bytes', 'data: zażółć 🙂\n\n', 'zażółć 🙂'],
+    ['with other separators', 'data: \u2028\u0085\n\n', '\u2028\u0085'],
+  ])('%s is read as in the block of several lines', (_what, block, data) => {
+    expect(parse(block)).toEqual([{ data }]);
+    expect(parse(`: c\n${block}`)).toEqual([{ comment: 'c', data }]);
+  });
+
+  it('leaves no byte order mark for those behind it', () => {
+    expect(parse('data: 1\n\n', '\ufeffdata: 2\n\n', 'event: e\ndata: 3\n\n')).toEqual([
+      { data: '1' },
+      undefined,
+      { event: 'e', data: '3' },
+    ]);
+  });
+
+  it('is read behind an event that has ended in CR, and in front of the LF that was split off', () => {
+    expect(parse('data: 1\r\n\r', 'data: 2\n\n', '\n', 'id: 3\ndata: 3\n\n')).toEqual([
+      { data: '1' },
+      { data: '2' },
+      undefined,
+      { id: '3', data: '3' },
+    ]);
+  });
+});
+
 describe('encode', () => {
   it('SSE encode: writes all fields, comments first and data last', () => {
     expect(encode({ data: '1', retry: 0, id: 'i', event: 'e', comment: 'c' })).toBe(
@@ -202,8 +234,11 @@ describe('encode', () => {
 });
 
 describe('something else may follow', () => {
-  const isBoundary = (text: string): boolean | undefined =>
-    sse.isBoundary?.(Buffer.from(`\n\n\n\n${text}`, 'latin1').subarray(-4).readInt32BE());
+  const isBoundary = (text: string): boolean | undefined => {
+    const boundary = sse.boundary?.();
+    boundary?.sent(Buffer.from(text, 'latin1'));
+    return boundary?.isReached;
+  };
 
   it.each(['', '\n', '\r', '\r\n', 'x\n\n', 'x\r\r', 'x\r\n\r\n', 'x\n\r', 'x\n\r\n', 'x\r\r\n', 'x\r\n\n'])(
     'SSE: something else may follow after %j, which ends in a blank line',

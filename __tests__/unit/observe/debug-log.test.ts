@@ -3,6 +3,7 @@ import { Secrets } from '../../../lib/credentials/secrets.js';
 import { SseProxyError, type SseProxyErrorCode } from '../../../lib/errors.js';
 import { AttemptPlan } from '../../../lib/failover/attempt-plan.js';
 import { CircuitBreaker } from '../../../lib/failover/circuit-breaker.js';
+import { sse } from '../../../lib/formats/sse.js';
 import { DebugLog, debugLog } from '../../../lib/observe/debug-log.js';
 import type { PlannedResponse } from '../../../lib/observe/observer.js';
 import { resolveOptions } from '../../../lib/options/resolve.js';
@@ -101,7 +102,8 @@ describe('a head', () => {
     const { exchange, diagnostics, news } = notes();
     const config = resolveOptions({ target: TARGET, ...options } as SseProxyOptions);
     exchange.req.headers['accept-encoding'] = accepts;
-    const kind = { eventStream, hasExtras: false, hasProvider: config.provider !== undefined };
+    const streamFormat = eventStream ? sse : undefined;
+    const kind = { streamFormat, hasExtras: false, hasProvider: config.provider !== undefined };
     const plan = hasBody ? planBody({ config, req: exchange.req, headers, ...kind }) : undefined;
     news();
     diagnostics.planned({ statusCode, headers, isGated, eventStream, plan });

@@ -493,10 +493,7 @@ describe('the resolved options', () => {
       wantsIdentity: false,
     });
     expect(resolve({ provider: openai({ apiKey: 'sk-test' }) }).truncation).toBe('event');
-    expect(resolve({ target, heartbeat: {} }).heartbeat).toEqual({
-      interval: 15_000,
-      bytes: Buffer.from(': ping\n\n'),
-    });
+    expect(resolve({ target, heartbeat: {} }).heartbeat).toEqual({ interval: 15_000, comment: 'ping' });
     expect(resolve({ target, limits: { eventSize: '2kb' } }).eventSize).toBe(2048);
   });
 

@@ -1,14 +1,17 @@
 import { describe, expect, it } from '@jest/globals';
 import type { EventFormat } from '../../../lib/formats/format.js';
-import { json, jsonArray } from '../../../lib/formats/json.js';
+import { json } from '../../../lib/formats/json.js';
+import { jsonArray } from '../../../lib/formats/json-array.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
 import { resolveOptions } from '../../../lib/options/resolve.js';
 import { openai } from '../../../lib/providers/index.js';
 import { type BodyPlan, planBody } from '../../../lib/response/body-plan.js';
+import { streamFormatOf } from '../../../lib/response/stream-format.js';
 import type { HeaderFields } from '../../../lib/types/http.js';
 import type { SseProxyOptions } from '../../../lib/types/options.js';
 import { requestWith } from '../../support/servers/bare-http.js';
+import { exchangeFor } from '../../support/streams/dialects.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
 closeAndWatchEachTest();
@@ -53,7 +56,9 @@ async function plan(
   const options = names.split(', ').map((name) => OPTIONS[name] ?? {});
   const config = resolveOptions(Object.assign({ target: 'http://127.0.0.1:1' }, ...options));
   const req = await requestWith([`Accept-Encoding: ${accepts}`]);
-  return planBody({ config, req, headers, eventStream, hasExtras, hasProvider: config.provider !== undefined });
+  const context = { config: { isEventStream: () => eventStream }, exchange: exchangeFor('/'), provider: undefined };
+  const streamFormat = streamFormatOf({ statusCode: 200, statusMessage: '', headers }, context);
+  return planBody({ config, req, headers, streamFormat, hasExtras, hasProvider: config.provider !== undefined });
 }
 
 /** What a plan has to do: the names of all that is not off, and the codings to undo. */

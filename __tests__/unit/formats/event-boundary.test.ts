@@ -1,14 +1,15 @@
 import { describe, expect, it } from '@jest/globals';
-import { EventBoundary } from '../../../lib/events/event-boundary.js';
+import { createBoundary } from '../../../lib/formats/event-boundary.js';
 import type { EventFormat } from '../../../lib/formats/format.js';
-import { json, jsonArray } from '../../../lib/formats/json.js';
+import { json } from '../../../lib/formats/json.js';
+import { jsonArray } from '../../../lib/formats/json-array.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
 import { chunkings } from '../../support/streams/event-streams.js';
 
 /** Whether a stream that was sent in these chunks has reached a boundary. */
 function isReached(format: EventFormat, chunks: readonly Buffer[]): boolean {
-  const boundary = new EventBoundary(format);
+  const boundary = createBoundary(format);
   for (const chunk of chunks) boundary.sent(chunk);
   return boundary.isReached;
 }
@@ -44,7 +45,7 @@ describe('a boundary', () => {
   });
 
   it('event boundary: a boundary is left and reached as the stream goes on', () => {
-    const boundary = new EventBoundary(sse);
+    const boundary = createBoundary(sse);
     const states = ['data: 1', '\n', '\n', 'd', 'ata: \xff\xff\xff\xff\n\n'].map((text) => {
       boundary.sent(Buffer.from(text, 'latin1'));
       return boundary.isReached;

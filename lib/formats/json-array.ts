@@ -1,0 +1,44 @@
+import { type EventFormat, ParsedEvent } from './format.js';
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN = new Set([0x5b, 0x7b]);
+const CLOSE = new Set([0x5d, 0x7d]);
+
+/** A JSON array that is sent element by element: each object or array in it is an event. */
+export const jsonArray: EventFormat = {
+  mediaTypes: ['application/json'],
+  isText: true,
+  endsWithStream: false,
+  scanner() {
+    let depth = 0;
+    let inString = false;
+    let escaped = false;
+    return (chunk, from) => {
+      for (let i = from; i < chunk.length; i += 1) {
+        const byte = chunk[i] as number;
+        if (inString) {
+          if (escaped) escaped = false;
+          else if (byte === BACKSLASH) escaped = true;
+          else if (byte === QUOTE) inString = false;
+        } else if (byte === QUOTE) inString = true;
+        else if (OPEN.has(byte)) depth += 1;
+        else if (CLOSE.has(byte)) {
+          depth -= 1;
+          if (depth === 1) return i + 1;
+        }
+      }
+      return -1;
+    };
+  },
+  parser() {
+    // The array's own bracket in front of the first element, a comma in front of the others. In what is no array, nothing.
+    let expected = '[';
+    return (block) => {
+      const text = block.toString().trim();
+      if (!text.startsWith(expected)) return undefined;
+      expected = ',';
+      return new ParsedEvent(text.slice(1).trimStart());
+    };
+  },
+};
