@@ -159,3 +159,6 @@ export const MIN_SECRET_LENGTH = 8;
 
 /** How far the causes of an error are followed to mask what they say. */
 export const MAX_CAUSES = 10;
+
+/** The answers that were seen to begin and not to end, of which a proxy remembers the ids: about a megabyte of them. */
+export const UNSETTLED_ANSWERS = 10_000;

@@ -12,6 +12,7 @@ import type { CircuitBreaker } from '../failover/circuit-breaker.js';
 import type { EventFailure, Failure } from '../failover/failure.js';
 import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
 import { withholdFromClient } from '../headers/response-passes.js';
+import type { UnsettledAnswers } from '../observe/unsettled-answers.js';
 import { receivedBody } from '../request/parsed-body.js';
 import { editRequest, readEditable } from '../request/provider-edit.js';
 import { pauseFlowing } from '../request/read-body.js';
@@ -52,6 +53,8 @@ type Next = (error?: unknown) => void;
 export interface Services extends Doorkeeper {
   config: Config;
   upstream: Upstream;
+  /** Which answers are still to be counted. */
+  answers: UnsettledAnswers;
   circuits: ReadonlyMap<Route, CircuitBreaker>;
 }
 
@@ -634,6 +637,11 @@ export class ProxyExchange extends BaseExchange {
   #report(finished: boolean, error: SseProxyError | undefined): void {
     const { onUsage, onFinish, logError } = this.#config;
     const { summary } = this.#observers;
+    if (summary.reading !== undefined) {
+      const { id } = summary.reading;
+      const { complete } = summary.usage();
+      summary.isRetrieved = this.#services.answers.settle({ path: this.path, id, complete });
+    }
     if (onUsage !== undefined && this.#reachedUpstream) {
       void runHook('onUsage', () => onUsage(summary.usage(), this), logError);
     }

@@ -67,9 +67,10 @@ function textLine(summary: StreamSummary, req: IncomingMessage): string {
 }
 
 /** `?` stands for a figure that was not reported. */
-function tokens({ inputTokens, outputTokens, complete }: Usage): string | undefined {
+function tokens({ inputTokens, outputTokens, complete, retrieved }: Usage): string | undefined {
   if (inputTokens === undefined && outputTokens === undefined) return undefined;
-  return `${inputTokens ?? '?'}+${outputTokens ?? '?'} tokens${complete ? '' : ' (incomplete)'}`;
+  const note = retrieved ? ' (retrieved)' : complete ? '' : ' (incomplete)';
+  return `${inputTokens ?? '?'}+${outputTokens ?? '?'} tokens${note}`;
 }
 
 function duration(milliseconds: number): string {
@@ -95,6 +96,7 @@ function jsonLine(summary: StreamSummary, req: IncomingMessage): string {
     'gen_ai.usage.cache_read.input_tokens': usage?.cachedInputTokens,
     'gen_ai.usage.cache_creation.input_tokens': usage?.cacheCreationInputTokens,
     'gen_ai.usage.reasoning.output_tokens': usage?.reasoningTokens,
+    usage_retrieved: usage?.retrieved,
     attempts: attempts.length,
     first_token_ms: timings.firstToken === undefined ? undefined : Math.round(timings.firstToken),
     total_ms: Math.round(timings.total),

@@ -16,6 +16,8 @@ export class Summary implements Observer {
   isWhole = false;
   /** A part of the answer could not be read. */
   isBlind = false;
+  /** Its figures belong to another exchange. */
+  isRetrieved = false;
   readonly #startedAt = performance.now();
   #sentAt = 0;
   #headersAt: number | undefined;
@@ -67,7 +69,9 @@ export class Summary implements Observer {
 
   /** What the provider has reported so far. */
   usage(): Usage {
-    return usageOf(this.reading, this.isWhole && !this.isBlind);
+    const usage = usageOf(this.reading, this.isWhole && !this.isBlind);
+    const hasFigures = (usage.inputTokens ?? usage.outputTokens ?? usage.totalTokens) !== undefined;
+    return this.isRetrieved && hasFigures ? { ...usage, retrieved: true } : usage;
   }
 
   report(outcome: Outcome, statusCode: number | undefined, error: SseProxyError | undefined): StreamSummary {

@@ -86,6 +86,8 @@ export interface Reading {
   reported: Record<string, unknown>;
   /** The figures in `usage` are final, unless the answer breaks off before its end. */
   usageComplete: boolean;
+  /** The provider's id of an answer that can be asked for again: its figures are counted once. */
+  id?: string;
   /** The model that answers, as the provider names it. */
   model?: string;
   /** Why the answer ended, in the provider's word. */

@@ -16,6 +16,11 @@ export interface Usage {
   reasoningTokens?: number;
   /** The provider's own object, as it came; nobody can change it. */
   reported?: Readonly<Record<string, unknown>>;
+  /**
+   * `true` for the figures of an answer that another request has caused, such as those of a stored response: whoever adds up what
+   * requests have cost leaves them out. Absent otherwise (docs/count-the-tokens.md).
+   */
+  retrieved?: true;
   /** Whether these are the provider's final figures: `false` where the answer broke off, or where it reported none. */
   complete: boolean;
 }

@@ -18,7 +18,7 @@ export interface Part {
 }
 
 /** All of a reading but what a provider keeps there for itself. */
-export type Told = Partial<Omit<Reading, 'reported' | 'streamed'>>;
+export type Told = Partial<Omit<Reading, 'reported' | 'streamed' | 'id'>>;
 
 /** An answer in one of the providers' dialects, in parts as they are sent: one event each. */
 export interface ProviderAnswer {
@@ -64,7 +64,7 @@ export function reads(provider: Provider, format: EventFormat, chunks: readonly 
   }
   const last = whole ? reader.end().event : undefined;
   if (last !== undefined) provider.read(last, reading);
-  const { reported, streamed, usage, ...told } = reading;
+  const { reported, streamed, id, usage, ...told } = reading;
   const { reported: own, ...figures } = usage;
   return { ...told, usage: figures };
 }

@@ -5,6 +5,8 @@ import { allFinished, figures, hasContent, hasFigures, isCount, member, noteFini
 
 /** What OpenAI's Chat Completions and their many relatives answer with: a chunk of a stream, or the whole. */
 interface ChatPayload {
+  id?: unknown;
+  object?: unknown;
   model?: unknown;
   usage?: unknown;
   choices?: unknown;
@@ -78,6 +80,8 @@ export function readChat(event: StreamEvent, reading: Reading): void {
   const choices: Choice[] = Array.isArray(payload.choices) ? payload.choices.filter(isChoice) : [];
   const model = word(payload.model);
   if (model !== undefined) reading.model = model;
+  const id = word(payload.id);
+  if (id !== undefined && isStored(payload)) reading.id = id;
   noteChoices(choices, reading, state);
   if (payload.error) state.hasFailed = true;
   if (LAST_EVENTS.has(payload.type)) reading.ended = true;
@@ -103,6 +107,11 @@ function bringsContent({ delta, text, audio, b64_json, data }: ChatPayload, choi
   if (choices.length > 0) return choices.some((choice) => hasContent([choice.delta, choice.message, choice.text]));
   const images = Array.isArray(data) ? data.map((item) => [member(item, 'b64_json'), member(item, 'url')]) : [];
   return hasContent([delta, text, audio, b64_json, images]);
+}
+
+/** What a later request can ask for: a completion that is not streamed, a run, a batch. Chunks are many, and are read without it. */
+function isStored({ object }: ChatPayload): boolean {
+  return object === 'chat.completion' || object === 'thread.run' || object === 'batch';
 }
 
 /** An object that goes on in the background: a run, or a batch. */

@@ -40,6 +40,8 @@ export function readResponse(response: unknown, reading: Reading, isLast: boolea
   const status = word(member(response, 'status'));
   const output = member(response, 'output');
   const hasEnded = LAST_STATUSES.has(status);
+  const id = word(member(response, 'id'));
+  if (id !== undefined) reading.id = id;
   if (model !== undefined) reading.model = model;
   if (Array.isArray(output) && output.some(isContent)) reading.hasContent = true;
   if (isObject(usage)) takeFigures(usage, reading);
