@@ -23,6 +23,9 @@ export const PAGES = [
   'SECURITY.md',
   '__tests__/README.md',
   'CHANGELOG.md',
+  'ARCHITECTURE.md',
+  'CONTRIBUTING.md',
+  'CODE_OF_CONDUCT.md',
   ...readdirSync(join(ROOT, 'docs'))
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),
