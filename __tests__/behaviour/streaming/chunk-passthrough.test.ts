@@ -6,7 +6,7 @@ import type { SseProxyOptions } from '../../../lib/index.js';
 import { rawClient } from '../../support/clients/raw.js';
 import { proxyApp } from '../../support/servers/proxies.js';
 import { rawUpstream } from '../../support/servers/upstreams.js';
-import { type Reading, readByParser, readDirectly } from '../../support/streams/chunk-reading.js';
+import { readByParser, type ResponseReading, readDirectly } from '../../support/streams/chunk-reading.js';
 import { FIXTURES } from '../../support/streams/fixtures.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
@@ -69,7 +69,7 @@ const cuts = (bytes: Buffer): Buffer[][] => [
 describe.each([...STREAMS, ...DOUBTFUL])('a response with %s', (_name, text) => {
   const responses = cuts(wire(text));
   /** What the parser makes of each. */
-  const parsed: Reading[] = [];
+  const parsed: ResponseReading[] = [];
 
   beforeAll(async () => {
     for (const reads of responses) parsed.push(await readByParser(reads));
