@@ -45,7 +45,7 @@ export function applyResponsePasses(headers: HeaderFields, context: ResponseCont
 }
 
 function removeHopByHop(headers: HeaderFields, { method, httpVersion, statusCode, withholds }: ResponseContext): void {
-  // Node sends trailers in a chunked body only, and throws on a Trailer field without one.
+  // Node sends trailers in a chunked body only, and throws on a Trailer header without one.
   const mayHaveTrailers =
     headers['transfer-encoding'] !== undefined && httpVersion === '1.1' && mayHaveContent(method, statusCode);
   const trailer = mayHaveTrailers && headers.trailer ? announcedTrailers(headers.trailer, withholds) : undefined;

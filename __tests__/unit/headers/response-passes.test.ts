@@ -5,7 +5,7 @@ import { closeAll } from '../../support/watch/clean-up.js';
 
 afterEach(closeAll);
 
-/** The client's fields for an upstream's. */
+/** The client's headers for an upstream's. */
 function passed(headers: HeaderFields, context: Partial<ResponseContext> = {}): HeaderFields {
   const defaults = {
     method: 'GET',
@@ -22,7 +22,7 @@ function passed(headers: HeaderFields, context: Partial<ResponseContext> = {}): 
   return headers;
 }
 
-describe('the fields of a response', () => {
+describe('response passes: the headers of a response', () => {
   it('response headers: hop-by-hop headers go', () => {
     const fields = {
       connection: 'x-hop, content-length, keep-alive',
@@ -70,7 +70,7 @@ describe('the fields of a response', () => {
   });
 });
 
-describe('what the app has set on the response', () => {
+describe('response passes: what the app has set on the response', () => {
   it.each(['access-control-allow-origin', 'content-security-policy', 'cache-control', 'x-frame-options', 'server'])(
     'response headers of the app: %s stays as the app has set it',
     (name) => {
@@ -118,7 +118,7 @@ describe('what the app has set on the response', () => {
   });
 });
 
-describe('the fields of an event stream', () => {
+describe('response passes: the headers of an event stream', () => {
   it.each([
     [undefined, 'no-transform'],
     ['', 'no-transform'],
