@@ -14,10 +14,10 @@ import { checkStatus, leaveFramingToNode, replaceHeaders } from './commit-head.j
 import { isEarlyHints, writeEarlyHints } from './early-hints.js';
 import { ResponseSeal } from './response-seal.js';
 
-/** Nothing was promised of how long a body is. */
+/** The head names no length for the body. */
 export const UNKNOWN_LENGTH = Number.POSITIVE_INFINITY;
 
-/** Express's response: the only place that writes to it. What HTTP/1 and HTTP/2 do in different ways is in its two kinds. */
+/** Express's response, and the only code that writes to it. `Http1Response` and `Http2Response` have what differs between the two. */
 export abstract class ClientResponse {
   protected readonly req: IncomingMessage;
   protected readonly res: ServerResponse;
@@ -27,13 +27,13 @@ export abstract class ClientResponse {
   /** Milliseconds. */
   #silence = 0;
   #hints = 0;
-  /** What the head was to promise. */
+  /** The Content-Length of the head that was committed. */
   #committedLength = UNKNOWN_LENGTH;
-  /** How many bytes of the body the head has promised that were not written yet; `undefined` until the first are. */
+  /** How many bytes of the promised Content-Length are still to be written; `undefined` until the first write. */
   #owed: number | undefined;
   #onBroken: ((cause: unknown) => void) | undefined;
   #isBroken = false;
-  /** Of a whole response of the proxy's own, or one that nobody else may write to any more. */
+  /** Set for the proxy's own responses, and for those that nobody else may write to any more. */
   #seal: ResponseSeal | undefined;
 
   constructor(req: IncomingMessage, res: ServerResponse) {
@@ -41,7 +41,7 @@ export abstract class ClientResponse {
     this.res = res;
   }
 
-  /** What the app, and hooks such as `on.proxyRes`, had set on the response before a head was first put there. */
+  /** The headers that the app, and hooks such as `on.proxyRes`, had set before the proxy committed a head. */
   get appHeaders(): Readonly<HeaderFields> {
     return this.#app ?? (this.res.getHeaders() as HeaderFields);
   }
@@ -55,29 +55,29 @@ export abstract class ClientResponse {
     return this.res.headersSent ? (this.#seal?.statusCode ?? this.res.statusCode) : undefined;
   }
 
-  /** Its body has as many bytes as its head says, so that with all of them it is whole. */
+  /** Whether its head has a Content-Length, so that the client can tell a whole body from one that was cut. */
   get isLengthDelimited(): boolean {
     return this.res.hasHeader('content-length');
   }
 
-  /** Nothing that was written is still on its way out. */
+  /** Whether everything that was written has been handed to the operating system, and the response has not ended. */
   get isIdle(): boolean {
     return this.res.writableLength === 0 && !this.res.writableEnded;
   }
 
-  /** Nothing can reach the client any more: it has left, or it has the whole response. */
+  /** Whether nothing can reach the client any more: it has left, or it has the whole response. */
   abstract get gone(): boolean;
 
-  /** Everything was handed to the operating system. */
+  /** Whether the whole response was handed to the operating system. */
   abstract get finished(): boolean;
 
-  /** Whether its request has come to its end; to be asked before its stream has closed. */
+  /** Whether the whole request has arrived. Only valid before the stream of the request has closed. */
   abstract get hasWholeRequest(): boolean;
 
-  /** Whether the response has a body at all (RFC 9110 6.4.1), by the method as the client has sent it. Known with its head. */
+  /** Whether the response has a body (RFC 9110 6.4.1), by the method that the client sent. Known when the head is committed. */
   abstract get takesBody(): boolean;
 
-  /** Whether it can be given whole chunks of the chunked transfer coding. */
+  /** Whether {@link write} may be given whole chunks of the chunked transfer coding. */
   abstract get takesChunks(): boolean;
 
   /** Calls back once: when the response was sent and its connection is done with it, or when the client is gone. */
@@ -92,57 +92,57 @@ export abstract class ClientResponse {
     this.watchClose(closed);
   }
 
-  /** See {@link onceClosed}: may call back several times, but in a later tick. */
+  /** See {@link onceClosed}. May call back several times, and never in the same tick. */
   protected abstract watchClose(closed: () => void): void;
 
   protected abstract unwatchClose(closed: () => void): void;
 
-  /** Calls back when the response has been ended, by whomever, and all of it is on its way. */
+  /** Calls back when somebody has ended the response, and all of it was handed to the operating system. */
   abstract onceFinished(callback: () => void): void;
 
-  /** Nothing else is to be written in front of this response. */
+  /** Whether no other response is to be written in front of this one. */
   abstract get isItsTurn(): boolean;
 
-  /** Calls back when its turn has come; not at all where the client is gone by then. */
+  /** Calls back when its turn has come; never if the client leaves before that. */
   abstract onceItsTurn(callback: () => void): void;
 
   /**
-   * Ends a response that is not complete, so that nobody can take it for a whole one. What was written is still delivered
-   * to a client that reads.
+   * Ends a response that is not complete, so that the client cannot take it for a whole one. A client that reads still gets what was
+   * written.
    */
   abstract truncate(): void;
 
-  /** Ends the connection (over HTTP/2 the stream) at once; that of a pipelined response when its turn has come. */
+  /** Closes the connection (over HTTP/2 the stream) at once; for a pipelined response, as soon as its turn has come. */
   abstract destroy(): void;
 
-  /** Whether hints can go in front of the final response now. */
+  /** Whether an interim response can be sent now. */
   protected abstract get takesHints(): boolean;
 
-  /** How long Node has promised the body to be; {@link UNKNOWN_LENGTH} where it has not. */
+  /** The length of the body by the head that Node has written; {@link UNKNOWN_LENGTH} if it names none. */
   protected abstract get promisedLength(): number;
 
-  /** A field as this version of HTTP can have it; `undefined` where it cannot. */
-  abstract fieldFor(name: string, value: string | string[]): string | string[] | undefined;
+  /** The value of a header as this version of HTTP can send it; `undefined` if it cannot. */
+  abstract headerFor(name: string, value: string | string[]): string | string[] | undefined;
 
   protected abstract writeHead(head: ResponseHead): void;
 
   /** See {@link write}. */
   protected abstract send(bytes: BodyBytes, isLast: boolean): boolean;
 
-  /** The response is on its way, and its client has {@link LINGER} to take some of it, again and again, until it has all. */
+  /** Ends the response. A client that takes none of it for as long as `LINGER` is disconnected. */
   protected abstract endSoon(body: string | undefined, endsConnection: boolean): void;
 
-  /** Passes 103 (Early Hints) on; before HTTP/1.1 nobody knows it. */
+  /** Forwards 103 (Early Hints). HTTP/1.0 has no interim responses. */
   inform(info: InformationEvent): void {
     if (!isEarlyHints(info) || this.res.headersSent || this.res.destroyed || !this.takesHints) return;
     if (this.#hints === MAX_HINTS) return;
     this.#hints += 1;
-    writeEarlyHints(this.res, info, (name, value) => this.fieldFor(name, value));
+    writeEarlyHints(this.res, info, (name, value) => this.headerFor(name, value));
   }
 
   /**
-   * Makes the head the response's, whole: what is not in it goes. It leaves at the end of this tick, together with the
-   * body where that is already there: one write, one packet.
+   * Makes this the head of the response, and removes every header that is not in it. It is sent at the end of this tick, together
+   * with the body if that has begun: one write, one packet.
    *
    * @throws {RangeError} for a status code that is not one of a final response
    */
@@ -164,7 +164,7 @@ export abstract class ClientResponse {
     queueMicrotask(() => this.flushHead());
   }
 
-  /** Takes back what a head that could not be sent has left on the response. */
+  /** Removes from the response what a head that could not be sent has left there. */
   reset(): void {
     if (this.#app === undefined) return;
     replaceHeaders(this.res, { present: this.res.getHeaders() as HeaderFields, headers: this.#app, as: this });
@@ -184,53 +184,53 @@ export abstract class ClientResponse {
     });
   }
 
-  /** See {@link write}. */
+  /** Writes one piece of the body. */
   writePiece(piece: Buffer): boolean {
     return this.write({ chunks: [], pieces: [piece], piecesSize: piece.length });
   }
 
   /**
-   * Writes a part of the body. Chunks only where {@link takesChunks} said so when they were read.
+   * Writes a part of the body. It may have chunks only if {@link takesChunks} was `true` when they were read.
    *
-   * @param isLast the end may follow in the same tick: then the part leaves together with it
-   * @returns `false` where the client should be waited for: see {@link onDrain}
+   * @param isLast the response may end in the same tick: then the part is sent together with its end
+   * @returns `false` if the caller should wait for {@link onDrain}
    */
   write(bytes: BodyBytes, isLast = false): boolean {
     // A hook may have ended the response.
     if (this.#isBroken || this.res.writableEnded || !this.takesBody) return true;
     this.#owed ??= this.#promised;
     if (bytes.piecesSize > this.#owed) {
-      // Whoever reads would take the rest for the next response.
+      // The client would take the rest for the next response.
       this.#break(new RangeError('The body is longer than the Content-Length of its response says'));
       return true;
     }
     this.#owed -= bytes.piecesSize;
     return this.#guarded(() => {
       const more = this.send(bytes, isLast);
-      // A `write` of middleware's may hold chunks back, and the head with them.
+      // Middleware that overrides `write` may hold back chunks, and with them the head.
       if (!this.isWrapped) this.headFlushed = true;
       this.#flush?.();
       return more;
     });
   }
 
-  /** Middleware that writes, and has promised something else, makes another body of this one. */
+  /** If middleware overrides `write` and has changed the length, it changes the body: then its length is not known. */
   get #promised(): number {
     const length = this.promisedLength;
     return this.isWrapped && length !== this.#committedLength ? UNKNOWN_LENGTH : length;
   }
 
-  /** Middleware has put a `write` of its own in front. */
+  /** Whether middleware overrides `write`. */
   protected get isWrapped(): boolean {
     return Object.hasOwn(this.res, 'write');
   }
 
-  /** Middleware is to be told to pass on what it holds, after each write. */
+  /** Whether middleware has a `flush` that is called after each write. */
   protected get isFlushed(): boolean {
     return this.#flush !== undefined;
   }
 
-  /** Calls back, in a later tick, where the response cannot go on as its head has it, or middleware's own methods throw. */
+  /** Calls back, in a later tick, if the body contradicts its Content-Length, or a method that middleware overrides throws. */
   onBroken(callback: (cause: unknown) => void): void {
     this.#onBroken = callback;
   }
@@ -241,7 +241,7 @@ export abstract class ClientResponse {
     process.nextTick(() => this.#onBroken?.(cause));
   }
 
-  /** What middleware has put on the response is called far from where it could be caught. */
+  /** Catches what the methods of middleware throw, which are called here outside of any handler of Express. */
   #guarded<T>(action: () => T): T | true {
     try {
       return action();
@@ -253,22 +253,22 @@ export abstract class ClientResponse {
 
   /** Calls back whenever the client can take more. */
   onDrain(callback: () => void): void {
-    // Once for all: `compression` moves the listener to a stream of its own, from where `once` would not remove it.
+    // One listener for good: `compression` moves it to a stream of its own, from where `once` would not remove it.
     this.res.on('drain', callback);
   }
 
-  /** The whole body was written. */
+  /** Ends the response, whose whole body was written. */
   end(rawTrailers: readonly string[]): void {
     if (this.#isBroken || this.res.writableEnded) return;
     if (this.takesBody) this.#owed ??= this.#promised;
     if (this.#owed !== undefined && this.#owed > 0 && this.#owed !== UNKNOWN_LENGTH) {
-      // Whoever reads would take the next response for the rest.
+      // The client would take the next response for the rest.
       const cause = new RangeError('The body is shorter than the Content-Length of its response says');
       this.#break(new SseProxyError('UPSTREAM_TRUNCATED', { cause }));
       return;
     }
     const trailers = Object.entries(endToEndTrailers(rawTrailers)).filter(([name, value]) =>
-      this.#isField(name, value),
+      this.#isSendable(name, value),
     );
     this.#guarded(() => {
       if (trailers.length > 0) this.res.addTrailers(Object.fromEntries(trailers));
@@ -276,17 +276,17 @@ export abstract class ClientResponse {
     });
   }
 
-  #isField(name: string, value: string): boolean {
+  #isSendable(name: string, value: string): boolean {
     try {
       validateHeaderName(name);
       validateHeaderValue(name, value);
-      return this.fieldFor(name, value) !== undefined;
+      return this.headerFor(name, value) !== undefined;
     } catch {
       return false;
     }
   }
 
-  /** Sends a whole response of the proxy's own. Whoever does not take it is cut off after a while. */
+  /** Sends a whole response of the proxy's own. A client that does not read it is disconnected after a while. */
   respond(head: ResponseHead, body: string): void {
     this.unsealed(() => {
       this.commit(head, { eventStream: false });
@@ -296,17 +296,17 @@ export abstract class ClientResponse {
     });
   }
 
-  /** Whatever others write from here on goes nowhere, and never fails: it is an answer that comes too late. */
+  /** From here on, whatever others write to the response is dropped without an error: their answer comes too late. */
   seal(): void {
     this.#ownSeal.close();
   }
 
-  /** The same once somebody else has ended the response. */
+  /** The same as {@link seal}, but only once somebody else has ended the response. */
   sealWhenEnded(): void {
     this.#ownSeal.closeWhenEnded();
   }
 
-  /** For what the proxy itself has to write to a response that may be sealed. */
+  /** Runs what the proxy itself has to write to a response that may be sealed. */
   protected unsealed(action: () => void): void {
     this.#ownSeal.lift(action);
   }
@@ -316,7 +316,7 @@ export abstract class ClientResponse {
     return this.#seal;
   }
 
-  /** Destroys it when nothing has moved for so many milliseconds; 0 for no limit. */
+  /** Destroys the response when nothing was sent or received for so many milliseconds; 0 turns the limit off. */
   limitSilence(timeout: number): void {
     if (timeout === this.#silence) return;
     this.#silence = timeout;

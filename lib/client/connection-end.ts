@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import { LINGER } from '../defaults.js';
 import { isChunked } from '../fast-path/node-internals.js';
 
-/** Calls back when for a while nothing has left of what waits to be sent; returns what gives that up. */
+/** Calls back when none of the bytes that wait to be sent has left for a while. @returns stops watching */
 export function onceStuck(socket: Socket, callback: () => void): () => void {
   let waiting = socket.writableLength;
   const timer = setInterval(() => {
@@ -16,18 +16,18 @@ export function onceStuck(socket: Socket, callback: () => void): () => void {
   return () => clearInterval(timer);
 }
 
-/** Closes the connection of a response that is not complete, so that nobody can take it for a whole one, when all of it has left. */
+/** Closes the connection of an incomplete response once all that was written has left, so that the client can tell it was cut. */
 export function cutWhenWritten(socket: Socket, res: ServerResponse): void {
-  // Called when all that was written before has left.
+  // The callback of an empty write runs when all that was written before it has left.
   socket.write('', () => {
-    // The end of the connection ends such a body (RFC 9112 6.3, rule 8): only a reset tells that it was cut.
+    // Such a body ends with its connection (RFC 9112 6.3, rule 8): only a reset tells that it was cut.
     const isCloseDelimited = !isChunked(res) && !res.hasHeader('content-length');
     if (isCloseDelimited && isPlainTcp(socket)) socket.resetAndDestroy();
     else socket.destroy();
   });
 }
 
-/** A TLS socket cannot be reset; it ends without its closing alert, which is a sign of its own. */
+/** Only plain TCP can be reset. A TLS connection that is destroyed ends without its closing alert, which tells as much. */
 function isPlainTcp(socket: Socket): boolean {
   return Object.getPrototypeOf(socket) === Socket.prototype;
 }

@@ -4,7 +4,7 @@ import type { ClientResponse } from './client-response.js';
 import { Http1Response } from './http1-response.js';
 import { Http2Response } from './http2-response.js';
 
-/** Express's response, in the client's version of HTTP. */
+/** Wraps Express's response, for the HTTP version of the client. */
 export function createClientResponse(req: IncomingMessage, res: ServerResponse): ClientResponse {
   return isHttp2(req) ? new Http2Response(req, res) : new Http1Response(req, res);
 }

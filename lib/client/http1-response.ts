@@ -34,7 +34,7 @@ export class Http1Response extends ClientResponse {
     const { req, res } = this;
     res.once('close', closed);
     if (res.closed || req.socket.destroyed) process.nextTick(closed);
-    // A pipelined response that waits for its turn is not told that its connection has closed.
+    // Node does not tell a pipelined response that waits for its turn that its connection has closed.
     else if (res.socket === null) {
       this.#notifier = CloseNotifier.of(req.socket);
       this.#notifier.add(closed);
@@ -60,7 +60,7 @@ export class Http1Response extends ClientResponse {
   }
 
   protected get takesHints(): boolean {
-    // Before its turn, Node would queue them, and send the head in front of them.
+    // Before the response's turn, Node would queue the hints, and send the head in front of them.
     return this.req.httpVersion === '1.1' && this.isItsTurn;
   }
 
@@ -68,7 +68,7 @@ export class Http1Response extends ClientResponse {
     return isChunked(this.res) ? UNKNOWN_LENGTH : (promisedLength(this.res) ?? UNKNOWN_LENGTH);
   }
 
-  fieldFor(_name: string, value: string | string[]): string | string[] {
+  headerFor(_name: string, value: string | string[]): string | string[] {
     return value;
   }
 
@@ -97,15 +97,15 @@ export class Http1Response extends ClientResponse {
 
   protected send(bytes: BodyBytes, isLast: boolean): boolean {
     const { chunks, pieces, piecesSize: size } = bytes;
-    // What was true when they were read may have changed since.
+    // The chunks were read earlier, and the response may have changed since.
     if (chunks.length > 0 && !this.takesChunks) return this.send(unchunked(bytes), isLast);
     if (isPlain(this.res) && !isLast) return this.#writeAtOnce(bytes);
     writeHeld(this.res, chunks);
-    // As Node's own `pipe` does: a `write` of middleware's may return nothing.
+    // As Node's own `pipe` does, wait only for `false`: a `write` of middleware may return nothing.
     return size === 0 || this.res.write(joined(pieces, size)) !== false;
   }
 
-  /** Node would hold it until the end of the tick. */
+  /** Writes now what Node would hold back until the end of the tick. */
   #writeAtOnce(bytes: BodyBytes): boolean {
     const { res } = this;
     if (this.#isDirect) return writeDirectly(res, bytes, this.#onDrain);
@@ -113,19 +113,19 @@ export class Http1Response extends ClientResponse {
     socket?.cork();
     const more = res.write(joined(bytes.pieces, bytes.piecesSize));
     socket?.uncork();
-    // A large write is never "more" to Node, even where the operating system has taken all of it.
+    // Node returns `false` for every large write, even if the operating system has taken all of it.
     return more || socket?.writableLength === 0;
   }
 
   override end(rawTrailers: readonly string[]): void {
-    // Up to version 22 Node writes what a corked response has gathered behind its end.
+    // Up to version 22, Node writes what a corked response holds back behind its end.
     while (this.res.writableCorked > 0 && !this.res.writableEnded) this.res.uncork();
     super.end(rawTrailers);
   }
 
   protected endSoon(body: string | undefined, endsConnection: boolean): void {
     const { req, res } = this;
-    // A connection that is closed with bytes of the client's unread is reset, and the response may be lost with it.
+    // Closing a connection while bytes of the client are unread resets it, and the response may be lost.
     const waitsForUpload = (endsConnection || !isKeptAlive(res)) && !req.complete;
     const end = (): void => this.unsealed(() => void res.end(waitsForUpload ? undefined : body));
     const linger = waitsForUpload ? setTimeout(end, UPLOAD_LINGER) : undefined;
@@ -148,7 +148,7 @@ export class Http1Response extends ClientResponse {
     const { req, res } = this;
     if (res.destroyed || res.writableFinished) return;
     this.flushHead();
-    // A pipelined response whose turn has not come has written nothing.
+    // A pipelined response that waits for its turn has sent nothing yet.
     if (res.socket === null) {
       this.destroy();
       return;
@@ -162,12 +162,12 @@ export class Http1Response extends ClientResponse {
   destroy(): void {
     const { socket } = this.req;
     if (this.res.socket !== null) this.res.destroy();
-    // Not `res.destroy()`: from Node 24 on, what is buffered would still be sent, and the connection left open.
+    // Not `res.destroy()`: from Node 24 on it would still send what is buffered, and leave the connection open.
     else onceAssigned(this.res, () => socket.destroy());
   }
 }
 
-/** The bytes in the chunks as pieces of the body. */
+/** The same bytes of the body, as pieces alone. */
 function unchunked({ chunks, pieces, piecesSize }: BodyBytes): BodyBytes {
   const all: Buffer[] = [];
   for (const chunk of chunks) forEachChunk(chunk, (bytes) => all.push(bytes));

@@ -7,7 +7,7 @@ import type { ResponseHead } from '../types/http.js';
 import { joined } from '../util/join-buffers.js';
 import { ClientResponse, UNKNOWN_LENGTH } from './client-response.js';
 
-/** RFC 9113 8.2.2: fields of a connection, which a stream must not have. Node throws where it finds one, or drops it. */
+/** RFC 9113 8.2.2: connection-specific headers, which HTTP/2 must not have. Node throws for some, and drops others. */
 const CONNECTION_SPECIFIC = new Set([
   'connection',
   'http2-settings',
@@ -18,7 +18,7 @@ const CONNECTION_SPECIFIC = new Set([
   'upgrade',
 ]);
 
-/** Fields that Node sends in one line only: several are refused. Those that have no list for their value keep the first. */
+/** Headers that Node sends in one line only: it refuses several. Those whose value is no list keep the first line. */
 const ONE_LINE = new Set([
   'access-control-allow-credentials',
   'access-control-max-age',
@@ -52,13 +52,13 @@ const ONE_LINE = new Set([
   'x-content-type-options',
 ]);
 
-/** RFC 9110 5.3: of these several lines are one list. */
+/** RFC 9110 5.3: several lines of these headers are one list. */
 const ONE_LIST = new Set(['content-encoding', 'content-language', 'if-match', 'if-none-match']);
 
-/** RFC 9110 15: with these statuses there is no body. */
+/** RFC 9110 15: responses with these status codes have no body. */
 const WITHOUT_BODY = new Set([204, 205, 304]);
 
-/** A response over HTTP/2. A stream is never closed from within nghttp2's own callbacks: see `#reset`. */
+/** A response over HTTP/2. It never closes its stream from within nghttp2's own callbacks: see `#reset`. */
 export class Http2Response extends ClientResponse {
   readonly #stream: ServerHttp2Stream;
 
@@ -72,13 +72,13 @@ export class Http2Response extends ClientResponse {
   }
 
   get finished(): boolean {
-    // The response's own `finish` is emitted for streams that were reset, too.
+    // Node emits `finish` of the response also for streams that were reset.
     const { headersSent, writableFinished, aborted, rstCode } = this.#stream;
     return headersSent && writableFinished && !aborted && rstCode === http2.NGHTTP2_NO_ERROR;
   }
 
   get hasWholeRequest(): boolean {
-    // Not `complete` of the request, which is also true of one that was reset.
+    // Not `complete` of the request, which is also `true` for a stream that was reset.
     return this.#stream.endAfterHeaders || this.#stream.readableEnded;
   }
 
@@ -92,7 +92,7 @@ export class Http2Response extends ClientResponse {
 
   protected watchClose(closed: () => void): void {
     const stream = this.#stream;
-    // Not the response's own, which a HEAD that is reset does not get; and a reset upload closes only when it was read.
+    // Not `close` of the response, which a HEAD that is reset does not emit. `aborted`, since a reset upload closes only once it is read.
     stream.once('aborted', closed);
     stream.once('close', closed);
     if (stream.destroyed || stream.aborted) process.nextTick(closed);
@@ -105,12 +105,12 @@ export class Http2Response extends ClientResponse {
   }
 
   onceFinished(callback: () => void): void {
-    // Not the response's own `finish`, which is emitted when its stream closes.
+    // Not `finish` of the response, which Node emits when its stream closes.
     if (this.#stream.writableFinished) callback();
     else this.#stream.once('finish', callback);
   }
 
-  /** Streams do not wait for each other. */
+  /** HTTP/2 streams do not wait for each other. */
   get isItsTurn(): boolean {
     return true;
   }
@@ -128,7 +128,7 @@ export class Http2Response extends ClientResponse {
     return length === undefined ? UNKNOWN_LENGTH : Number(length);
   }
 
-  fieldFor(name: string, value: string | string[]): string | string[] | undefined {
+  headerFor(name: string, value: string | string[]): string | string[] | undefined {
     if (CONNECTION_SPECIFIC.has(name)) return undefined;
     try {
       validateHeaderName(name);
@@ -146,7 +146,7 @@ export class Http2Response extends ClientResponse {
   }
 
   protected send({ pieces, piecesSize: size }: BodyBytes): boolean {
-    // As Node's own `pipe` does: a `write` of middleware's may return nothing.
+    // As Node's own `pipe` does, wait only for `false`: a `write` of middleware may return nothing.
     return size === 0 || this.res.write(joined(pieces, size)) !== false;
   }
 
@@ -157,8 +157,9 @@ export class Http2Response extends ClientResponse {
   }
 
   /**
-   * A client that goes on to send, with the whole response there, is told to stop (RFC 9113 8.1): else the stream would stay for as
-   * long as it likes. One that its client has closed would stay, too, until what it has sent is read, and no event tells of it.
+   * Destroys the stream of a client that has the whole response and goes on to send, which tells it to stop (RFC 9113 8.1): else the
+   * stream would stay open for as long as the client likes. A stream that its client has closed would stay, too, until what the client
+   * has sent is read, and no event tells of that.
    */
   #watchUpload(): void {
     const stream = this.#stream;
@@ -172,7 +173,7 @@ export class Http2Response extends ClientResponse {
   truncate(): void {
     const { res } = this;
     if (this.#stream.destroyed || res.writableFinished) {
-      // The head of an answer without a body is the end of its stream, but the response has to be told.
+      // The head of a response without a body ends its stream, but Node's response does not know that.
       if (!res.writableEnded) res.end();
       return;
     }
@@ -180,7 +181,7 @@ export class Http2Response extends ClientResponse {
     this.#resetWhenWritten();
   }
 
-  /** A stream that is reset drops what the client's window has not let through yet. */
+  /** Resets the stream once the client has taken what was written: a reset drops what still waits for flow control. */
   #resetWhenWritten(): void {
     const stream = this.#stream;
     if (stream.closed) return;
@@ -188,22 +189,22 @@ export class Http2Response extends ClientResponse {
     stream.setTimeout(LINGER, stuck);
     const timer = setTimeout(stuck, STREAM_LINGER);
     stream.once('close', () => clearTimeout(timer));
-    // Called when all that was written before has left.
+    // The callback of an empty write runs when all that was written before it has left.
     stream.write('', () => this.#reset());
   }
 
   destroy(): void {
-    // Its connection may be stuck, too, so that nothing of a reset would leave.
+    // Its connection may be stuck, too, so that the reset would never be sent.
     this.#reset(() => this.#stream.destroy());
   }
 
   /**
-   * In a turn of its own. Ticks and promises run within nghttp2's callbacks, and a stream that is closed there may end as if it were
-   * whole (Node 24), or end the process (Node 22).
+   * Resets the stream in a turn of its own. Ticks and promises run within nghttp2's callbacks, and a stream that is closed there may end
+   * as if it were whole (Node 24), or end the process (Node 22).
    */
   #reset(then?: () => void): void {
     setImmediate(() => {
-      // The stream's error is emitted here; whoever might have listened may be gone.
+      // The request emits the stream's error; whoever listened to it may be gone.
       this.req.on('error', () => {});
       this.#stream.close(http2.NGHTTP2_INTERNAL_ERROR);
       then?.();

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { replaceMethod } from '../fast-path/replace-method.js';
 
-/** What a response is changed and written by: in HTTP/1, in HTTP/2, or in both. */
+/** The methods that change or write a response, over HTTP/1, HTTP/2 or both. */
 const WRITING_METHODS = [
   ...[
     'setHeader',
@@ -19,17 +19,17 @@ const WRITING_METHODS = [
 const NO_BYTES = Buffer.alloc(0);
 
 /**
- * Keeps others from writing to a response that the proxy has answered: what they write goes nowhere, and never fails. Node would
- * throw it back at them (in the callback of a timer, that ends the process), and writes a 1xx into the middle of whatever the
- * connection carries by then.
+ * Keeps others from writing to a response that the proxy has sent: what they write is dropped without an error. Without it Node would
+ * throw (in the callback of a timer, that ends the process), and would write a 1xx into the middle of whatever the connection carries
+ * by then.
  */
 export class ResponseSeal {
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
   #statusCode: number | undefined;
-  /** It is the proxy itself that writes. */
+  /** The proxy itself is writing. */
   #isLifted = false;
-  /** A whole response of the proxy's own, which middleware may still hold back, and how much of it was written late. */
+  /** The body of the proxy's own response, which middleware may still hold back, and how many bytes of it were written late. */
   #ownBody = NO_BYTES;
   #lateBytes = 0;
 
@@ -38,29 +38,29 @@ export class ResponseSeal {
     this.#res = res;
   }
 
-  /** The status as it was sent: others may set one in vain. */
+  /** The status code that was sent. Others may still set one on the response, in vain. */
   get statusCode(): number | undefined {
     return this.#statusCode;
   }
 
-  /** The proxy answers with this body. */
+  /** Notes the proxy's own response, which has this body. */
   answered(body: string): void {
     this.#statusCode = this.#res.statusCode;
     this.#ownBody = Buffer.from(body);
   }
 
-  /** From here on nobody else writes. */
+  /** From here on only the proxy can write. */
   close(): void {
     this.#statusCode ??= this.#res.statusCode;
     this.#makeInert((name, args) => !this.#isLifted && !(name === 'write' && this.#isOwn(args)));
   }
 
-  /** The same once somebody else has ended the response. */
+  /** The same as {@link close}, but only once somebody else has ended the response. */
   closeWhenEnded(): void {
     this.#makeInert(() => this.#res.writableEnded);
   }
 
-  /** For what the proxy itself has to write. */
+  /** Runs what the proxy itself has to write. */
   lift(action: () => void): void {
     this.#isLifted = true;
     try {
@@ -71,8 +71,8 @@ export class ResponseSeal {
   }
 
   /**
-   * Whether it is the proxy's own body that is written: middleware whose `end` is async (sessions that are saved first) may pass it
-   * on only now. Without it, whoever reads would take the next response for it.
+   * Whether what is written is the proxy's own body: middleware with an async `end` (sessions that are saved first) may pass it on only
+   * now. Without it, the client would take the next response for it.
    */
   #isOwn([chunk, encoding]: readonly unknown[]): boolean {
     if (this.#res.writableEnded) return false;
@@ -89,20 +89,20 @@ export class ResponseSeal {
       if (typeof method !== 'function') continue;
       replaceMethod(res, name, (...args: unknown[]) => {
         if (!isSealed(name, args)) return Reflect.apply(method, res, args);
-        // Of `write` and `end`: somebody may wait for it.
+        // `write` and `end` have a callback that somebody may wait for.
         const callback = args.findLast((arg) => typeof arg === 'function');
         if (callback !== undefined) process.nextTick(callback as () => void);
         return name === 'write' ? true : res;
       });
     }
-    // Express's own last resort would close the connection, whoever's answer it carries.
+    // Express's final handler would close the connection, whichever response it carries by then.
     const req = this.#req as { next?: (error?: unknown) => void };
     const { next } = req;
     if (typeof next === 'function') replaceMethod(req, 'next', (error) => isSealed('next', []) || next(error));
   }
 }
 
-/** What is handed to `write`; for anything else Node throws. */
+/** The bytes of what is handed to `write`. For anything but strings and bytes, Node throws. */
 function bytesOf(chunk: unknown, encoding: unknown): Buffer {
   if (typeof chunk !== 'string') return chunk instanceof Uint8Array ? Buffer.from(chunk) : NO_BYTES;
   return Buffer.from(chunk, typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8');

@@ -4,20 +4,20 @@ import { onceAssigned, responseInTurn } from '../fast-path/node-internals.js';
 
 // RFC 9112 9.3.2: pipelined requests are answered in their order.
 
-/** Nothing else is to be written in front of this response. */
+/** Whether no other response is to be written in front of this one. */
 export function isInTurn(res: ServerResponse): boolean {
   return res.socket !== null || res.writableEnded;
 }
 
-/** Calls back when the turn of a pipelined response has come; not at all where the client is gone by then. */
+/** Calls back when the turn of a pipelined response has come; never if the client leaves before that. */
 export function onceInTurn(res: ServerResponse, callback: () => void): void {
-  // A 1xx that Node has queued is written in the same tick. With a head of ours by then, it would land behind that.
+  // Node writes a 1xx that it has queued in the same tick. It would land behind a head that is written before that.
   onceAssigned(res, () => process.nextTick(callback));
 }
 
 /**
- * Resolves when whatever was asked before on a connection is answered: what is written earlier would be in the middle of that
- * answer. For an upgrade, which has no response of Node's.
+ * Resolves when all earlier requests on a connection are answered: what is written before that would be in the middle of one of those
+ * responses. For an upgrade, for which Node makes no response.
  */
 export async function turnOn(socket: Socket): Promise<void> {
   for (;;) {
@@ -27,7 +27,7 @@ export async function turnOn(socket: Socket): Promise<void> {
   }
 }
 
-/** Tells the responses that wait for their turn on a connection that it has closed, by one listener for all of them. */
+/** Tells the responses that wait for their turn on a connection when it closes, with one listener for all of them. */
 export class CloseNotifier {
   static readonly #notifiers = new WeakMap<Socket, CloseNotifier>();
   readonly #socket: Socket;

@@ -5,11 +5,11 @@ import type { HeaderFields, ResponseHead } from '../types/http.js';
 import { checkStatus, leaveFramingToNode, replaceHeaders, writeHttp1Head } from './commit-head.js';
 import { cutWhenWritten } from './connection-end.js';
 
-/** The answer to a handshake, on the connection that it came by. Node writes it, by the rules that it has for any response. */
+/** The response to an upgrade, on the client's connection. It is written by a response of Node's, with Node's own checks. */
 export class UpgradeResponse {
-  /** What hooks are handed. It has no connection before the answer is sent. */
+  /** The response that hooks are handed. It has no connection until it is sent. */
   readonly res: ServerResponse;
-  /** No middleware has been there. */
+  /** Upgrades pass no middleware that could have set any. */
   readonly appHeaders: Readonly<HeaderFields> = {};
   readonly #socket: Socket;
 
@@ -29,7 +29,7 @@ export class UpgradeResponse {
     return this.res.headersSent ? this.res.statusCode : undefined;
   }
 
-  /** Everything was handed to the operating system. */
+  /** Whether the whole response was handed to the operating system. */
   get finished(): boolean {
     return this.res.writableFinished;
   }
@@ -40,12 +40,12 @@ export class UpgradeResponse {
     this.res.end(body);
   }
 
-  /** Sends the head, and the body as it comes. */
+  /** Sends the head now, and the body as it arrives. */
   relay(head: ResponseHead, source: IncomingMessage): void {
     const { res } = this;
     this.#begin(head);
     res.flushHeaders();
-    // Node's server does not tell a response any more that its connection has drained.
+    // After an upgrade, Node no longer tells the response that its connection has drained.
     this.#socket.on('drain', () => res.emit('drain'));
     source.pipe(res);
   }
@@ -53,7 +53,7 @@ export class UpgradeResponse {
   #begin({ statusCode, statusMessage, headers }: ResponseHead): void {
     checkStatus(statusCode);
     leaveFramingToNode(headers, statusCode);
-    // Node names the connection's end by itself.
+    // Node writes the Connection header.
     const { connection, ...others } = headers;
     this.#writeHead({ statusCode, statusMessage, headers: others });
   }
@@ -68,12 +68,12 @@ export class UpgradeResponse {
   #writeHead(head: ResponseHead): void {
     const { res } = this;
     replaceHeaders(res, { present: res.getHeaders() as HeaderFields, headers: head.headers });
-    // A listener of the user's may have given it to a response of its own, and written nothing.
+    // A listener of the user may have assigned the connection to a response of its own, and written nothing.
     if (res.socket === null) assignConnection(res, this.#socket);
     writeHttp1Head(res, head);
   }
 
-  /** Ends a response that is not complete, so that nobody can take it for a whole one. */
+  /** Ends a response that is not complete, so that the client cannot take it for a whole one. */
   truncate(): void {
     cutWhenWritten(this.#socket, this.res);
   }

@@ -90,7 +90,7 @@ export class FailureAnswer {
       return;
     }
     this.dropUpload();
-    const { head, body } = errorAnswer(this.error, provider, exchange, config.logError);
+    const { head, body } = errorAnswer(this.error, provider, { exchange, logError: config.logError });
     sendOwnResponse(this.#context, head, said ?? body);
     if (mayBeWritten) client.seal();
   }

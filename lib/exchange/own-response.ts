@@ -22,7 +22,7 @@ export function sendOwnResponse(context: OwnResponseContext, head: ResponseHead,
   if (client.headersSent || client.gone) return;
   const { responseHeaders, rewriteHeaders } = config;
   try {
-    respond(client, head, body, (own) => {
+    respond(client, { head, body }, (own) => {
       Object.assign(own.headers, responseHeaders.headersFor(exchange));
       rewriteHead(rewriteHeaders, own, exchange);
     });

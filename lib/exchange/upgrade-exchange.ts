@@ -400,9 +400,9 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
 
   #respond(error: SseProxyError): void {
     const { provider, responseHeaders, rewriteHeaders, logError } = this.#config;
-    const { head, body } = errorAnswer(error, provider, this, logError);
+    const answer = errorAnswer(error, provider, { exchange: this, logError });
     try {
-      respond(this.#response, head, body, (own) => {
+      respond(this.#response, answer, (own) => {
         Object.assign(own.headers, responseHeaders.headersFor(this));
         rewriteHead(rewriteHeaders, own, this);
       });

@@ -1,7 +1,7 @@
 /**
- * Things that come and go, in no order. In the place of a Set, which makes itself a new table every few dozen of them, and has
- * the last one refer to it: once one is in V8's old generation, all that follow are kept, with what was in them, until the next
- * major collection.
+ * An unordered collection of exchanges that come and go. Not a Set: that makes itself a new table every few dozen items, and each
+ * table refers to the next. Once one is in V8's old generation, minor collections keep all that follow, with the items in them, until
+ * the next major collection.
  */
 export class ActiveExchanges<T> {
   readonly #entries: { item: T; position: number }[] = [];
@@ -10,7 +10,7 @@ export class ActiveExchanges<T> {
     return this.#entries.length;
   }
 
-  /** @returns takes it out again, once */
+  /** Adds an item. @returns removes it again; further calls do nothing */
   add(item: T): () => void {
     const entries = this.#entries;
     const entry = { item, position: entries.length };
@@ -19,13 +19,13 @@ export class ActiveExchanges<T> {
       if (entries[entry.position] !== entry) return;
       const last = entries.pop() as typeof entry;
       if (last === entry) return;
-      // The last one takes its place.
+      // The last entry takes its place.
       last.position = entry.position;
       entries[last.position] = last;
     };
   }
 
-  /** What is in it now. */
+  /** The items that are in it now. */
   items(): T[] {
     return this.#entries.map(({ item }) => item);
   }

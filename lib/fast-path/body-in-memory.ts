@@ -1,26 +1,26 @@
 import { Readable } from 'node:stream';
 import { IS_FAST_PATH_ON } from './switch.js';
 
-/** What httpxy is given to send as the body of a request. */
+/** What httpxy is given as the source of a request's body. */
 export type BodySource = BodyInMemory | Readable;
 
-/** A body to be sent from memory, as often as so many requests are made of it. */
+/** A body that is sent from memory, in so many requests. */
 export function bodySource(bytes: Buffer, requests: number): BodySource {
   // A stream can be read only once.
   return IS_FAST_PATH_ON || requests > 1 ? new BodyInMemory(bytes, requests) : Readable.from([bytes]);
 }
 
-/** In the place of a request without a body, which httpxy would read for nothing. */
+/** Stands in for a request without a body, which httpxy would otherwise read for nothing. */
 export function noBody(): BodySource {
   return IS_FAST_PATH_ON ? NO_BODY : Readable.from([]);
 }
 
 /**
- * A body in memory, in the place of the stream that httpxy would send: it pipes that or, with `followRedirects`, listens to it.
- * Either way all of it is handed over at once, so that the head leaves with it, and with its length. It keeps nothing of what was.
+ * A body in memory that stands in for the stream that httpxy would send: httpxy calls its `pipe` or, with `followRedirects`, its `on`.
+ * Either way it gets the whole body at once, so that the head is sent together with it. After the last request it keeps no bytes.
  */
 class BodyInMemory {
-  /** Nothing of it is still to come. */
+  /** As of a stream: nothing of the body is still to come. */
   readonly readableEnded = true;
   #bytes: Buffer | undefined;
   #requests: number;
@@ -38,7 +38,7 @@ class BodyInMemory {
     return request;
   }
 
-  /** httpxy listens to `data`, then to `end`, and then to `error`, of which there is none. */
+  /** httpxy listens to `data`, then to `end`, and then to `error`, which never comes. */
   on(event: string, listener: (bytes?: Buffer) => void): this {
     if (event === 'data') this.#onData = listener;
     if (event !== 'end') return this;

@@ -3,11 +3,11 @@ import { replaceMethod } from './replace-method.js';
 import { IS_FAST_PATH_ON } from './switch.js';
 
 /**
- * Hands on the pieces of a body as Node's parser finds them, past the machinery of a Readable: that costs more than all that is
- * done with a piece.
+ * Calls `take` with each piece of a body as soon as Node's parser has found it, bypassing the machinery of a Readable, which costs more
+ * than all that is done with a piece.
  *
- * `take` has to be the listener of the source's `data` as well. It is told by that where a piece is to wait, and where somebody
- * beside it listens, such as a hook in `on.proxyRes`.
+ * `take` has to be a listener of `data` of the source as well: that is how it gets a piece if the source is paused, or if somebody
+ * else listens, too, such as a hook in `on.proxyRes`.
  */
 export function takePieces(source: IncomingMessage, take: (piece: Buffer) => void): void {
   if (!IS_FAST_PATH_ON) return;
@@ -19,7 +19,7 @@ export function takePieces(source: IncomingMessage, take: (piece: Buffer) => voi
   });
 }
 
-/** It flows, nothing waits in it, and nobody but us listens. */
+/** Whether a body flows, has nothing buffered, and has one listener: ours. */
 export function flowsToOne(source: IncomingMessage): boolean {
   return (
     source.readableFlowing === true &&

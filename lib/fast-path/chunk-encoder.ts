@@ -1,11 +1,11 @@
 const CRLF = Buffer.from('\r\n');
 
-/** Pieces that are larger on average are not copied. Bytes. */
+/** Pieces with more bytes on average are not copied. */
 const LARGE = 1024;
 
 /**
- * What is to be written for the pieces to be one chunk of the chunked transfer coding (RFC 9112 7.1): of many small ones one
- * buffer, since each write costs more than a copy; large ones as they are.
+ * Frames pieces as one chunk of the chunked transfer coding (RFC 9112 7.1). Small pieces are copied into one buffer, since each write
+ * costs more than a copy; large ones are returned as they are.
  */
 export function chunkOf(pieces: readonly Buffer[], size: number): readonly Buffer[] {
   const length = `${size.toString(16)}\r\n`;

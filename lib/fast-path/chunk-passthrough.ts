@@ -5,13 +5,14 @@ import { Connection } from './connection.js';
 import { IS_FAST_PATH_ON } from './switch.js';
 
 /**
- * Hands on the chunks of a chunked body as they were read, past Node's parser: all that a read has whole in one piece, which can be
- * written as it is. Whatever is not beyond doubt goes to the parser, and so it is the parser that says where the body ends.
+ * Calls `take` with the chunks of a chunked body as they were read, bypassing Node's parser: all chunks that are whole within one read,
+ * in one buffer that can be written as it is. Everything that is not beyond doubt goes to the parser, so that the parser alone says
+ * where the body ends.
  *
- * It is never kept from a part of a chunk, and between two of them it is as if there had not been another.
+ * The parser gets a chunk either whole or not at all, and so never notices that one is missing.
  *
- * @param isWanted whether they can be taken just now; else they are the parser's, and so `takePieces` has what is in them
- * @param take is told how many bytes of the body they hold
+ * @param isWanted whether chunks can be taken now. If not, they go to the parser, and `takePieces` gets their bytes
+ * @param take is also told how many bytes of the body the chunks hold
  */
 export function takeChunks(
   source: IncomingMessage,
@@ -20,7 +21,7 @@ export function takeChunks(
 ): void {
   if (!IS_FAST_PATH_ON) return;
   const connection = Connection.find(source.socket);
-  // What the parser is at just now: the head, which ends with the first blank line, and what has come of the body with it.
+  // The read that the parser is working on: the head, which ends with the first blank line, and the beginning of the body.
   const read = connection?.firstRead;
   if (connection === undefined || read === undefined || !isChunked(source)) return;
   const head = read.indexOf('\r\n\r\n');
@@ -33,7 +34,7 @@ export function takeChunks(
     const { start, end, size } = scanner.scan(next);
     if (start > 0) parse(next.subarray(0, start));
     let rest = start;
-    // Asked now, since what was parsed may have changed it.
+    // Not earlier: what was parsed just now may have changed it.
     if (end > start && isTaken()) {
       take(next.subarray(start, end), size);
       rest = end;
@@ -42,7 +43,7 @@ export function takeChunks(
   });
 }
 
-/** As it came: a hook may have changed what `headers` say. */
+/** By the raw headers: a hook may have changed `headers`. */
 function isChunked({ rawHeaders }: IncomingMessage): boolean {
   let codings = '';
   for (let i = 0; i < rawHeaders.length; i += 2) {

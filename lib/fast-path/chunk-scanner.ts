@@ -1,7 +1,7 @@
 const CR = 0x0d;
 const LF = 0x0a;
 
-/** With more of them a chunk is larger than any read, or its size is in doubt. */
+/** A size with more digits is larger than any read, or has leading zeros without end. */
 const MAX_DIGITS = 7;
 
 const HEX = new Int8Array(256).fill(-1);
@@ -10,7 +10,7 @@ for (const [value, digit] of [...'0123456789abcdef'].entries()) {
   HEX[digit.toUpperCase().charCodeAt(0)] = value;
 }
 
-/** The whole chunks in one read: where they begin and end in it, and how many bytes of the body they hold. */
+/** The whole chunks within one read: where they begin and end, and how many bytes of the body they hold. */
 export interface WholeChunks {
   start: number;
   end: number;
@@ -18,16 +18,16 @@ export interface WholeChunks {
 }
 
 /**
- * Follows the chunked transfer coding (RFC 9112 7.1) of one body from read to read, and finds the chunks that a read has whole.
+ * Follows the chunked transfer coding (RFC 9112 7.1) of one body from read to read, and finds the chunks that are whole within a read.
  *
- * Of those there is no doubt: a size in hex digits and nothing beside it, as many bytes, and CRLF behind each. At anything else,
- * the last chunk above all, it is lost for good, and says nothing of what follows.
+ * It accepts only chunks beyond doubt: a size of hex digits and nothing else, as many bytes, and CRLF after each. At anything else,
+ * above all at the last chunk, it is lost for good, and finds no more.
  */
 export class ChunkScanner {
   #isLost = false;
-  /** Bytes to come of a chunk that has begun, with the CRLF behind it. */
+  /** Bytes still to come of a chunk that has begun, including its CRLF. */
   #owed = 0;
-  /** What has come of a size that a read has ended in. */
+  /** State of a size that continues in the next read: its digits, its value, and whether CR has come. */
   #digits = 0;
   #size = 0;
   #sawCr = false;
@@ -36,7 +36,7 @@ export class ChunkScanner {
     return this.#isLost;
   }
 
-  /** Goes on with the next read. In front of its whole chunks is the rest of one that began earlier, behind them what is none. */
+  /** Scans the next read. Before its whole chunks is the rest of one that began earlier, after `end` an incomplete chunk. */
   scan(read: Buffer): WholeChunks {
     const start = this.#finish(read);
     let end = start;
@@ -58,21 +58,21 @@ export class ChunkScanner {
     return { start, end, size };
   }
 
-  /** Where the chunk ends that has begun earlier. */
+  /** Finishes the chunk that began in an earlier read. @returns where it ends */
   #finish(read: Buffer): number {
     const from = this.#digits > 0 ? this.#readSize(read, 0) : 0;
     const end = this.#owed > 0 ? this.#consume(read, from) : from;
     return this.#isLost ? read.length : end;
   }
 
-  /** A chunk begins here that has its end in a later read, if it is one. */
+  /** Begins a chunk that ends in a later read, if it is one. */
   #begin(read: Buffer, from: number): void {
     if (this.#isLost || from === read.length) return;
     const start = this.#readSize(read, from);
     if (this.#owed > 0) this.#consume(read, start);
   }
 
-  /** Takes in what there is of a chunk; returns where that ends. */
+  /** Reads as much as there is of a chunk. @returns where that ends */
   #consume(read: Buffer, from: number): number {
     const end = from + this.#owed;
     const there = Math.min(end, read.length);
@@ -83,7 +83,7 @@ export class ChunkScanner {
     return there;
   }
 
-  /** Returns where it ends. */
+  /** Reads as much as there is of a size. @returns where that ends */
   #readSize(read: Buffer, from: number): number {
     for (let i = from; i < read.length; i += 1) {
       const byte = read[i] as number;
@@ -108,7 +108,7 @@ export class ChunkScanner {
   }
 }
 
-/** Negative for what is none, and behind the end. */
+/** The value of a hex digit; negative for any other byte, and after the end. */
 function digitAt(bytes: Buffer, i: number): number {
   return HEX[bytes[i] ?? CR] as number;
 }
@@ -117,7 +117,7 @@ function isCrLf(bytes: Buffer, i: number): boolean {
   return bytes[i] === CR && bytes[i + 1] === LF;
 }
 
-/** Calls back with the bytes in each of whole chunks. */
+/** Calls back with the bytes of each of several whole chunks. */
 export function forEachChunk(chunks: Buffer, callback: (bytes: Buffer) => void): void {
   for (let i = 0; i < chunks.length; ) {
     let size = 0;

@@ -2,18 +2,18 @@ import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { replaceMethod } from './replace-method.js';
 
-/** Sees a read before Node's parser does, and hands it what it is to parse, part by part. */
+/** Sees a read before Node's parser does, and calls `parse` with each part that the parser is to get. */
 export type ReadFilter = (read: Buffer, parse: (part: Buffer) => void) => void;
 
-/** `res` is not in the types. */
+/** Node's types do not name `res`, the response. */
 type Request = ClientRequest & { res?: IncomingMessage };
 
 const connections = new WeakMap<Socket, Connection>();
 
-/** A pooled connection to an upstream. All that is read from it passes here, in front of Node's parser. */
+/** A pooled connection to an upstream. It sees every read before Node's parser does. */
 export class Connection {
   readonly #socket: Socket;
-  /** Let go of when it is over: the connection may be idle for long. */
+  /** The request that the connection is used for. Forgotten when that is over, since the connection may be idle for long. */
   #request: Request | undefined;
   #isFirstRead = false;
   #firstRead: Buffer | undefined;
@@ -23,7 +23,7 @@ export class Connection {
     this.#socket = socket;
     const emit: (event: string, ...args: unknown[]) => boolean = socket.emit;
     const parse = (part: Buffer): void => {
-      // It may have been closed for what was in front of this part.
+      // What was parsed before this part may have closed it.
       if (!socket.destroyed) emit.call(socket, 'data', part);
     };
     replaceMethod(socket, 'emit', (event: string, ...args: unknown[]) => {
@@ -31,11 +31,11 @@ export class Connection {
       this.#onRead(args[0] as Buffer, parse);
       return true;
     });
-    // By which an agent is told that it can have the connection back.
+    // The event by which an agent gets the connection back.
     socket.on('free', () => this.watch(undefined));
   }
 
-  /** That of a pool's socket. */
+  /** The connection of a socket of a pool; made at its first use. */
   static of(socket: Socket): Connection {
     let connection = connections.get(socket);
     if (connection === undefined) {
@@ -45,24 +45,24 @@ export class Connection {
     return connection;
   }
 
-  /** `undefined` for a socket that is of no pool of ours. */
+  /** The same; `undefined` for a socket that is of no pool of ours. */
   static find(socket: Socket): Connection | undefined {
     return connections.get(socket);
   }
 
-  /** From here on it is this request's. */
+  /** From here on the connection is used for this request. */
   watch(request: ClientRequest | undefined): void {
     this.#request = request;
     this.#isFirstRead = true;
     this.#filter = undefined;
   }
 
-  /** The first read of a response, as long as it is being parsed. */
+  /** The first read of a response, only while Node's parser is working on it. */
   get firstRead(): Buffer | undefined {
     return this.#firstRead;
   }
 
-  /** For the rest of this response, or until there is another. */
+  /** Filters the reads of this response, until another filter is set. */
   setFilter(filter: ReadFilter | undefined): void {
     this.#filter = filter;
   }
@@ -80,12 +80,12 @@ export class Connection {
   }
 
   /**
-   * Bytes that nobody has asked for, behind the end of a response, are none of the next one; but older versions of Node drop them
-   * and keep the connection: what follows would be the answer to somebody else's request.
+   * Closes the connection if bytes come that nobody asked for, after the end of a response. Older versions of Node drop them and keep the
+   * connection: what follows them would be the response to somebody else's request.
    */
   #endIfUnasked(): void {
     const response = this.#request?.res;
-    // The connection is the new protocol's.
+    // After an upgrade the connection has another protocol.
     if (response?.statusCode === 101) return;
     if (this.#request === undefined || response?.complete) this.#socket.destroy();
   }

@@ -12,14 +12,14 @@ export interface BodyBytes {
   readonly piecesSize: number;
 }
 
-/** Between a response and its connection is only Node's own code: no middleware has put a `write` in front. */
+/** Whether no middleware overrides `write` of a response. */
 export function isPlain(res: ServerResponse): boolean {
   return res.write === OutgoingMessage.prototype.write;
 }
 
 /**
- * Whether bytes can go past a response whose head has left, into its connection, where Node would only frame them: it is its turn,
- * it has a body, and nobody counts or holds back what is written. To be asked at the moment of writing.
+ * Whether the body of a response whose head was sent can be written directly into its connection, since Node would only frame it: it
+ * is the response's turn, it has a body, and nobody counts or holds back what is written. To be asked right before each write.
  */
 export function canWriteDirectly(res: ServerResponse): boolean {
   const { socket } = res;
@@ -35,10 +35,10 @@ export function canWriteDirectly(res: ServerResponse): boolean {
 }
 
 /**
- * Writes pieces of a body, and in front of them whole chunks, past the response into its connection: Node would write each chunk in
- * four pieces. Only where {@link canWriteDirectly} says so.
+ * Writes a part of a body directly into the connection of its response: Node would write each chunk in four pieces. Only if
+ * {@link canWriteDirectly}.
  *
- * @param onDrain called when the connection can take more, where this returns `false`
+ * @param onDrain called when the connection can take more, if this returns `false`
  */
 export function writeDirectly(
   res: ServerResponse,
@@ -61,7 +61,7 @@ export function writeDirectly(
   return false;
 }
 
-/** Writes whole chunks into the connection of a response at the end of the tick, together with what follows. */
+/** Writes whole chunks directly into the connection of a response, at the end of the tick, together with what follows. */
 export function writeHeld(res: ServerResponse, chunks: readonly Buffer[]): void {
   const { socket } = res;
   if (chunks.length === 0 || socket === null) return;

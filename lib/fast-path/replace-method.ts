@@ -1,9 +1,9 @@
 /**
- * Puts a function in the place of an object's own method.
+ * Replaces a method of an object by a function.
  *
- * Not by `object.name = () => ...`: V8 takes a function that is written there for one that stays (`SetPretenure` in its parser),
- * and allocates it in the old generation. All that it closes over, here a whole exchange, would survive until the next major
- * collection, and the minor ones before it would cost more than all else of a small request.
+ * Use it instead of `object.name = () => ...`: V8 expects a function literal that is assigned to a property to live long
+ * (`SetPretenure` in its parser), and allocates it in the old generation. All that it closes over, here a whole exchange, would
+ * survive until the next major collection, and the minor collections before that would cost more than all else of a small request.
  */
 export function replaceMethod<T, K extends keyof T>(object: T, name: K, method: T[K]): void {
   object[name] = method;

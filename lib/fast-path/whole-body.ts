@@ -2,10 +2,10 @@ import type { IncomingMessage } from 'node:http';
 import { IS_FAST_PATH_ON } from './switch.js';
 
 /**
- * Takes a body from its request that is all there, as small ones are; `undefined` where it is not, or where others read it, too.
- * Node may not have noticed its end yet: its parser tells of a body and of an end one after the other, and of all else in between.
+ * Takes the body of a request at once if all of it has arrived, as with small ones; `undefined` if not, or if others read it, too.
+ * Node may not have noticed its end yet: its parser reports a body and its end one after the other, and much may run in between.
  *
- * @param read so many bytes of the request
+ * @param read reads so many bytes of the request
  */
 export function takeWholeBody(
   req: IncomingMessage,
@@ -15,9 +15,9 @@ export function takeWholeBody(
   const { readableLength: size } = req;
   if (!IS_FAST_PATH_ON || req.readableFlowing !== null || req.readableEncoding !== null) return undefined;
   if (size === 0 || size > limit || String(size) !== req.headers['content-length']) return undefined;
-  // By number: from Node 26 on, `read()` gives no more than one piece of what is there.
+  // With the size: from Node 26 on, `read()` returns no more than one of the pieces that are there.
   const bytes = read(req, size) as Buffer;
-  // To its end.
+  // So that the request comes to its end.
   req.resume();
   return bytes;
 }

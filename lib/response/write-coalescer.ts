@@ -2,7 +2,7 @@ import { COALESCE_LIMIT } from '../defaults.js';
 import { chunkOf } from '../fast-path/chunk-encoder.js';
 import type { BodyBytes } from '../fast-path/direct-write.js';
 
-/** What is sent in one write. */
+/** The bytes that are sent in one write. */
 export interface Coalesced extends BodyBytes {
   /** How many bytes of the body are in it. */
   size: number;
@@ -12,54 +12,54 @@ export interface Coalesced extends BodyBytes {
 }
 
 /**
- * Sends what comes in one tick in one piece, at the end of the tick. Node's parser hands over a read of the upstream's socket
- * chunk by chunk, hundreds of them in a burst, and for each of them a write of its own would cost more than all the rest.
+ * Collects the pieces that arrive in one tick, and sends them in one write at the end of the tick. Node's parser emits a read of the
+ * upstream's socket chunk by chunk, hundreds of them in a burst, and a write for each would cost more than all the rest.
  */
 export class WriteCoalescer {
-  readonly #send: (gathered: Coalesced) => void;
-  #gathered = nothing();
+  readonly #send: (coalesced: Coalesced) => void;
+  #coalesced = nothing();
 
-  constructor(send: (gathered: Coalesced) => void) {
+  constructor(send: (coalesced: Coalesced) => void) {
     this.#send = send;
   }
 
   push(piece: Buffer): void {
     this.#grow(piece.length);
-    this.#gathered.pieces.push(piece);
-    this.#gathered.piecesSize += piece.length;
-    if (this.#gathered.size >= COALESCE_LIMIT) this.flush();
+    this.#coalesced.pieces.push(piece);
+    this.#coalesced.piecesSize += piece.length;
+    if (this.#coalesced.size >= COALESCE_LIMIT) this.flush();
   }
 
-  /** Chunks of the chunked transfer coding, which hold so many bytes of the body. */
+  /** Adds whole chunks of the chunked transfer coding, which hold so many bytes of the body. */
   pushChunks(chunks: Buffer, size: number): void {
     this.#grow(size);
-    const gathered = this.#gathered;
-    if (gathered.piecesSize > 0) {
-      gathered.chunks.push(...chunkOf(gathered.pieces, gathered.piecesSize));
-      gathered.pieces = [];
-      gathered.piecesSize = 0;
+    const coalesced = this.#coalesced;
+    if (coalesced.piecesSize > 0) {
+      coalesced.chunks.push(...chunkOf(coalesced.pieces, coalesced.piecesSize));
+      coalesced.pieces = [];
+      coalesced.piecesSize = 0;
     }
-    gathered.chunks.push(chunks);
-    if (gathered.size >= COALESCE_LIMIT) this.flush();
+    coalesced.chunks.push(chunks);
+    if (coalesced.size >= COALESCE_LIMIT) this.flush();
   }
 
   #grow(size: number): void {
-    // Before any other input or timer is looked at.
-    if (this.#gathered.size === 0) process.nextTick(this.flush);
-    this.#gathered.size += size;
+    // Ticks run before any other input or timer.
+    if (this.#coalesced.size === 0) process.nextTick(this.flush);
+    this.#coalesced.size += size;
   }
 
-  /** Sends now what was gathered so far. */
+  /** Sends what was collected so far. */
   readonly flush = (): void => {
-    if (this.#gathered.size === 0) return;
-    const gathered = this.#gathered;
-    this.#gathered = nothing();
-    this.#send(gathered);
+    if (this.#coalesced.size === 0) return;
+    const coalesced = this.#coalesced;
+    this.#coalesced = nothing();
+    this.#send(coalesced);
   };
 
-  /** Forgets it. */
+  /** Drops what was collected so far. */
   clear(): void {
-    this.#gathered = nothing();
+    this.#coalesced = nothing();
   }
 }
 
