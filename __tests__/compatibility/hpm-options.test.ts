@@ -11,7 +11,8 @@ import express, { type Express, type Request, type RequestHandler, type Response
 import { definePlugin, fixRequestBody, type Options, responseInterceptor } from 'http-proxy-middleware';
 import { createSseProxy, type SseProxyOptions } from '../../lib/index.js';
 import { exchange, readAll, reader, readUntilCut, request } from '../support/clients/http.js';
-import { certificate, listen } from '../support/servers/listen.js';
+import { certificate } from '../support/servers/certificate.js';
+import { listen } from '../support/servers/listen.js';
 import { hpmApp, proxyApp } from '../support/servers/proxies.js';
 import {
   eventStream,

@@ -25,7 +25,8 @@ import {
 } from '../../support/clients/http.js';
 import { closing } from '../../support/clients/http2.js';
 import { answersIn, rawClient, rawExchange } from '../../support/clients/raw.js';
-import { certificate, closedPort, listen } from '../../support/servers/listen.js';
+import { certificate } from '../../support/servers/certificate.js';
+import { closedPort, listen } from '../../support/servers/listen.js';
 import { listenHttp2, type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { manualUpstream, upstream, answeringUpstream as upstreamAnswering } from '../../support/servers/upstreams.js';
 import { onCleanUp } from '../../support/watch/clean-up.js';

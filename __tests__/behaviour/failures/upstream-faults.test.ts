@@ -4,10 +4,10 @@ import https from 'node:https';
 import net, { type Socket } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import compression from 'compression';
-import { generate } from 'selfsigned';
 import type { SseProxyErrorCode, SseProxyOptions } from '../../../lib/index.js';
 import { openRequest, readText, readUntilCut, request, responseTo } from '../../support/clients/http.js';
 import { rawClient, rawExchange } from '../../support/clients/raw.js';
+import { certificate } from '../../support/servers/certificate.js';
 import { closedPort, listen } from '../../support/servers/listen.js';
 import { proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
@@ -27,12 +27,9 @@ const raw = (answer: (socket: Socket) => void) => async (): Promise<string> => {
 };
 const bytes = (text: string) => raw((socket) => socket.write(text, 'latin1'));
 
-let certificate: ReturnType<typeof generate> | undefined;
-
 /** A server with a certificate that nobody else has signed. */
 async function selfSigned(): Promise<string> {
-  certificate ??= generate([{ name: 'commonName', value: 'localhost' }]);
-  const { private: key, cert } = await certificate;
+  const { key, cert } = await certificate();
   const server = https.createServer({ key, cert }, (_req, res) => res.end('secret'));
   return `https://localhost:${await listen(server)}`;
 }

@@ -7,7 +7,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { SseProxyOptions } from '../../../lib/index.js';
 import { readAll, reader, readText } from '../../support/clients/http.js';
 import { closing } from '../../support/clients/http2.js';
-import { certificate } from '../../support/servers/listen.js';
+import { certificate } from '../../support/servers/certificate.js';
 import { type Http2Proxy, http2Proxy } from '../../support/servers/proxies.js';
 import { eventStream, rawUpstream, upstream } from '../../support/servers/upstreams.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';

@@ -1,6 +1,6 @@
 import Anthropic from '@anthropic-ai/sdk';
-import { GoogleGenAI } from '@google/genai';
-import { HTTPClient, Mistral } from '@mistralai/mistralai';
+import type { GoogleGenAI } from '@google/genai';
+import type { Mistral } from '@mistralai/mistralai';
 import OpenAI from 'openai';
 import {
   anthropic,
@@ -239,8 +239,10 @@ export const anthropicStreamSdk: Sdk = {
 
 // --- Google -----------------------------------------------------------------------------------------------------------
 
-const geminiClient = (url: string, tap = fetch): GoogleGenAI =>
-  new GoogleGenAI({ apiKey: CALLERS_KEY, vertexai: false, httpOptions: { baseUrl: url, fetch: tap } });
+async function geminiClient(url: string, tap = fetch): Promise<GoogleGenAI> {
+  const { GoogleGenAI } = await import('@google/genai');
+  return new GoogleGenAI({ apiKey: CALLERS_KEY, vertexai: false, httpOptions: { baseUrl: url, fetch: tap } });
+}
 
 interface GeminiUsage {
   promptTokenCount?: number;
@@ -268,7 +270,7 @@ export const geminiSdk: Sdk = {
   whole: geminiWhole,
   async stream(url, tap) {
     const controller = new AbortController();
-    const stream = await geminiClient(url, tap).models.generateContentStream({
+    const stream = await (await geminiClient(url, tap)).models.generateContentStream({
       model: 'gemini-2.5-flash',
       contents: PROMPT,
       config: { abortSignal: controller.signal },
@@ -284,7 +286,7 @@ export const geminiSdk: Sdk = {
   },
   async ask(url) {
     const model = 'gemini-2.5-flash';
-    const { text = '', usageMetadata = {} } = await geminiClient(url).models.generateContent({
+    const { text = '', usageMetadata = {} } = await (await geminiClient(url)).models.generateContent({
       model,
       contents: PROMPT,
     });
@@ -294,13 +296,16 @@ export const geminiSdk: Sdk = {
 
 // --- Mistral ----------------------------------------------------------------------------------------------------------
 
-const mistralClient = (url: string, tap = fetch): Mistral =>
-  new Mistral({
+/** Loaded when it is asked: it takes seconds, and most files have no need for it. */
+async function mistralClient(url: string, tap = fetch): Promise<Mistral> {
+  const { HTTPClient, Mistral } = await import('@mistralai/mistralai');
+  return new Mistral({
     apiKey: CALLERS_KEY,
     serverURL: url,
     retryConfig: { strategy: 'none' },
     httpClient: new HTTPClient({ fetcher: (input, init) => tap(input, init) }),
   });
+}
 
 interface MistralUsage {
   promptTokens?: number | undefined;
@@ -323,7 +328,7 @@ export const mistralSdk: Sdk = {
   async stream(url, tap) {
     const controller = new AbortController();
     const request = { model: 'm', messages };
-    const stream = await mistralClient(url, tap).chat.stream(request, { signal: controller.signal });
+    const stream = await (await mistralClient(url, tap)).chat.stream(request, { signal: controller.signal });
     return reading(
       stream,
       ({ data: { choices, usage } }, said) => {
@@ -335,7 +340,7 @@ export const mistralSdk: Sdk = {
     );
   },
   async ask(url) {
-    const { choices, usage } = await mistralClient(url).chat.complete({ model: 'm', messages });
+    const { choices, usage } = await (await mistralClient(url)).chat.complete({ model: 'm', messages });
     return { text: String(choices[0]?.message?.content), usage: mistralUsage(usage) };
   },
 };

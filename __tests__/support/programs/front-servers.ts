@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tls from 'node:tls';
 import { type Ask, http1Asker, http2Asker } from '../clients/ask.js';
-import { certificate } from '../servers/listen.js';
+import { certificate } from '../servers/certificate.js';
 import { onCleanUp } from '../watch/clean-up.js';
 import { stop } from './run.js';
 

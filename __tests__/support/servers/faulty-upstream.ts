@@ -1,8 +1,8 @@
 import net, { type Socket } from 'node:net';
 import tls from 'node:tls';
-import { generate } from 'selfsigned';
 import { onCleanUp } from '../watch/clean-up.js';
 import { type Signal, signal } from '../watch/wait.js';
+import { certificate } from './certificate.js';
 import { closedPort, listen } from './listen.js';
 
 /** What can go wrong with an upstream. */
@@ -154,12 +154,9 @@ async function tcpServer(onConnection: (socket: Socket) => void): Promise<{ port
   return { port: await listen(server), connections };
 }
 
-let certificate: ReturnType<typeof generate> | undefined;
-
 /** A server behind TLS; returns its port. */
 async function tlsServer(onConnection: (socket: Socket) => void): Promise<number> {
-  certificate ??= generate([{ name: 'commonName', value: 'localhost' }]);
-  const { private: key, cert } = await certificate;
+  const { key, cert } = await certificate();
   const server = tls.createServer({ key, cert }, (socket) => {
     onConnection(socket.on('error', () => {}));
   });

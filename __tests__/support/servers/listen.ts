@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
-import { generate } from 'selfsigned';
 import { onCleanUp } from '../watch/clean-up.js';
 
 /** Listens on an ephemeral port of 127.0.0.1; returns the port. */
@@ -29,24 +28,4 @@ export function connections(server: net.Server): Promise<number> {
   return new Promise((resolve, reject) => {
     server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)));
   });
-}
-
-let pair: Promise<{ key: string; cert: string }> | undefined;
-
-/** A certificate for `localhost` and 127.0.0.1 that nobody trusts. */
-export function certificate(): Promise<{ key: string; cert: string }> {
-  pair ??= generate([{ name: 'commonName', value: 'localhost' }], {
-    keyType: 'ec',
-    algorithm: 'sha256',
-    extensions: [
-      {
-        name: 'subjectAltName',
-        altNames: [
-          { type: 2, value: 'localhost' },
-          { type: 7, ip: '127.0.0.1' },
-        ],
-      },
-    ],
-  }).then((made) => ({ key: made.private, cert: made.cert }));
-  return pair;
 }

@@ -9,7 +9,8 @@ import { createSseProxy, type SseProxy, type SseProxyOptions, type StreamSummary
 import { type Ask, http1Asker, http2Asker } from '../clients/ask.js';
 import { onCleanUp } from '../watch/clean-up.js';
 import { Queue, signal } from '../watch/wait.js';
-import { certificate, listen } from './listen.js';
+import { certificate } from './certificate.js';
+import { listen } from './listen.js';
 import { rawUpstream, upstream } from './upstreams.js';
 
 export interface ProxyUnderTest {

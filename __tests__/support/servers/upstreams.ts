@@ -11,7 +11,8 @@ import net, { type Socket } from 'node:net';
 import { readAll } from '../clients/http.js';
 import { onCleanUp } from '../watch/clean-up.js';
 import { closed, Queue } from '../watch/wait.js';
-import { certificate, listen } from './listen.js';
+import { certificate } from './certificate.js';
+import { listen } from './listen.js';
 
 export interface Upstream {
   server: Server;

@@ -2,9 +2,9 @@ import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import https from 'node:https';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { generate } from 'selfsigned';
 import { ConnectionPool } from '../../../lib/upstream/connection-pool.js';
 import { readAll, readText } from '../../support/clients/http.js';
+import { certificate } from '../../support/servers/certificate.js';
 import { listen } from '../../support/servers/listen.js';
 import { upstream } from '../../support/servers/upstreams.js';
 import { closeAll, onCleanUp } from '../../support/watch/clean-up.js';
@@ -30,7 +30,7 @@ async function get(url: string, agent: http.Agent): Promise<{ text: string; reus
 
 describe('the pool', () => {
   it('connection pool: keeps connections alive, for each protocol its own', async () => {
-    const { private: key, cert } = await generate([{ name: 'commonName', value: '127.0.0.1' }]);
+    const { key, cert } = await certificate();
     const secure = https.createServer({ key, cert }, (_req, res) => res.end('https'));
     const httpsUrl = `https://127.0.0.1:${await listen(secure)}`;
     onCleanUp(() => secure.closeAllConnections());
