@@ -25,23 +25,20 @@ export async function credentialsOf(
 
 function checked(given: unknown): Record<string, string> {
   if (given === undefined || given === null) throw new SseProxyError('CREDENTIALS_MISSING');
-  if (!isObject(given))
-    throw new TypeError(`\`credentials\` must give an object of header fields, got ${kindOf(given)}`);
+  return checkedHeaders('credentials', given);
+}
+
+/**
+ * The headers that a hook of a provider's has given.
+ *
+ * @throws {TypeError} for what no header can have; without the value, which is a secret
+ */
+export function checkedHeaders(hook: string, given: unknown): Record<string, string> {
+  if (!isObject(given)) throw new TypeError(`\`${hook}\` must give an object of header fields, got ${kindOf(given)}`);
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(given)) {
     validateHeaderName(name);
-    headers[name] = headerValue(`credentials[${JSON.stringify(name)}]`, name, value);
+    headers[name] = headerValue(`${hook}[${JSON.stringify(name)}]`, name, value);
   }
   return headers;
-}
-
-/** Removes the `key` parameter, in which Google's APIs take credentials, from a query. The rest of the path stays as it is. */
-export function withoutKey(path: string): string {
-  const start = path.indexOf('?');
-  if (start < 0) return path;
-  const rest = path
-    .slice(start + 1)
-    .split('&')
-    .filter((parameter) => !new URLSearchParams(`&${parameter}`).has('key'));
-  return path.slice(0, start) + (rest.length === 0 ? '' : `?${rest.join('&')}`);
 }

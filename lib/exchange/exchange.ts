@@ -3,18 +3,20 @@ import { Admission, type Doorkeeper } from '../admission/admission.js';
 import { confine } from '../admission/path-guard.js';
 import type { ClientResponse } from '../client/client-response.js';
 import { createClientResponse } from '../client/create-client-response.js';
-import { credentialsOf, withoutKey } from '../credentials/resolve-credentials.js';
+import { credentialsOf } from '../credentials/resolve-credentials.js';
 import { Secrets } from '../credentials/secrets.js';
+import { signedBy } from '../credentials/sign-request.js';
+import { upstreamPath } from '../credentials/upstream-path.js';
 import { CONTINUE_BYTES, CONTINUE_TIME } from '../defaults.js';
 import { outcomeOf, SseProxyError, type SseProxyErrorOptions } from '../errors.js';
 import { AttemptPlan } from '../failover/attempt-plan.js';
 import type { CircuitBreaker } from '../failover/circuit-breaker.js';
 import type { EventFailure, Failure } from '../failover/failure.js';
-import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
+import { withheldFromClient } from '../headers/header-policy.js';
 import { withholdFromClient } from '../headers/response-passes.js';
 import type { UnsettledAnswers } from '../observe/unsettled-answers.js';
 import { receivedBody } from '../request/parsed-body.js';
-import { editRequest, readEditable } from '../request/provider-edit.js';
+import { editRequest, readEditable, wholeBody } from '../request/provider-edit.js';
 import { pauseFlowing } from '../request/read-body.js';
 import { shareBody } from '../request/reader-encodings.js';
 import type { RequestBody } from '../request/replayed-body.js';
@@ -222,21 +224,31 @@ export class ProxyExchange extends BaseExchange {
     { path, set }: Pick<PreparedRequest, 'path' | 'set'>,
   ): Promise<PreparedRequest> {
     const credentials = await credentialsOf(provider, this, attempt);
-    const found = new Secrets(credentials ?? {});
-    const secrets = found.isEmpty ? undefined : found;
-    const prepared = { path: credentials === undefined ? path : withoutKey(path), set, credentials, secrets };
-    if (attempt.body.isOwn) return prepared;
+    const secrets = secretsOf(credentials);
     try {
-      this.#body = await readEditable(provider, {
-        req: this.req,
-        body: this.#body,
-        maxSize: this.#config.requestBody,
-      });
-      return { ...prepared, ...editRequest(provider, this, this.#body) };
+      const sentPath = upstreamPath(provider, this, path);
+      if (sentPath !== path) confine(sentPath);
+      const body = attempt.body.isOwn ? undefined : await this.#prepareBody(provider);
+      const prepared = { path: sentPath, set, credentials, secrets, ...body };
+      return provider.sign === undefined ? prepared : await this.#sign(provider, attempt, prepared);
     } catch (error) {
       secrets?.maskError(error);
       throw error;
     }
+  }
+
+  async #prepareBody(provider: Provider): Promise<Pick<PreparedRequest, 'body' | 'edit'>> {
+    const maxSize = this.#config.requestBody;
+    this.#body = await readEditable(provider, { req: this.req, body: this.#body, maxSize });
+    return editRequest(provider, this, this.#body);
+  }
+
+  async #sign(provider: Provider, attempt: Attempt, prepared: PreparedRequest): Promise<PreparedRequest> {
+    const { path, set, credentials } = prepared;
+    const body = prepared.body === undefined ? undefined : wholeBody(this.req, prepared.body);
+    const policy = this.#config.requestHeaders;
+    const signed = await signedBy(provider, { exchange: this, path, body, policy, credentials, set, waiter: attempt });
+    return { ...prepared, credentials: signed, secrets: secretsOf(signed) };
   }
 
   /** An async hook is waited for, or is not any more. */
@@ -262,7 +274,7 @@ export class ProxyExchange extends BaseExchange {
     const { route, secrets } = this.#attempt as Attempt;
     const headers = { ...info.headers } as HeaderFields;
     withholdFromClient(headers, {
-      withholds: this.#config.responseHeaders.withholder(route.provider && WITHHELD_FROM_CLIENT),
+      withholds: this.#config.responseHeaders.withholder(withheldFromClient(route.provider)),
     });
     secrets?.maskHeaders(headers);
     this.#client.inform({ ...info, headers });
@@ -663,4 +675,9 @@ export class ProxyExchange extends BaseExchange {
 function isOwnFault(error: SseProxyError): boolean {
   const outcome = outcomeOf(error);
   return outcome === 'failed' || outcome === 'refused';
+}
+
+function secretsOf(credentials: PreparedRequest['credentials']): Secrets | undefined {
+  const secrets = new Secrets(credentials ?? {});
+  return secrets.isEmpty ? undefined : secrets;
 }

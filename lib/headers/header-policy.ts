@@ -2,6 +2,7 @@ import { validateHeaderName, validateHeaderValue } from 'node:http';
 import type { HeaderNames, HeaderRules } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { HeaderPolicy } from '../types/options.js';
+import type { Provider } from '../types/provider.js';
 import { callHook, kindOf } from '../util/hooks.js';
 
 /** The headers in which callers of AI APIs send their keys. SDKs use one or the other, whatever the provider. */
@@ -30,9 +31,6 @@ const CALLER_SURROUNDINGS = [
 
 /** Response headers that tell of the account, or that tell a browser what to do at this app's origin. */
 const PROVIDER_SURROUNDINGS = [
-  'openai-organization',
-  'openai-project',
-  'anthropic-organization-id',
   '*ratelimit*',
   '*rate-limit*',
   'set-cookie',
@@ -103,14 +101,45 @@ function glob(pattern: string): { test(name: string): boolean } {
   };
 }
 
-/** What a request to a provider loses by default; `withCredentials` where the proxy has credentials of its own. */
-export const WITHHELD_FROM_PROVIDER = {
-  withCredentials: headerNames([...CALLER_CREDENTIALS, ...CALLER_SURROUNDINGS]),
-  withoutCredentials: headerNames(CALLER_SURROUNDINGS),
-};
+/** Response headers that tell of the account, where the provider does not say what those are called. */
+const ACCOUNT = ['*-organization', '*-organization-id', '*-project'];
 
-/** What a provider's response loses by default. */
-export const WITHHELD_FROM_CLIENT = headerNames(PROVIDER_SURROUNDINGS);
+/** The headers that are withheld by default with one provider. */
+interface Withheld {
+  fromClient: HeaderNames;
+  /** Where the proxy has credentials of its own, and where the caller's pass. */
+  withCredentials: HeaderNames;
+  withoutCredentials: HeaderNames;
+}
+
+/** Made once for each provider. */
+const withheld = new WeakMap<Provider, Withheld>();
+
+function withheldWith(provider: Provider): Withheld {
+  let names = withheld.get(provider);
+  if (names === undefined) {
+    const { request = [], response = ACCOUNT } = provider.withheld ?? {};
+    names = {
+      fromClient: headerNames([...response, ...PROVIDER_SURROUNDINGS]),
+      withCredentials: headerNames([...CALLER_CREDENTIALS, ...request, ...CALLER_SURROUNDINGS]),
+      withoutCredentials: headerNames([...request, ...CALLER_SURROUNDINGS]),
+    };
+    withheld.set(provider, names);
+  }
+  return names;
+}
+
+/** What a request to a provider loses by default; `undefined` without a provider. */
+export function withheldFromProvider(provider: Provider | undefined, hasCredentials: boolean): HeaderNames | undefined {
+  if (provider === undefined) return undefined;
+  const { withCredentials, withoutCredentials } = withheldWith(provider);
+  return hasCredentials ? withCredentials : withoutCredentials;
+}
+
+/** What a provider's response loses by default; `undefined` without a provider. */
+export function withheldFromClient(provider: Provider | undefined): HeaderNames | undefined {
+  return provider === undefined ? undefined : withheldWith(provider).fromClient;
+}
 
 /** `requestHeaders` or `responseHeaders`: which of the headers that came go on, and which are put in. */
 export class ResolvedHeaderPolicy implements HeaderRules {

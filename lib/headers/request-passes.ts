@@ -5,7 +5,7 @@ import type { HeaderRules } from '../types/config.js';
 import type { Provider } from '../types/provider.js';
 import { setForwarded } from './forwarded.js';
 import { reframe } from './framing.js';
-import { CALLER_CREDENTIALS, WITHHELD_FROM_PROVIDER } from './header-policy.js';
+import { CALLER_CREDENTIALS, withheldFromProvider } from './header-policy.js';
 import { HOP_BY_HOP, nominatedBy, removeNominatedBy } from './hop-by-hop.js';
 import { isHttp2, translateFromHttp2 } from './http2-translation.js';
 import { isHandshakeHeader } from './websocket.js';
@@ -147,9 +147,7 @@ function withholdFromUpstream(
   request: ClientRequest,
   { policy, provider, credentials, own }: UpstreamRequestContext,
 ): void {
-  const { withCredentials, withoutCredentials } = WITHHELD_FROM_PROVIDER;
-  const defaults = credentials === undefined ? withoutCredentials : withCredentials;
-  const withholds = policy.withholder(provider && defaults);
+  const withholds = policy.withholder(withheldFromProvider(provider, credentials !== undefined));
   if (withholds === undefined) return;
   for (const name of request.getHeaderNames()) {
     if (!own.includes(name) && withholds(name)) request.removeHeader(name);

@@ -1,6 +1,7 @@
 import type { StreamEvent } from '../types/hooks.js';
 import type { Provider, ProviderFailure, Reading } from '../types/provider.js';
 import { isObject } from '../util/checks.js';
+import { ACCOUNT_HEADERS } from './auth/account-headers.js';
 import { keyIn, type ProviderOptions } from './auth/api-key.js';
 import { aHeaderText, checkProviderOptions } from './auth/check-options.js';
 import { figures, hasContent, hasFigures, isCount, member, sumOf, word } from './dialects/figures.js';
@@ -29,6 +30,7 @@ export function anthropic(options: AnthropicOptions): Provider {
     errorBody,
     errorStatus,
     retryMethods: ['POST'],
+    withheld: { response: ACCOUNT_HEADERS },
   };
 }
 

@@ -1,7 +1,12 @@
 import { isErrorStatus } from '../errors.js';
-import type { StreamEvent } from '../types/hooks.js';
+import { first } from '../headers/header-values.js';
+import { isJsonType } from '../headers/media-type.js';
+import type { Exchange, StreamEvent } from '../types/hooks.js';
+import type { ResponseHead } from '../types/http.js';
 import type { Provider, ProviderFailure, Reading } from '../types/provider.js';
 import { isObject } from '../util/checks.js';
+import { withoutParameter } from '../util/request-target.js';
+import { ACCOUNT_HEADERS } from './auth/account-headers.js';
 import { keyIn, type ProviderOptions } from './auth/api-key.js';
 import { checkProviderOptions } from './auth/check-options.js';
 import { allFinished, figures, hasContent, hasFigures, member, noteFinished, sumOf, word } from './dialects/figures.js';
@@ -17,16 +22,24 @@ export function gemini(options: ProviderOptions): Provider {
   const { target = 'https://generativelanguage.googleapis.com', apiKey } = options ?? {};
   return {
     ...keyIn('gemini', (key) => ({ 'x-goog-api-key': key }), apiKey),
+    // The caller's key may be in the query instead.
+    ...(apiKey !== false && { rewritePath: (path: string) => withoutParameter(path, 'key') }),
     name: 'gcp.gemini',
     target,
-    // Without `alt=sse` the answer is a JSON array, an element per chunk.
-    streamsArray: ({ path }) => /^[^?]*:streamGenerateContent(\?|$)/.test(path),
+    formatOf,
     read,
     errorEvent: (failure) => ({ data: JSON.stringify(errorBody(failure)) }),
     errorBody,
     errorStatus,
     retryMethods: ['POST'],
+    withheld: { response: ACCOUNT_HEADERS },
   };
+}
+
+/** Without `alt=sse` the answer is a JSON array, an element per chunk. */
+function formatOf({ headers }: Readonly<ResponseHead>, { path }: Exchange): 'json-array' | undefined {
+  const isArray = isJsonType(first(headers['content-type'])) && /^[^?]*:streamGenerateContent(\?|$)/.test(path);
+  return isArray ? 'json-array' : undefined;
 }
 
 function errorStatus(event: StreamEvent): number | undefined {

@@ -5,7 +5,8 @@
  * @module express-sse-proxy/providers
  */
 
-export type { Provider, ProviderFailure, Reading, RequestEdit } from '../types/provider.js';
+export type { EventData, EventFormat, StreamBoundary } from '../types/format.js';
+export type { Provider, ProviderFailure, Reading, RequestEdit, RequestToSign } from '../types/provider.js';
 export type { Usage } from '../types/summary.js';
 export { type AnthropicOptions, anthropic } from './anthropic.js';
 export type { ApiKey, ProviderOptions } from './auth/api-key.js';

@@ -1,4 +1,5 @@
 import type { Provider } from '../types/provider.js';
+import { ACCOUNT_HEADERS } from './auth/account-headers.js';
 import { bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
 import { checkProviderOptions } from './auth/check-options.js';
 import { readChat } from './dialects/chat.js';
@@ -21,5 +22,6 @@ export function mistral(options: ProviderOptions): Provider {
     errorBody,
     errorStatus,
     retryMethods: ['POST'],
+    withheld: { response: ACCOUNT_HEADERS },
   };
 }

@@ -1,5 +1,6 @@
 import type { Exchange, StreamEvent } from '../types/hooks.js';
 import type { Provider, ProviderFailure, Reading } from '../types/provider.js';
+import { ACCOUNT_HEADERS } from './auth/account-headers.js';
 import { type ApiKey, bearer, keyIn } from './auth/api-key.js';
 import { checkProviderOptions } from './auth/check-options.js';
 import { isMoreOfTheSame, readChat } from './dialects/chat.js';
@@ -32,6 +33,7 @@ export function ollama(options: OllamaOptions = {}): Provider {
     errorBody: (failure, exchange) => (isCompatible(exchange) ? openai.errorBody(failure) : ownError(failure)),
     errorStatus: openai.errorStatus,
     retryMethods: ['POST'],
+    withheld: { response: ACCOUNT_HEADERS },
   };
 }
 

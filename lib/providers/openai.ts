@@ -2,6 +2,7 @@ import { isErrorStatus } from '../errors.js';
 import type { EventFields, Exchange, StreamEvent } from '../types/hooks.js';
 import type { Provider, ProviderFailure, Reading, RequestEdit } from '../types/provider.js';
 import { aBoolean, aString, isObject } from '../util/checks.js';
+import { ACCOUNT_HEADERS } from './auth/account-headers.js';
 import { type ApiKey, bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
 import { aHeaderText, checkProviderOptions } from './auth/check-options.js';
 import { isMoreOfTheSame, readChat } from './dialects/chat.js';
@@ -73,7 +74,9 @@ export function openaiCompatible(options: OpenAICompatibleOptions): Provider {
 /** All but name and address. */
 function dialect(includeUsage = false): Omit<Provider, 'name' | 'target' | 'credentials'> {
   const retryMethods = ['POST'];
-  return { read, errorEvent, errorBody, errorStatus, retryMethods, ...(includeUsage && { editRequest: askForUsage }) };
+  const withheld = { response: ACCOUNT_HEADERS };
+  const editRequest = includeUsage && { editRequest: askForUsage };
+  return { read, errorEvent, errorBody, errorStatus, retryMethods, withheld, ...editRequest };
 }
 
 function read(event: StreamEvent, reading: Reading): void {

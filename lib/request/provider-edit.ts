@@ -11,8 +11,8 @@ import { readBody } from './read-body.js';
 import { ReplayedBody, type RequestBody } from './replayed-body.js';
 
 /**
- * Reads a request body that the provider may want to edit, and undoes its content coding. Any other body, and one above `maxSize`, is
- * sent as it is.
+ * Reads a request body that the provider may want to edit, and undoes its content coding, or that it is to sign. Any other body, and one
+ * above `maxSize`, is sent as it is.
  */
 export async function readEditable(
   provider: Provider,
@@ -20,11 +20,18 @@ export async function readEditable(
 ): Promise<RequestBody> {
   const coding = codingOf(req.headers['content-encoding']);
   const isReadable = coding === undefined || isDecodable(coding);
-  if (provider.editRequest === undefined || !isJsonType(req.headers['content-type']) || !isReadable) return body;
+  const isEditable = provider.editRequest !== undefined && isJsonType(req.headers['content-type']) && isReadable;
+  if (!isEditable && provider.sign === undefined) return body;
   const mayBeRead = body === 'stream' && hasBody(req) && !req.readableDidRead;
   const read = mayBeRead ? await readBody(req, maxSize) : undefined;
   const known = read ?? body;
-  if (coding !== undefined && known instanceof ReplayedBody && known.encoded && known.decoded === undefined) {
+  if (
+    isEditable &&
+    coding !== undefined &&
+    known instanceof ReplayedBody &&
+    known.encoded &&
+    known.decoded === undefined
+  ) {
     const bytes = await decode(known.bytes, coding);
     if (bytes !== undefined) known.decoded = { bytes, coding };
   }
@@ -81,4 +88,10 @@ function bytesOf({ body, isExtra }: RequestEdit): Buffer {
     throw new TypeError(`\`isExtra\` of editRequest must be a function, got ${kindOf(isExtra)}`);
   }
   return Buffer.from(body);
+}
+
+/** All of a body, empty where there is none; `undefined` where it was not read. */
+export function wholeBody(req: IncomingMessage, body: RequestBody): Buffer | undefined {
+  if (body instanceof ReplayedBody) return body.bytes;
+  return hasBody(req) ? undefined : Buffer.alloc(0);
 }

@@ -6,7 +6,7 @@ import { firstEvent } from '../events/first-event.js';
 import type { EventFailure } from '../failover/failure.js';
 import { codingOf, isDecodable } from '../headers/content-coding.js';
 import { mayHaveContent } from '../headers/framing.js';
-import { WITHHELD_FROM_CLIENT } from '../headers/header-policy.js';
+import { withheldFromClient } from '../headers/header-policy.js';
 import { first } from '../headers/header-values.js';
 import { applyResponsePasses } from '../headers/response-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
@@ -112,7 +112,7 @@ export class Answer {
     const { config, provider, secrets } = this.#context;
     const { rawTrailers } = this.#source;
     if (rawTrailers.length === 0) return rawTrailers;
-    const withholds = config.responseHeaders.withholder(provider && WITHHELD_FROM_CLIENT);
+    const withholds = config.responseHeaders.withholder(withheldFromClient(provider));
     const passed = withoutWithheld(rawTrailers, withholds);
     return secrets === undefined ? passed : passed.map((text) => secrets.mask(text));
   }
@@ -153,7 +153,7 @@ export class Answer {
       eventStream: this.eventStream,
       decoded: (plan?.decode ?? this.#masking?.coding) !== undefined,
       transformed: plan?.transforms === true,
-      withholds: responseHeaders.withholder(provider && WITHHELD_FROM_CLIENT),
+      withholds: responseHeaders.withholder(withheldFromClient(provider)),
       own: responseHeaders.headersFor(exchange),
       app: client.appHeaders,
     });

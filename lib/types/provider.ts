@@ -23,6 +23,24 @@ export interface Provider {
    * ```
    */
   credentials?(exchange: Exchange): Record<string, string> | Promise<Record<string, string>>;
+  /**
+   * The path and query to send in the place of these, to add what the API wants there or to take out what it must not see. It is given
+   * what `pathRewrite` has left, which stays the `path` of the exchange. Synchronous; what leads out of the target's own path is
+   * refused. Default: with `credentials` or `sign`, the `key` parameter of the query is taken out, in which some APIs take credentials.
+   */
+  rewritePath?(path: string, exchange: Exchange): string;
+  /**
+   * Signs a request: gives the headers that do so, which are set like those of `credentials`, and masked like them in whatever comes
+   * back. With it, no credentials of the caller's travel upstream. A promise is waited for no longer than `timeouts.headers`; where it
+   * fails, or gives what no header can have, nothing is sent (`HOOK_FAILED`).
+   */
+  sign?(request: RequestToSign): Record<string, string> | Promise<Record<string, string>>;
+  /**
+   * Headers that are withheld by default beside those that are about any caller's app and any provider's site: names, in which `*`
+   * stands for anything. `request`: those of the caller's that the provider must not see; `response`: those of the provider's that the
+   * caller must not see, such as the account's. Default: none, and `*-organization`, `*-organization-id`, `*-project`.
+   */
+  readonly withheld?: { readonly request?: readonly string[]; readonly response?: readonly string[] };
   /** Headers for requests that have none of that name. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Edits a JSON request body; `undefined` to send the bytes as they came. Synchronous; if it fails, nothing is sent. */
@@ -53,6 +71,21 @@ export interface Provider {
   errorEvent(failure: ProviderFailure, exchange: Exchange): EventFields;
   /** The JSON body that tells a client of a failure. Synchronous; if it fails, that is logged, and the proxy's own body is sent. */
   errorBody(failure: ProviderFailure, exchange: Exchange): unknown;
+}
+
+/** A request that is about to be sent, for `sign`. */
+export interface RequestToSign {
+  method: string;
+  /** Path and query as they are sent, behind the path of the target itself. */
+  path: string;
+  /**
+   * The headers that are sent, by lower-case name, with the provider's `credentials` and `headers`. Not those of the connection, which
+   * are not known yet: Host (that of the target), Connection, Content-Length, Content-Encoding, Transfer-Encoding, Accept-Encoding.
+   */
+  headers: Readonly<Record<string, string | string[]>>;
+  /** All of the body, empty where there is none; `undefined` where it is too large to be held (10 MiB), or a stream of the user's. */
+  body: Buffer | undefined;
+  exchange: Exchange;
 }
 
 /** A change to a request body. */

@@ -43,11 +43,21 @@ export const headerObject = check(
   (value) => isObject(value) && Object.values(value).every(isHeaderValue),
   firstWrong(isHeaderValue),
 );
+const isWithheld = (value: unknown): boolean =>
+  isObject(value) &&
+  Object.entries(value).every(
+    ([name, list]) =>
+      ['request', 'response'].includes(name) &&
+      (list === undefined || (Array.isArray(list) && list.every((item) => typeof item === 'string'))),
+  );
+const isFunctionOrAbsent = (value: unknown): boolean => value === undefined || typeof value === 'function';
 export const aProvider = check(
   'a provider, such as openai() of express-sse-proxy/providers',
-  (value) => {
-    return isObject(value) && ['read', 'errorEvent', 'errorBody'].every((name) => typeof value[name] === 'function');
-  },
+  (value) =>
+    isObject(value) &&
+    ['read', 'errorEvent', 'errorBody'].every((name) => typeof value[name] === 'function') &&
+    ['rewritePath', 'sign', 'formatOf'].every((name) => isFunctionOrAbsent(value[name])) &&
+    (value.withheld === undefined || isWithheld(value.withheld)),
   (value) => (typeof value === 'function' ? `. Call it: ${value.name || 'openai'}({ apiKey: ... })` : ''),
 );
 export const oneOf = (...words: string[]): Check =>

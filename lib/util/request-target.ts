@@ -25,3 +25,14 @@ export function pathOf(path: string): string {
   const query = path.indexOf('?');
   return query < 0 ? path : path.slice(0, query);
 }
+
+/** Takes a parameter out of a query, however it is written there. All else stays as it is. */
+export function withoutParameter(path: string, name: string): string {
+  const start = path.indexOf('?');
+  if (start < 0) return path;
+  const rest = path
+    .slice(start + 1)
+    .split('&')
+    .filter((parameter) => !new URLSearchParams(`&${parameter}`).has(name));
+  return path.slice(0, start) + (rest.length === 0 ? '' : `?${rest.join('&')}`);
+}

@@ -1,12 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { describe, expect, it } from '@jest/globals';
-import {
-  ResolvedHeaderPolicy,
-  WITHHELD_FROM_CLIENT,
-  WITHHELD_FROM_PROVIDER,
-} from '../../../lib/headers/header-policy.js';
+import { ResolvedHeaderPolicy, withheldFromClient, withheldFromProvider } from '../../../lib/headers/header-policy.js';
+import { anthropic, gemini, mistral, ollama, openai, openaiCompatible } from '../../../lib/providers/index.js';
 import type { Exchange } from '../../../lib/types/hooks.js';
 import type { HeaderPolicy } from '../../../lib/types/options.js';
+import type { Provider } from '../../../lib/types/provider.js';
 
 function thrownBy(run: () => unknown): unknown {
   try {
@@ -96,7 +94,24 @@ describe('a policy', () => {
   });
 });
 
-describe('by default', () => {
+/** Each that is made here, and one of a user's that says nothing of it. */
+const PROVIDERS: readonly (readonly [string, Provider])[] = [
+  openai({ apiKey: 'sk' }),
+  openaiCompatible({ name: 'openaiCompatible', target: 'http://127.0.0.1:1', apiKey: 'sk' }),
+  anthropic({ apiKey: 'sk' }),
+  gemini({ apiKey: 'sk' }),
+  mistral({ apiKey: 'sk' }),
+  ollama(),
+  { ...openai({ apiKey: 'sk' }), name: "a user's", withheld: undefined } as unknown as Provider,
+].map((provider) => [provider.name, provider]);
+
+describe.each(PROVIDERS)('by default, with a provider: %s', (_name, provider) => {
+  const WITHHELD_FROM_PROVIDER = {
+    withCredentials: withheldFromProvider(provider, true) ?? { has: () => undefined },
+    withoutCredentials: withheldFromProvider(provider, false) ?? { has: () => undefined },
+  };
+  const WITHHELD_FROM_CLIENT = withheldFromClient(provider) ?? { has: () => undefined };
+
   it.each(['x-forwarded-for', 'x-forwarded-proto', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'cookie', 'proxy-x'])(
     'header policy by default: %s is withheld from a provider',
     (name) => {
@@ -139,6 +154,8 @@ describe('by default', () => {
     'set-cookie',
     'access-control-allow-origin',
     'openai-organization',
+    'openai-project',
+    'anthropic-organization-id',
     'cf-ray',
     'server',
   ])('header policy by default: %s is withheld from a client', (name) => {
@@ -160,6 +177,34 @@ describe('by default', () => {
     'location',
   ])('header policy by default: %s goes on to a client', (name) => {
     expect(WITHHELD_FROM_CLIENT.has(name)).toBe(false);
+  });
+});
+
+describe('`withheld` of a provider', () => {
+  const withheld = { request: ['X-Tenant', 'x-internal-*'], response: ['x-account'] };
+  const provider = { ...openai({ apiKey: 'sk' }), withheld };
+
+  it.each([true, false])('names headers that are withheld beside the general ones: with credentials %p', (has) => {
+    const names = withheldFromProvider(provider, has);
+    expect(['x-tenant', 'x-internal-a', 'cookie', 'accept'].map((name) => names?.has(name))).toEqual([
+      true,
+      true,
+      true,
+      false,
+    ]);
+  });
+
+  it('stands in the place of the account headers of other providers', () => {
+    const names = withheldFromClient(provider);
+    expect(['x-account', 'x-ratelimit-a', 'openai-organization'].map((name) => names?.has(name))).toEqual([
+      true,
+      true,
+      false,
+    ]);
+  });
+
+  it('is nothing without a provider', () => {
+    expect([withheldFromClient(undefined), withheldFromProvider(undefined, true)]).toEqual([undefined, undefined]);
   });
 });
 

@@ -43,7 +43,10 @@ describe('gemini()', () => {
     ['/v1beta/models/gemini-2.5-flash:countTokens?a=:streamGenerateContent', false],
     ['/v1beta/models', false],
   ])('gemini(): takes a JSON answer to %s for a stream: %s', (path, expected) => {
-    expect(provider.streamsArray?.(exchangeFor(path))).toBe(expected);
+    const head = { statusCode: 200, statusMessage: '', headers: { 'content-type': 'application/json; charset=UTF-8' } };
+    expect(provider.formatOf?.(head, exchangeFor(path))).toBe(expected ? 'json-array' : undefined);
+    const sse = { ...head, headers: { 'content-type': 'text/event-stream' } };
+    expect(provider.formatOf?.(sse, exchangeFor(path))).toBeUndefined();
   });
 
   it.each([

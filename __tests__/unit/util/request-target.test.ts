@@ -1,11 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { withoutKey } from '../../../lib/credentials/resolve-credentials.js';
+import { withoutParameter } from '../../../lib/util/request-target.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 
 closeAndWatchEachTest();
 
-describe('withoutKey', () => {
+describe('withoutParameter', () => {
   it.each([
     ['/v1/models', '/v1/models'],
     ['/v1/models?', '/v1/models?'],
@@ -23,18 +23,18 @@ describe('withoutKey', () => {
     ['/v1/models?a=1?key=2', '/v1/models?a=1?key=2'],
     ['/key=1/x?a', '/key=1/x?a'],
     ['?key=secret', ''],
-  ])('withoutKey: %s becomes %s', (path, expected) => {
-    expect(withoutKey(path)).toBe(expected);
+  ])('withoutParameter: %s becomes %s', (path, expected) => {
+    expect(withoutParameter(path, 'key')).toBe(expected);
   });
 
-  it('withoutKey: leaves no parameter that a server reads as `key`, and all others as they were', () => {
+  it('withoutParameter: leaves no parameter that a server reads as `key`, and all others as they were', () => {
     const name = fc.constantFrom('key', 'KEY', '%6bey', 'k%65y', 'k', 'keyed', '', '%', '+key', 'key%00', '%00key');
     const parameter = fc
       .tuple(name, fc.constantFrom('', '=', '=1', '=%20', '=a=b', '=?'))
       .map(([left, right]) => `${left}${right}`);
     fc.assert(
       fc.property(fc.array(parameter), (parameters) => {
-        const kept = new URL(withoutKey(`/p?${parameters.join('&')}`), 'http://127.0.0.1').searchParams;
+        const kept = new URL(withoutParameter(`/p?${parameters.join('&')}`, 'key'), 'http://127.0.0.1').searchParams;
         const given = new URLSearchParams(parameters.join('&'));
         expect(kept.has('key')).toBe(false);
         expect([...kept]).toEqual([...given].filter(([decoded]) => decoded !== 'key'));
