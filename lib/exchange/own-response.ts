@@ -14,20 +14,33 @@ export interface OwnResponseContext {
 
 /** Sends a response of the proxy's own, when its turn has come. */
 export function sendOwnResponse(context: OwnResponseContext, head: ResponseHead, body: string): void {
-  const { client, config, exchange } = context;
+  const { client } = context;
   if (!client.isItsTurn) {
     client.onceItsTurn(() => sendOwnResponse(context, head, body));
     return;
   }
   if (client.headersSent || client.gone) return;
-  const { responseHeaders, rewriteHeaders } = config;
   try {
-    respond(client, { head, body }, (own) => {
-      Object.assign(own.headers, responseHeaders.headersFor(exchange));
-      rewriteHead(rewriteHeaders, own, exchange);
-    });
+    writeOwnResponse(context, head, body);
   } catch {
     // Whatever it is, nobody may be left waiting.
     client.destroy();
   }
+}
+
+/**
+ * Writes a response of the proxy's own, with the headers of `responseHeaders.set` and by `rewriteHeaders`.
+ *
+ * @throws whatever keeps it from being written
+ */
+export function writeOwnResponse(
+  { client, config, exchange }: Omit<OwnResponseContext, 'client'> & { client: Parameters<typeof respond>[0] },
+  head: ResponseHead,
+  body: string,
+): void {
+  const { responseHeaders, rewriteHeaders } = config;
+  respond(client, { head, body }, (own) => {
+    Object.assign(own.headers, responseHeaders.headersFor(exchange));
+    rewriteHead(rewriteHeaders, own, exchange);
+  });
 }

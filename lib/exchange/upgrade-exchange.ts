@@ -4,7 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
 import { Admission } from '../admission/admission.js';
 import { confine } from '../admission/path-guard.js';
-import { errorAnswer, respond } from '../client/proxy-response.js';
+import { errorAnswer } from '../client/proxy-response.js';
 import { turnOn } from '../client/response-turn.js';
 import { UpgradeResponse } from '../client/upgrade-response.js';
 import { EARLY_BYTES, LINGER, LISTENER_ANSWER_TIME, LONGEST_DELAY } from '../defaults.js';
@@ -24,6 +24,7 @@ import { askedPath } from '../util/request-target.js';
 import { BaseExchange } from './base-exchange.js';
 import { Deadlines, TIMEOUT_CODES } from './deadlines.js';
 import type { Services } from './exchange.js';
+import { writeOwnResponse } from './own-response.js';
 
 /** Calls the `error` listeners. A promise where they are to be waited for. */
 type Notify = () => Promise<unknown> | undefined;
@@ -399,13 +400,10 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
   }
 
   #respond(error: SseProxyError): void {
-    const { provider, responseHeaders, rewriteHeaders, logError } = this.#config;
-    const answer = errorAnswer(error, provider, { exchange: this, logError });
+    const config = this.#config;
+    const { head, body } = errorAnswer(error, config.provider, { exchange: this, logError: config.logError });
     try {
-      respond(this.#response, answer, (own) => {
-        Object.assign(own.headers, responseHeaders.headersFor(this));
-        rewriteHead(rewriteHeaders, own, this);
-      });
+      writeOwnResponse({ client: this.#response, config, exchange: this }, head, body);
     } catch {
       // Whatever it is, nobody may be left waiting.
       this.socket.destroy();
