@@ -8,7 +8,7 @@ export interface Block {
   event: ParsedEvent | undefined;
 }
 
-/** A block is larger than `limits.eventSize`. Nothing can be read any more. */
+/** A block is larger than `limits.eventSize`. The reader cannot be used any more. */
 export class EventTooLarge extends Error {
   override readonly name = 'EventTooLarge';
 
@@ -18,8 +18,8 @@ export class EventTooLarge extends Error {
 }
 
 /**
- * Chunks in, blocks out: holds what is unfinished, and never more than the limit. It is the iterator of its own blocks: a
- * generator per chunk would cost more than all that is done with it.
+ * Splits the chunks of a stream into blocks. It holds the unfinished block, never more than the limit. The reader is the iterator of
+ * its own blocks, because a generator per chunk would cost more than all the rest.
  */
 export class EventReader implements IterableIterator<Block, undefined> {
   readonly #scan: ReturnType<EventFormat['scanner']>;
@@ -27,9 +27,9 @@ export class EventReader implements IterableIterator<Block, undefined> {
   readonly #endsWithStream: boolean;
   readonly #limit: number;
   #chunk: Buffer = EMPTY;
-  /** Where the next block begins in it. */
+  /** Where the next block begins in the chunk. */
   #start = 0;
-  /** A copy: a chunk may be a small part of a large buffer, and there may be many of them. */
+  /** The unfinished block. A copy, since a chunk may be a small part of a large buffer, which it would keep in memory. */
   #held = EMPTY;
   #heldBytes = 0;
 
@@ -40,7 +40,7 @@ export class EventReader implements IterableIterator<Block, undefined> {
     this.#limit = limit;
   }
 
-  /** The blocks that this chunk completes, to be taken one at a time, and all of them before the next chunk. */
+  /** Iterates over the blocks that this chunk completes. All of them must be taken before the next chunk is read. */
   read(chunk: Buffer): this {
     this.#chunk = chunk;
     this.#start = 0;
@@ -65,7 +65,7 @@ export class EventReader implements IterableIterator<Block, undefined> {
     return this;
   }
 
-  /** What was held when the stream ended; an event only where the format takes it for one. */
+  /** The unfinished block at the end of the stream. It has an event only if the format says so (`endsWithStream`). */
   end(): Block {
     const bytes = this.#take(EMPTY);
     return this.#endsWithStream && bytes.length > 0 ? this.#block(bytes) : { bytes, event: undefined };
@@ -75,7 +75,7 @@ export class EventReader implements IterableIterator<Block, undefined> {
     return { bytes, event: this.#parse(bytes) };
   }
 
-  /** The bytes behind those that are held. */
+  /** The bytes that are held, followed by these. */
   #take(bytes: Buffer): Buffer {
     if (this.#heldBytes === 0 && bytes.length <= this.#limit) return bytes;
     this.#hold(bytes);

@@ -5,8 +5,8 @@ import { DeferredQueue } from '../util/deferred-queue.js';
 import { EventReader } from './event-reader.js';
 
 /**
- * Reads a stream beside its way to the client. What it is given is read when the event loop has turned: after the bytes
- * have left, those of every other stream included.
+ * Reads a stream beside its way to the client. Chunks are read in the next turn of the event loop, when they have been sent, and so
+ * have those of every other stream.
  */
 export class EventTap {
   readonly #onEvent: (event: ParsedEvent) => void;
@@ -18,7 +18,7 @@ export class EventTap {
 
   /**
    * @param onEvent must not throw
-   * @param onFailure called at most once: an event is too large, or the bytes cannot be decoded. Nothing is read any more
+   * @param onFailure called at most once, if an event is too large or the bytes cannot be decoded; nothing is read any more
    * @param decoder for bytes in a content coding
    */
   constructor(
@@ -37,7 +37,7 @@ export class EventTap {
       decoder === undefined ? this.#read(chunk) : this.#decode(decoder, chunk),
     );
     decoder?.on('data', (decoded: Buffer) => this.#read(decoded));
-    // Also that of a body which broke off, where there is nobody to tell.
+    // A body that broke off fails here, too.
     decoder?.on('error', (cause) => this.#fail(cause));
   }
 
@@ -45,12 +45,12 @@ export class EventTap {
     if (this.#reader !== undefined) this.#pending.push(chunk);
   }
 
-  /** Reads now what has come so far, where it need not be decoded. */
+  /** Reads at once what was pushed so far, unless it has to be decoded. */
   flush(): void {
     this.#pending.flush();
   }
 
-  /** Reads the rest. A promise where that takes time. `whole` tells an end of the stream from a cut. */
+  /** Reads the rest. Returns a promise if that takes time. `whole` is `false` if the stream was cut. */
   end(whole: boolean): Promise<void> | undefined {
     this.flush();
     const decoder = this.#decoder;

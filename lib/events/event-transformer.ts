@@ -7,7 +7,7 @@ import { type Block, EventReader } from './event-reader.js';
 const LF = 0x0a;
 const CR = 0x0d;
 
-/** An event as it came, with its bytes. */
+/** An event as the upstream sent it, with its bytes. */
 interface EventBlock {
   bytes: Buffer;
   event: ParsedEvent;
@@ -24,7 +24,7 @@ export interface EventTransformerHooks {
   collectsSent: boolean;
 }
 
-/** An event stream in, the edited event stream out. What was not edited keeps its bytes. */
+/** Edits the events of a stream. Events that are not changed keep their bytes. */
 export class EventTransformer extends Transform {
   readonly #reader: EventReader;
   readonly #encode: (fields: EventFields) => Buffer;
@@ -33,14 +33,14 @@ export class EventTransformer extends Transform {
   readonly #hooks: EventTransformerHooks;
   #brokenOff = false;
   #begun: boolean;
-  /** The last event has ended in CR, and is not what the client was sent last. */
+  /** The last event ended in CR, and was replaced: an LF that follows belongs to it, and goes too. */
   #crIsGone = false;
   #output: Buffer[] = [];
   #outputEvents: ParsedEvent[] = [];
-  /** The events in each chunk of output that was not taken yet. */
+  /** The events of each chunk of output that has not been taken yet. */
   readonly #sent: ParsedEvent[][] = [];
 
-  /** Errors: `EventTooLarge`, what a hook throws, and a `TypeError` for an event that cannot be written. */
+  /** Fails with `EventTooLarge`, with what a hook throws, and with a `TypeError` for an event that cannot be written. */
   constructor(format: EventFormat, limit: number, hooks: EventTransformerHooks) {
     super();
     const { endsWithStream, isText } = format;
@@ -53,12 +53,12 @@ export class EventTransformer extends Transform {
     this.#hooks = hooks;
   }
 
-  /** The stream will not end, but has broken off. */
+  /** The stream broke off: its last event is incomplete. */
   breakOff(): void {
     this.#brokenOff = true;
   }
 
-  /** The events in the next chunk of output: to be called once for each. */
+  /** The events of the next chunk of output; to be called once for each chunk. */
   takeSent(): ParsedEvent[] {
     return this.#sent.shift() ?? [];
   }
@@ -68,18 +68,18 @@ export class EventTransformer extends Transform {
   }
 
   override _flush(callback: TransformCallback): void {
-    // Half an event is for nobody: clients discard it, and it has not been through the hook.
+    // An incomplete event is dropped: clients discard it, and the hook has not seen it.
     const isWhole = this.#endsWithStream && !this.#brokenOff;
     this.#run((isWhole ? [this.#reader.end()] : []).values(), callback);
   }
 
-  /** Block by block; from the first promise on in a later tick, still in order. */
+  /** Goes through the blocks in order. From the first promise on, it continues in a later tick. */
   #run(blocks: Iterator<Block>, callback: TransformCallback): void {
     try {
       for (let next = blocks.next(); next.done !== true; next = blocks.next()) {
         const { bytes, event } = next.value;
         if (event === undefined) {
-          // The second half of a CRLF goes where the first one went.
+          // The LF of a CRLF whose CR was replaced is dropped, too.
           const isGone = this.#crIsGone && bytes.length === 1 && bytes[0] === LF;
           if (!isGone) this.#output.push(this.#begin(bytes));
           this.#crIsGone = false;
@@ -126,7 +126,7 @@ export class EventTransformer extends Transform {
     this.#run(blocks, callback);
   }
 
-  /** A byte order mark is one at the very start only: an event in front of the first one must not push it back. */
+  /** Sends the byte order mark at once: it counts at the very start only, and an event may be inserted before the first one. */
   #begin(bytes: Buffer): Buffer {
     if (this.#begun || bytes.length === 0) return bytes;
     this.#begun = true;
@@ -139,12 +139,12 @@ export class EventTransformer extends Transform {
     const list = result === null ? [] : [result ?? event].flat();
     for (const [i, fields] of list.entries()) {
       if (typeof fields !== 'object' || fields === null || Array.isArray(fields) || isPromiseLike(fields)) {
-        // As an async function makes them that is given to `map`: the others are not waited for either.
+        // An async function that was given to `map` makes a list of promises. The others are not waited for either.
         for (const other of list) ignore(other);
         const got = `${Array.isArray(result) ? 'an array with ' : ''}${kindOf(fields)}`;
         throw new TypeError(`transformEvent must return an event, an array of events or null, got ${got}`);
       }
-      // The last line of NDJSON may have no end, and needs one where something follows.
+      // The last line of NDJSON may lack its line end, and needs one if something follows.
       if (upstreams.event.equals(fields) && (i === list.length - 1 || !this.#isText || endsLine(upstreams.bytes))) {
         this.#output.push(upstreams.bytes);
         if (this.#hooks.collectsSent) this.#outputEvents.push(upstreams.event);
@@ -159,7 +159,7 @@ export class EventTransformer extends Transform {
     this.#crIsGone = this.#isText && upstreams.bytes.at(-1) === CR && this.#output.at(-1) !== upstreams.bytes;
   }
 
-  /** In one piece what goes in one tick: one chunk, one write. */
+  /** Pushes the output of one tick as one chunk, so that it is one write. */
   #flushOutput(): void {
     const output = this.#output.length === 1 ? this.#output[0] : Buffer.concat(this.#output);
     const events = this.#outputEvents;

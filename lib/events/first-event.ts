@@ -5,11 +5,10 @@ import { readBytes } from '../request/reader-encodings.js';
 import { EventReader } from './event-reader.js';
 
 /**
- * Waits for the first event of a response, and puts every byte that it has read for that back.
+ * Waits for the first event of a response, and puts every byte that it read for that back.
  *
- * Resolves with the event; with `'none'` where the response ended without one; with `'unknown'` where there is none in
- * the first `limit` bytes, or the bytes cannot be read. Does not resolve where the response breaks off: whoever reports
- * that of the attempt does so.
+ * Resolves with the event; with `'none'` if the response ends without one; with `'unknown'` if there is none in the first `limit`
+ * bytes, or if the bytes cannot be read. It does not resolve if the response breaks off, which the attempt reports.
  */
 export function firstEvent(
   source: IncomingMessage,
@@ -48,12 +47,12 @@ export function firstEvent(
         settle('unknown');
       }
     };
-    /** All that may be read was read. */
+    /** The end, or the limit, is reached. */
     const end = (): void => settle(size > limit ? 'unknown' : (reader.end().event ?? 'none'));
     const onReadable = (): void => {
       const { readableLength } = source;
       if (readableLength > 0) {
-        // As much as is there, by number: `read()` would end a source that is complete, and nothing could be put back.
+        // By number, since `read()` would end a source that is complete, and nothing could be put back.
         const chunk = readBytes(source, readableLength) as Buffer;
         chunks.push(chunk);
         const readable = chunk.subarray(0, limit - size);
@@ -63,7 +62,7 @@ export function firstEvent(
       }
       if (isSettled || !(source.complete || size > limit)) return;
       source.removeListener('readable', onReadable);
-      // What it has got may take it a while.
+      // The decoder may still be busy with what it was given.
       if (decoder === undefined) end();
       else decoder.end();
     };

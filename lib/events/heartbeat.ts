@@ -1,4 +1,4 @@
-/** Calls back in the silence of a stream: after `interval` milliseconds without {@link sent}, and again after each more. */
+/** Calls back while a stream is silent: `interval` milliseconds after the last {@link sent}, and every `interval` from then on. */
 export class Heartbeat {
   readonly #timer: NodeJS.Timeout;
 
@@ -9,7 +9,7 @@ export class Heartbeat {
     }, interval);
   }
 
-  /** Something was sent: the silence is over. */
+  /** Something was sent: the interval starts again. */
   sent(): void {
     this.#timer.refresh();
   }

@@ -21,8 +21,8 @@ export interface UsageMeterOptions {
 }
 
 /**
- * Has the provider read the events of one answer: its usage, its model, its first piece of content, its end. It only looks at events
- * that have passed, and nothing that it does or fails to do reaches the client.
+ * Has the provider read the events of one answer: its usage, its model, its first piece of content, its end. It reads events that have
+ * been sent already, and nothing that it does or fails to do affects the client.
  */
 export class UsageMeter {
   /** What the provider has found so far. */
@@ -50,7 +50,7 @@ export function endsAnswer(
   try {
     for (const { event } of new EventReader(format, eventSize).read(chunk)) if (event !== undefined) meter.read(event);
   } catch {
-    // An event that is too large is no end.
+    // An event that is too large does not end an answer.
   }
   return meter.reading.ended;
 }

@@ -2,13 +2,13 @@ import type { EventFormat as AnyEventFormat, EventData, StreamBoundary } from '.
 import { BlockBoundary } from './event-boundary.js';
 import { type EventFormat, ParsedEvent } from './format.js';
 
-/** Each is adopted once. */
+/** Each format is adopted once. */
 const adopted = new WeakMap<AnyEventFormat, EventFormat>();
 
 /**
- * A format of somebody else's as one of ours: its events are ours, and what it gets wrong can only fail.
+ * Wraps a format that a provider of the user's gives: its events become `ParsedEvent`s, and a wrong result throws instead of doing harm.
  *
- * @throws {TypeError} for what is no format
+ * @throws {TypeError} for an object that is no format
  */
 export function adoptFormat(format: AnyEventFormat): EventFormat {
   let ours = adopted.get(format);
@@ -46,7 +46,7 @@ function adopt(format: AnyEventFormat): EventFormat {
   return ours;
 }
 
-/** A boundary that is never reached again when it has failed: what the client is sent must not fail with it. */
+/** A boundary that, once it has thrown, is never reached again: sending must not fail because of it. */
 class GuardedBoundary implements StreamBoundary {
   #boundary: StreamBoundary | undefined;
 
@@ -67,7 +67,7 @@ class GuardedBoundary implements StreamBoundary {
   }
 }
 
-/** @throws {TypeError} for a place outside the chunk: one that does not lead on would be found for ever */
+/** @throws {TypeError} for an end outside the chunk, or one that does not advance, which would loop for ever */
 function checkedScan(scan: (chunk: Buffer, from: number) => number): (chunk: Buffer, from: number) => number {
   return (chunk, from) => {
     const end = scan(chunk, from);

@@ -1,13 +1,13 @@
 import type { StreamBoundary } from '../types/format.js';
 import type { EventFormat } from './format.js';
 
-/** A boundary that the last four bytes tell. */
+/** For formats in which the last four bytes show whether the stream is between two events. */
 export class TailBoundary implements StreamBoundary {
   readonly #isBoundary: (tail: number) => boolean;
-  /** The last four bytes. A stream that has not begun is between two events, as after line ends. */
+  /** The last four bytes. Before the start they are line ends, since the start is a boundary, too. */
   #tail = 0x0a0a0a0a;
 
-  /** @param isBoundary whether a stream that ends in these bytes (a big-endian number) is between two events */
+  /** @param isBoundary whether a stream that ends in these four bytes, as a big-endian number, is between two events */
   constructor(isBoundary: (tail: number) => boolean) {
     this.#isBoundary = isBoundary;
   }
@@ -23,7 +23,7 @@ export class TailBoundary implements StreamBoundary {
   }
 }
 
-/** A boundary where a block ends: for formats in which the last bytes alone do not tell. */
+/** For formats in which the last bytes alone do not show it: a boundary is where a block ends. */
 export class BlockBoundary implements StreamBoundary {
   readonly #scan: ReturnType<EventFormat['scanner']>;
   #isReached = true;
@@ -45,10 +45,10 @@ export class BlockBoundary implements StreamBoundary {
   }
 }
 
-/** A stream into which nothing can be written. */
+/** Of formats without an encoder: nothing can be inserted. */
 const NO_BOUNDARY: StreamBoundary = { isReached: false, sent() {} };
 
-/** The boundary of one stream. */
+/** A watch over one stream. */
 export function createBoundary(format: EventFormat): StreamBoundary {
   if (format.encode === undefined) return NO_BOUNDARY;
   return format.boundary?.() ?? new BlockBoundary(format);

@@ -1,13 +1,13 @@
 import type { EventFormat as AnyEventFormat } from '../types/format.js';
 import type { EventFields, StreamEvent } from '../types/hooks.js';
 
-/** A format whose events are ours. */
+/** A format whose parser gives `ParsedEvent`s. */
 export type EventFormat = AnyEventFormat<ParsedEvent>;
 
-/** An event as it came. Its fields may be changed: what it was is known from the block that it came in. */
+/** An event that was read. Its fields may be changed; the block that it was read from keeps the original bytes. */
 export class ParsedEvent implements StreamEvent {
   #parsed: unknown;
-  /** The data that was parsed. */
+  /** The `data` that `#parsed` was parsed from. */
   #source: string | undefined;
 
   constructor(
@@ -26,12 +26,12 @@ export class ParsedEvent implements StreamEvent {
     return this.#parsed as T | undefined;
   }
 
-  /** An event of its own with the same fields. */
+  /** A new event with the same fields. */
   copy(): ParsedEvent {
     return new ParsedEvent(this.data, this.event, this.id, this.retry, this.comment);
   }
 
-  /** Whether another event says the same. */
+  /** Whether another event has the same fields. */
   equals(other: EventFields): boolean {
     return (
       other.data === this.data &&
@@ -43,7 +43,7 @@ export class ParsedEvent implements StreamEvent {
   }
 }
 
-/** `undefined` for what is not JSON, which `[DONE]` is not. */
+/** `undefined` for text that is no JSON, such as `[DONE]`. */
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -52,13 +52,13 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** A byte order mark in UTF-8. It is one at the very start of a stream only. */
+/** The byte order mark in UTF-8. It counts at the very start of a stream only. */
 export const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
-/** Any of the line ends of an event stream. */
+/** The line ends of an event stream. */
 export const LINE_END = /\r\n|\r|\n/;
 
-/** @throws {TypeError} naming the field and what was given in its place */
+/** @throws {TypeError} naming the field and the type that was given instead */
 export function assertText(name: string, value: unknown): asserts value is string {
   if (typeof value === 'string') return;
   const hint = name === 'data' && typeof value === 'object' ? '. Write it with JSON.stringify()' : '';

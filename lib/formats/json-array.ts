@@ -5,7 +5,7 @@ const BACKSLASH = 0x5c;
 const OPEN = new Set([0x5b, 0x7b]);
 const CLOSE = new Set([0x5d, 0x7d]);
 
-/** A JSON array that is sent element by element: each object or array in it is an event. */
+/** A JSON array that is streamed element by element: each object or array in it is an event. */
 export const jsonArray: EventFormat = {
   mediaTypes: ['application/json'],
   isText: true,
@@ -32,7 +32,7 @@ export const jsonArray: EventFormat = {
     };
   },
   parser() {
-    // The array's own bracket in front of the first element, a comma in front of the others. In what is no array, nothing.
+    // The array's bracket precedes the first element, a comma each of the others. JSON that is no array has no events.
     let expected = '[';
     return (block) => {
       const text = block.toString().trim();

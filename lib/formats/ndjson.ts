@@ -4,7 +4,7 @@ import { assertText, type EventFormat, ParsedEvent } from './format.js';
 
 const LF = 0x0a;
 
-/** Newline-delimited JSON: an event is a line, and has nothing but `data`. The last line may lack its line end. */
+/** Newline-delimited JSON: an event is a line, and has `data` only. The last line may lack its line end. */
 export const ndjson: EventFormat = {
   mediaTypes: ['application/x-ndjson', 'application/jsonl', 'application/stream+json'],
   isText: true,
@@ -19,7 +19,7 @@ export const ndjson: EventFormat = {
   },
   encode({ data = '' }: EventFields) {
     assertText('data', data);
-    // In JSON, line breaks are white space: those in strings are escaped.
+    // In JSON, line breaks between tokens are white space. Those in strings are escaped.
     return Buffer.from(data === '' ? '' : `${data.replace(/[\r\n]+/g, ' ')}\n`);
   },
   boundary: () => new TailBoundary((tail) => (tail & 0xff) === LF),

@@ -9,8 +9,8 @@ const SPACE = 0x20;
 const DATA = Buffer.from('data:');
 
 /**
- * Server-Sent Events (WHATWG HTML, 9.2). A block ends with a blank line; lines end in LF, CR or CRLF, also when a CRLF is
- * split over two chunks. An event that is unfinished at the end of the stream is none.
+ * Server-Sent Events (WHATWG HTML, 9.2). A block ends with a blank line. Lines end in LF, CR or CRLF, also if a CRLF is split over two
+ * chunks. An event that is incomplete at the end of the stream is discarded.
  */
 export const sse: EventFormat = {
   mediaTypes: ['text/event-stream'],
@@ -27,7 +27,7 @@ export const sse: EventFormat = {
 function scanner(): (chunk: Buffer, from: number) => number {
   let atLineStart = true;
   let afterCr = false;
-  /** The chunk, where it is without CR, as nearly all are: Node finds the line ends in it many times faster. */
+  /** The chunk, if it has no CR, as nearly all have none: then `indexOf` finds its line ends, which is many times faster. */
   let plain: Buffer | undefined;
   return (chunk, from) => {
     if (from === 0) plain = !afterCr && chunk.indexOf(CR) < 0 ? chunk : undefined;
@@ -51,7 +51,7 @@ function scanner(): (chunk: Buffer, from: number) => number {
         atLineStart = true;
         continue;
       }
-      // An LF that comes in the next chunk is a block by itself: it does not wait for the next event, nor belong to it.
+      // An LF at the start of the next chunk is a block by itself: it does not wait for the next event, and does not belong to it.
       afterCr = false;
       return byte === CR && chunk[i + 1] === LF ? i + 2 : i + 1;
     }
@@ -59,14 +59,14 @@ function scanner(): (chunk: Buffer, from: number) => number {
   };
 }
 
-/** Behind the first blank line; -1 where there is none. In a chunk without CR. */
+/** The index after the first blank line, or -1, in a chunk without CR. */
 function endOfBlock(chunk: Buffer, from: number, atLineStart: boolean): number {
   if (atLineStart && chunk[from] === LF) return from + 1;
   for (let i = chunk.indexOf(LF, from); i >= 0; i = chunk.indexOf(LF, i + 1)) if (chunk[i + 1] === LF) return i + 2;
   return -1;
 }
 
-/** Most blocks are one line of data. These are read here, and all others by `eventsource-parser`. */
+/** Most blocks are one line of data. Those are read here, which is faster, and all others by `eventsource-parser`. */
 function parser(): (block: Buffer) => ParsedEvent | undefined {
   let parseAny: ((block: string) => ParsedEvent | undefined) | undefined;
   let isStart = true;
@@ -78,7 +78,7 @@ function parser(): (block: Buffer) => ParsedEvent | undefined {
   };
 }
 
-/** The event of a block that is `data:`, text without line breaks, and a blank line; `undefined` for any other block. */
+/** The event of a block that is one `data:` line and a blank line, both ended by LF; `undefined` for any other block. */
 function lineOfData(block: Buffer): ParsedEvent | undefined {
   const end = block.length - 2;
   if (block[end + 1] !== LF || block[end] !== LF) return undefined;
@@ -87,7 +87,7 @@ function lineOfData(block: Buffer): ParsedEvent | undefined {
   return text.includes('\n') || text.includes('\r') ? undefined : new ParsedEvent(text);
 }
 
-/** @param isStart its first block is the stream's, which may begin with a byte order mark */
+/** @param isStart its first block is the first of the stream, which may begin with a byte order mark */
 function anyParser(isStart: boolean): (block: string) => ParsedEvent | undefined {
   let event: ParsedEvent | undefined;
   let comment: string | undefined;
@@ -100,11 +100,11 @@ function anyParser(isStart: boolean): (block: string) => ParsedEvent | undefined
       comment = comment === undefined ? line : `${comment}\n${line}`;
     },
     onRetry: (milliseconds) => {
-      // More digits than a number has could not be written again.
+      // A larger number loses digits, and could not be written again.
       if (Number.isSafeInteger(milliseconds)) retry = milliseconds;
     },
   });
-  // A blank line, which is no event, but is not the start.
+  // A blank line is no event, and ends the start of the stream for the parser.
   if (!isStart) inner.feed('\n');
   return (block) => {
     event = comment = retry = undefined;
@@ -113,10 +113,10 @@ function anyParser(isStart: boolean): (block: string) => ParsedEvent | undefined
   };
 }
 
-/** Without `data` it is a block that no client takes for an event: a comment, or a new `id` or `retry`. */
+/** Without `data` the block is no event for any client, but a comment, or a new `id` or `retry`. */
 function encode({ comment, event, id, retry, data }: EventFields): string {
   let block = '';
-  // In front, as is common: the Google GenAI SDK takes what follows `data:` up to the blank line for JSON.
+  // Comments come first, as is common: the Google GenAI SDK takes all that follows `data:`, up to the blank line, for JSON.
   if (comment !== undefined) block += lines(':', 'comment', comment);
   if (event !== undefined && event !== '') block += line('event', event);
   if (id !== undefined) block += line('id', id);
@@ -142,18 +142,18 @@ function lines(prefix: string, name: string, text: unknown): string {
 function line(name: string, value: unknown): string {
   assertText(name, value);
   if (LINE_END.test(value)) throw new TypeError(`\`${name}\` of an event must not have line breaks`);
-  // The specification has clients ignore an `id` with NUL.
+  // Clients ignore an `id` with NUL (WHATWG HTML, 9.2.6).
   if (name === 'id' && value.includes('\0')) throw new TypeError('`id` of an event must not have NUL in it');
   return `${name}: ${value}\n`;
 }
 
-/** Behind a blank line. A stream that has not begun counts as such: its tail is all line ends. */
+/** Whether the stream ends in a blank line. Before the start its tail is all line ends, so that the start counts, too. */
 function isBoundary(tail: number): boolean {
   const last = tail & 0xff;
   const before = (tail >>> 8) & 0xff;
   const third = (tail >>> 16) & 0xff;
   if (last !== LF && last !== CR) return false;
-  // Half of a CRLF, most likely: not every client would understand what went in between.
+  // Most likely half of a CRLF: not every client would understand something in between.
   if (last === CR && before === LF && third === CR) return false;
   const previous = last === LF && before === CR ? third : before;
   return previous === LF || previous === CR;

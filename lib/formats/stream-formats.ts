@@ -3,24 +3,24 @@ import { jsonArray } from './json-array.js';
 import { ndjson } from './ndjson.js';
 import { sse } from './sse.js';
 
-/** The formats whose media types say by themselves that a body is a stream of events. */
+/** The formats whose media types alone mark a body as an event stream. */
 const STREAM_FORMATS: readonly EventFormat[] = [sse, ndjson];
 
 const BY_MEDIA_TYPE = new Map(
   STREAM_FORMATS.flatMap((format) => format.mediaTypes.map((type): [string, EventFormat] => [type, format])),
 );
 
-/** What the formats that are built in are called by a provider's `formatOf`. */
+/** The built-in formats, by the names that a provider's `formatOf` may give. */
 export const FORMATS_BY_NAME = { sse, ndjson, 'json-array': jsonArray } as const;
 
-/** The format of the streams of a media type, in lower case and without parameters; `undefined` where it names none. */
+/** The format of a media type, given in lower case and without parameters; `undefined` if it is no event stream. */
 export function formatOfType(mediaType: string): EventFormat | undefined {
   return BY_MEDIA_TYPE.get(mediaType);
 }
 
-/** Whether a request's Accept header names a stream of events. A wildcard does not: every client sends one. */
+/** Whether a request's Accept header names an event stream. A wildcard does not count: every client sends one. */
 export function acceptsEventStream(accept: string | undefined): boolean {
-  // Not parsed: there may be thousands, and what is malformed costs an exception each.
+  // The ranges are not parsed: there may be thousands, and each malformed one would cost an exception.
   return accept?.split(',').some((range) => BY_MEDIA_TYPE.has(typeIn(range))) ?? false;
 }
 

@@ -22,7 +22,7 @@ export function gemini(options: ProviderOptions): Provider {
   const { target = 'https://generativelanguage.googleapis.com', apiKey } = options ?? {};
   return {
     ...keyIn('gemini', (key) => ({ 'x-goog-api-key': key }), apiKey),
-    // The caller's key may be in the query instead.
+    // Callers may send their key in the query instead.
     ...(apiKey !== false && { rewritePath: (path: string) => withoutParameter(path, 'key') }),
     name: 'gcp.gemini',
     target,
@@ -36,7 +36,7 @@ export function gemini(options: ProviderOptions): Provider {
   };
 }
 
-/** Without `alt=sse` the answer is a JSON array, an element per chunk. */
+/** Without `alt=sse` the response is a JSON array, which is streamed element by element. */
 function formatOf({ headers }: Readonly<ResponseHead>, { path }: Exchange): 'json-array' | undefined {
   const isArray = isJsonType(first(headers['content-type'])) && /^[^?]*:streamGenerateContent(\?|$)/.test(path);
   return isArray ? 'json-array' : undefined;

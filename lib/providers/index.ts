@@ -1,5 +1,5 @@
 /**
- * The APIs that the proxy knows: where they are, how they are authenticated with, how they count, and how they say that
+ * The APIs that the proxy knows: where they are, how to authenticate, how they count, and how they say that
  * something went wrong.
  *
  * @module express-sse-proxy/providers

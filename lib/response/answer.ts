@@ -32,43 +32,43 @@ export interface AnswerContext {
   client: ClientResponse;
   deadlines: BodyDeadlines;
   provider: Provider | undefined;
-  /** What must not come back to the client. */
+  /** The credentials of the request, which must not reach the client. */
   secrets: Secrets | undefined;
-  /** A change to the request that has to be undone in the answer. */
+  /** How the request was edited, where the edit has to be undone in the response. */
   edit: RequestEdit | undefined;
-  /** The whole body was handed to the client. */
+  /** The whole body was written to the client. */
   ended(): void;
   failed(error: unknown): void;
 }
 
-/** An upstream's response, as it came. */
+/** An upstream's response, before anything was done with it. */
 export interface UpstreamAnswer {
   head: ResponseHead;
-  /** The letter case in which a field is to be sent, by its lower-case name. */
+  /** The letter case in which a header is sent, by its lower-case name. */
   nameOf(key: string): string;
   /** The body, paused. */
   source: IncomingMessage;
 }
 
-/** An upstream's response that becomes the client's: its head, and its body on the way. */
+/** An upstream's response on its way to becoming the client's: its head first, and then its body. */
 export class Answer {
   readonly statusCode: number;
   readonly eventStream: boolean;
-  /** What is done with its body; `undefined` where nothing is. */
+  /** What is done with the body; `undefined` if it is passed on untouched. */
   readonly plan: BodyPlan | undefined;
   readonly #context: AnswerContext;
   readonly #nameOf: (key: string) => string;
   readonly #source: IncomingMessage;
   readonly #head: ResponseHead;
-  /** The body may repeat the credentials: they are masked in it, once its content coding is undone. */
+  /** Masks the credentials in a body that may repeat them. */
   readonly #masking: BodyMasking | undefined;
   #pipeline: Pipeline | undefined;
   #injection: Injection | undefined;
   #relay: Relay | undefined;
-  /** Hooks may read the body again, which was to be looked at before. */
+  /** Lets the body's other readers have it again, after the look at its first event. */
   #shareAgain: (() => void) | undefined;
 
-  /** What a hook throws comes out of it. */
+  /** @throws whatever a user's hook throws */
   constructor(context: AnswerContext, { head, nameOf, source }: UpstreamAnswer) {
     const { config, exchange, edit, provider, secrets } = context;
     if (head.statusCode < 200) throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
@@ -101,12 +101,12 @@ export class Answer {
     return this.#head.headers;
   }
 
-  /** The client gets other bytes than the upstream has sent. */
+  /** Whether the client gets other bytes than the upstream sent. */
   get isTransformed(): boolean {
     return this.plan?.transforms === true;
   }
 
-  /** What is sent behind the body: trailers are about the bytes that the upstream has sent. */
+  /** The trailers to send. A body that was transformed has none, since they describe the bytes that the upstream sent. */
   get trailers(): readonly string[] {
     if (this.isTransformed) return [];
     const { config, provider, secrets } = this.#context;
@@ -117,7 +117,7 @@ export class Answer {
     return secrets === undefined ? passed : passed.map((text) => secrets.mask(text));
   }
 
-  /** Whether its head is to wait for its first event. */
+  /** Whether the head waits for the first event (`commit`). */
   get isGated(): boolean {
     const { commit } = this.#context.config;
     if (this.#masking !== undefined) return false;
@@ -129,7 +129,7 @@ export class Answer {
     return codingOf(this.headers['content-encoding']);
   }
 
-  /** Looks at the first event; resolves with the failure that it says, if it does. */
+  /** Reads the first event. Resolves with the failure that it reports, or with `undefined` if it reports none. */
   async gate(): Promise<EventFailure | undefined> {
     const { config, exchange, observers, provider } = this.#context;
     if (this.plan === undefined) return undefined;
@@ -138,7 +138,11 @@ export class Answer {
     return failureOf(event, { config, exchange, provider, waiter: observers });
   }
 
-  /** Makes its head the client's. What a hook throws comes out of it. */
+  /**
+   * Sends the head to the client.
+   *
+   * @throws whatever a user's hook throws
+   */
   commit(): void {
     const { config, exchange, client, provider } = this.#context;
     const plan = this.plan;
@@ -161,7 +165,7 @@ export class Answer {
     client.commit(this.#head, { eventStream: this.eventStream, nameOf: this.#nameOf });
   }
 
-  /** What the upstream says of trying again must not be lost with the body. */
+  /** Keeps what the upstream says about retrying, although its body is lost. */
   #unreadableError(): SseProxyError {
     const headers: Record<string, string> = {};
     for (const name of ['retry-after', 'retry-after-ms', 'x-should-retry']) {
@@ -182,7 +186,7 @@ export class Answer {
     this.#injection = createInjection({ ...shared, client, hasEnded: (last) => pipeline.hasEnded(last) });
   }
 
-  /** Lets the body flow. */
+  /** Starts to relay the body. */
   relay(): void {
     const { observers, client, deadlines, ended, failed } = this.#context;
     this.#relay = new Relay({
@@ -199,9 +203,9 @@ export class Answer {
     this.#injection?.accompany(this.#relay);
   }
 
-  /** Goes on without the client; the callback is told how many bytes came since, chunk by chunk. */
+  /** Reads on without the client. The callback gets the size of each chunk that arrives from now on. */
   detach(onBytes: (bytes: number) => void): void {
-    // The client may have left before there was a head.
+    // The client may have left before the head arrived.
     if (this.#pipeline === undefined) this.#createPipeline();
     if (this.#relay === undefined) this.relay();
     this.#injection?.stop();
@@ -209,7 +213,7 @@ export class Answer {
     this.#relay?.detach();
   }
 
-  /** The body will not come to its end: hands on what has come of it, tells the client where that is possible, and cuts it off. */
+  /** Ends a body that is incomplete: sends what has arrived of it, then an error event where that is possible, and cuts the connection. */
   breakOff(error: SseProxyError, reconnectAfter?: number): void {
     const { client } = this.#context;
     this.#injection?.stop();
@@ -224,7 +228,7 @@ export class Answer {
     else this.#relay.cut(tell);
   }
 
-  /** No more is coming. A promise where what came is still to be read. `whole` tells an end from a cut. */
+  /** Stops. Returns a promise if the tap has bytes left to read. `whole` is `false` if the body was cut. */
   end(whole: boolean): Promise<void> | undefined {
     this.#relay?.stop();
     this.#masking?.destroy();

@@ -10,48 +10,48 @@ import { essenceOf, isJsonType } from '../headers/media-type.js';
 import type { Config } from '../types/config.js';
 import type { HeaderFields } from '../types/http.js';
 
-/** What is to be done with the body of one response. */
+/** What is done with the body of one response. */
 export interface BodyPlan {
   eventStream: boolean;
-  /** How its events are found. */
+  /** How its events are found, read and written. */
   format: EventFormat;
-  /** The content coding to undo on the way to the client. */
+  /** The content coding that is decoded on the way to the client. */
   decode: string | undefined;
-  /** The content coding to undo for ourselves only. */
+  /** The content coding that is decoded for the tap only: the client gets the coded bytes. */
   decodeAside: string | undefined;
-  /** A provider reads it. */
+  /** The provider reads its usage. */
   reads: boolean;
-  /** `onEvent` is told of its events. */
+  /** `onEvent` is called with its events. */
   observes: boolean;
   /** `transformEvent` is called with its events. */
   edits: boolean;
-  /** Its events may be changed, by that or by us. */
+  /** Its events may be changed, by `transformEvent` or by an edit of the proxy's own. */
   transforms: boolean;
-  /** It has events that are to be changed, in bytes that cannot be read. */
+  /** Its events should be changed, but its bytes cannot be decoded or its events cannot be written. */
   unreadable: boolean;
-  /** Heartbeats go into its silence. */
+  /** Heartbeats are sent while it is silent. */
   beats: boolean;
-  /** An error event tells of its breaking off. */
+  /** An error event is sent if it breaks off. */
   reportsErrors: boolean;
-  /** It goes to an EventSource, which can be told when to come back. */
+  /** It goes to an EventSource, which can be told when to reconnect. */
   reconnects: boolean;
 }
 
-/** What a plan is made by. */
+/** What the plan depends on. */
 export interface PlanContext {
   config: Config;
   /** The client's request. */
   req: IncomingMessage;
-  /** Of the upstream's response, by lower-case name. */
+  /** The headers of the upstream's response, by lower-case name. */
   headers: HeaderFields;
   /** The format of its events; `undefined` where it is no event stream. */
   streamFormat: EventFormat | undefined;
-  /** The request was changed, and its answer may have events that are there only because of that. */
+  /** The request was edited, and the response may have events that are there only because of that. */
   hasExtras: boolean;
   hasProvider: boolean;
 }
 
-/** Decides once per response, by its head. A feature that is off, or that this response is not for, leaves no trace. */
+/** Decides once per response, by its head. A feature that is off, or that does not apply to this response, costs nothing. */
 export function planBody({ config, req, headers, streamFormat, hasExtras, hasProvider }: PlanContext): BodyPlan {
   const contentType = first(headers['content-type']);
   const type = essenceOf(contentType);
@@ -69,7 +69,7 @@ export function planBody({ config, req, headers, streamFormat, hasExtras, hasPro
   const known = coding !== undefined && isDecodable(coding);
   const onTheWay = known && eventStream && (transforms || beats || !isAccepted(req, coding));
   const isPlain = coding === undefined || onTheWay;
-  // Whatever is counted or coded has no room for anything of ours.
+  // A body of known length, or in a content coding, has no room for anything that the proxy inserts.
   const hasRoom = isPlain && (transforms || onTheWay || headers['content-length'] === undefined);
   return {
     eventStream,
@@ -87,7 +87,7 @@ export function planBody({ config, req, headers, streamFormat, hasExtras, hasPro
   };
 }
 
-/** Clients of this type ignore what a heartbeat is made of. */
+/** Whether clients of this media type ignore the comments that heartbeats are made of. */
 function takesHeartbeats({ encodeComment, mediaTypes }: EventFormat, type: string): boolean {
   return encodeComment !== undefined && mediaTypes.includes(type);
 }

@@ -1,17 +1,17 @@
 import { BYTE_ORDER_MARK } from '../formats/format.js';
 
-/** Leaves out the byte order mark that a body begins with, in however many chunks it comes. */
+/** Removes the byte order mark at the start of a body, also if it is split over several chunks. */
 export class ByteOrderMarkFilter {
-  /** How many bytes of what may become a mark are held back. */
+  /** How many bytes are held back, since they may be the start of a mark. */
   #held = 0;
   #isDone = false;
 
-  /** Whether it is known if there was a mark: what follows need not be filtered. */
+  /** `true` as soon as the start of the body has been seen: the chunks that follow need no filter. */
   get isDone(): boolean {
     return this.#isDone;
   }
 
-  /** What goes on of the next chunk, in order. */
+  /** The bytes of the next chunk, and of those held back, that are passed on. */
   filter(chunk: Buffer): Buffer[] {
     const held = this.#held;
     let matched = 0;
@@ -29,7 +29,7 @@ export class ByteOrderMarkFilter {
     return matched === chunk.length ? [] : [chunk.subarray(matched)];
   }
 
-  /** What was held back, and is no mark. */
+  /** The bytes held back, which turned out to be no mark. */
   rest(): Buffer[] {
     const held = this.#held;
     this.#held = 0;

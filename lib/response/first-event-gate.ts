@@ -16,9 +16,10 @@ export interface GateContext {
 }
 
 /**
- * The failure that the first event of a stream says, if it says one: to `commit`, where that is a function, and else to the provider.
+ * The failure that the first event of a stream reports: `commit` decides where it is a function, and otherwise the provider.
+ * Resolves with `undefined` if the event is no error.
  *
- * @param event `'none'` for a stream that has ended without one, `'unknown'` where it could not be read
+ * @param event `'none'` if the stream ended without an event, `'unknown'` if it could not be read
  * @throws whatever a hook throws
  */
 export async function failureOf(
@@ -30,7 +31,7 @@ export async function failureOf(
   const { commit } = config;
   const verdict: unknown =
     typeof commit === 'function' ? await awaitHook('commit', () => commit(event, exchange), waiter, 502) : undefined;
-  // Without a word of it, it is for the provider to say.
+  // `commit` leaves it to the provider.
   if (verdict !== undefined) return verdict ? undefined : eventFailure(502, event);
   const statusCode = callHook('errorStatus', () => provider?.errorStatus?.(event), readStatus, 502);
   if (statusCode === undefined) return undefined;
@@ -43,7 +44,7 @@ function eventFailure(statusCode: number, event?: ParsedEvent): EventFailure {
   return { kind: 'event', statusCode, event, reached: true };
 }
 
-/** What `errorStatus` says; `null` and `false` are other words for none. */
+/** `null` and `false` mean that the event is no error, as `undefined` does. */
 function readStatus(status: unknown): unknown {
   return status === null || status === false ? undefined : status;
 }

@@ -22,11 +22,11 @@ export interface InjectionOptions {
   provider: Provider | undefined;
   client: ClientResponse;
   observers: ExchangeObservers;
-  /** Whether the answer is there to its end, the last chunk of which is this. */
+  /** Whether the answer is complete by the rules of its dialect; `last` is its last chunk. */
   hasEnded(last: Buffer): boolean;
 }
 
-/** What the proxy itself puts into a stream, always between two events: heartbeats, `retry:`, an error event. */
+/** Inserts what is the proxy's own into a stream, always between two events: heartbeats, `retry:`, an error event. */
 export class Injection {
   readonly #options: InjectionOptions;
   readonly #boundary: StreamBoundary;
@@ -39,7 +39,7 @@ export class Injection {
     this.#boundary = createBoundary(options.plan.format);
   }
 
-  /** Follows what the client is sent. */
+  /** Observes what the client is sent, and starts the heartbeats. */
   accompany(relay: Relay): void {
     const boundary = this.#boundary;
     const { plan, config } = this.#options;
@@ -67,16 +67,16 @@ export class Injection {
     this.#insert(bytes);
   }
 
-  /** Has EventSource clients reconnect after so many milliseconds, where that can be said now. */
+  /** Tells an EventSource to reconnect after `retry` milliseconds, if the stream is between two events. */
   askForReconnect(retry: number): void {
     const { reconnects, format } = this.#options.plan;
     if (reconnects && this.#boundary.isReached) this.#insert(format.encode?.({ retry }) ?? EMPTY);
   }
 
-  /** Tells the client of a failure by an error event where that is possible. Nothing may be sent behind it. */
+  /** Sends an error event, if the stream is between two events. Nothing may be sent after it. */
   tell(error: SseProxyError): void {
     const { plan, hasEnded, config, provider, exchange } = this.#options;
-    // An answer that was there to its end is not to be called failed.
+    // A complete answer has not failed, whatever became of its connection.
     if (!plan.reportsErrors || !this.#boundary.isReached || hasEnded(this.#last)) return;
     const own = { event: 'error', data: JSON.stringify(error) };
     const block = tryHook(
@@ -90,20 +90,20 @@ export class Injection {
 
   #insert(bytes: Buffer): void {
     const { client, observers } = this.#options;
-    // A hook may have promised a length, which has no room for it.
+    // A hook may have set a Content-Length: it has no room for more.
     if (client.isLengthDelimited || !client.takesBody) return;
     observers.summary.bytes += bytes.length;
     client.writePiece(bytes);
   }
 }
 
-/** The injection of one response; `undefined` where nothing is ever put into it. */
+/** The injection of one response; `undefined` if nothing is ever inserted into it. */
 export function createInjection(options: InjectionOptions): Injection | undefined {
   const { beats, reportsErrors, reconnects } = options.plan;
   return beats || reportsErrors || reconnects ? new Injection(options) : undefined;
 }
 
-/** @throws {TypeError} for what is no event, or none that the format can express */
+/** @throws {TypeError} for a value that is no event, or an event that the format cannot express */
 function written(format: EventFormat, fields: EventFields): Buffer {
   if (!isObject(fields)) throw new TypeError(`errorEvent must give an event, got ${kindOf(fields)}`);
   const block = format.encode?.(fields) ?? EMPTY;

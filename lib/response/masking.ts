@@ -10,7 +10,7 @@ import type { ResponseHead } from '../types/http.js';
  */
 export class BodyMasking {
   readonly #secrets: Secrets;
-  /** The content coding that is undone first: in coded bytes nothing can be found. */
+  /** The content coding that is decoded first, since nothing can be found in coded bytes. */
   readonly coding: string | undefined;
   readonly #logError: Config['logError'];
   #stages: readonly Transform[] = [];
@@ -22,7 +22,7 @@ export class BodyMasking {
     delete headers['content-encoding'];
   }
 
-  /** What the body goes through, in front of every other stage. To be called once. */
+  /** The stages that mask the body; they come before all others. To be called once. */
   createStages(): readonly Transform[] {
     const masker = this.#secrets.createMasker();
     if (this.coding !== undefined && !isDecodable(this.coding)) {
@@ -43,7 +43,7 @@ export function maskHead(secrets: Secrets, head: ResponseHead): void {
   head.statusMessage = secrets.mask(head.statusMessage);
 }
 
-/** Masks what is logged: a hook that cannot read an event may quote it. */
+/** Masks what is logged: the error of a hook that could not read an event may quote it. */
 export function maskedLog(logError: Config['logError'], secrets: Secrets): Config['logError'] {
   return (message, ...values) => {
     for (const value of values) secrets.maskError(value);

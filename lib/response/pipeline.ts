@@ -22,26 +22,26 @@ export interface PipelineOptions {
   exchange: Exchange;
   observers: ExchangeObservers;
   provider: Provider | undefined;
-  /** A change to the request that has to be undone in the answer. */
+  /** How the request was edited, where the edit has to be undone in the response. */
   edit: RequestEdit | undefined;
 }
 
 type EventSink = (event: ParsedEvent) => void;
 
 /**
- * What the body of one response goes through on its way to the client (stages: a decoder, the edits of its events), and what reads it
- * beside that way (taps). All of it is chosen once, by the plan: what is off is not there.
+ * The stages that the body of one response goes through on its way to the client (a decoder, the edits of its events), and the tap that
+ * reads it beside that way. They are chosen once, by the plan: nothing is created for a feature that is off.
  */
 export class Pipeline {
-  /** In their order. */
+  /** The transforms in front of the client, in order. */
   readonly stages: readonly Transform[];
   readonly #options: PipelineOptions;
   readonly #meter: UsageMeter | undefined;
   readonly #transformer: EventTransformer | undefined;
   readonly #tap: EventTap | undefined;
-  /** What the transformer was given, to be read when its bytes have left. */
+  /** Events that the transformer received: the provider reads them after their bytes have been sent. */
   #received: DeferredQueue<ParsedEvent> | undefined;
-  /** What the client was sent of it, to be observed then. */
+  /** Events that the client was sent: `onEvent` gets them after their bytes have been sent. */
   #sent: DeferredQueue<ParsedEvent> | undefined;
 
   /** @throws {SseProxyError} `EVENTS_UNREADABLE` */
@@ -63,7 +63,7 @@ export class Pipeline {
     this.stages = [decoder, this.#transformer].filter((stage) => stage !== undefined);
   }
 
-  /** Listens to what the client is sent. */
+  /** Observes what the client is sent. */
   accompany(relay: Relay): void {
     const transformer = this.#transformer;
     const tap = this.#tap;
@@ -76,12 +76,12 @@ export class Pipeline {
     if (tap !== undefined) relay.observe((chunk) => tap.push(chunk));
   }
 
-  /** The upstream's answer broke off: half an event is all that there will be of it. */
+  /** The body broke off: an event that is incomplete now stays incomplete. */
   breakOff(): void {
     this.#transformer?.breakOff();
   }
 
-  /** Whether the answer, the last chunk of which is this, was there to its end by the rules of its dialect. */
+  /** Whether the answer is complete by the rules of its dialect; `last` is its last chunk. */
   hasEnded(last: Buffer): boolean {
     if (this.#meter !== undefined) return this.#meter.reading.ended;
     const { plan, config, provider } = this.#options;
@@ -91,7 +91,7 @@ export class Pipeline {
     return endsAnswer(last, { format, eventSize, streamed, provider, logError });
   }
 
-  /** What a stage of the body has failed with. */
+  /** The error that the client is told if a stage fails. */
   failureOf(stage: Transform, cause: Error): SseProxyError {
     if (stage !== this.#transformer) return new SseProxyError('UPSTREAM_TRUNCATED', { cause });
     if (cause instanceof SseProxyError) return cause;
@@ -99,7 +99,7 @@ export class Pipeline {
     return new SseProxyError('HOOK_FAILED', { cause, hook: 'transformEvent' });
   }
 
-  /** No more is coming. A promise where what came is still to be read. `whole` tells an end from a cut. */
+  /** Stops. Returns a promise if the tap has bytes left to read. `whole` is `false` if the body was cut. */
   end(whole: boolean): Promise<void> | undefined {
     this.flush();
     for (const stage of this.stages) stage.destroy();
@@ -107,7 +107,7 @@ export class Pipeline {
     return this.#tap?.end(whole);
   }
 
-  /** Reads now what has come so far. */
+  /** Reads at once what has been sent so far, instead of in the next turn of the event loop. */
   flush(): void {
     this.#tap?.flush();
     this.#received?.flush();
@@ -157,7 +157,7 @@ export class Pipeline {
     };
   }
 
-  /** Has the provider take from an event what it tells. */
+  /** Has the provider read an event. */
   #reads(): EventSink {
     const { observers } = this.#options;
     const meter = this.#meter;
@@ -173,7 +173,7 @@ export class Pipeline {
     return (event) => void runHook('onEvent', () => onEvent?.(event, exchange), logError);
   }
 
-  /** What becomes of an event on its way: the proxy's own edits come first, and behind them the user's. */
+  /** The edits of an event: first the proxy's own, and then the user's `transformEvent`. */
   #edits(): EventTransformerHooks['transform'] {
     const { plan, config, exchange, edit } = this.#options;
     const { transformEvent } = config;
@@ -191,7 +191,7 @@ export class Pipeline {
 
 const unchanged = (event: ParsedEvent): ParsedEvent => event;
 
-/** One after the other; what is off is left out once and for all. */
+/** Calls the sinks one after the other. Those that are `undefined` are left out when it is created. */
 function inTurn(given: readonly (EventSink | undefined)[]): EventSink {
   const sinks = given.filter((sink) => sink !== undefined);
   const [only] = sinks;

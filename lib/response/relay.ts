@@ -10,32 +10,32 @@ import { readAsBytes, readBytes } from '../request/reader-encodings.js';
 import { ByteOrderMarkFilter } from './byte-order-mark.js';
 import { type Coalesced, WriteCoalescer } from './write-coalescer.js';
 
-/** Whoever limits how long a body may stand still. */
+/** The deadlines of a body. */
 export interface BodyDeadlines {
-  /** From now on it is the upstream (`idle`) or the client (`drain`) that is waited for. */
+  /** From now on the relay waits for the upstream (`idle`) or for the client (`drain`). */
   enter(phase: 'idle' | 'drain'): void;
 }
 
 export interface RelayOptions {
   /** The upstream's response, paused. */
   source: IncomingMessage;
-  /** What its body goes through, in order. */
+  /** The transforms that the body goes through, in order. */
   stages: readonly Transform[];
   client: ClientResponse;
   observers: ExchangeObservers;
   deadlines: BodyDeadlines;
-  /** The whole body was handed to the client's response. */
+  /** The whole body was written to the client's response. */
   ended(): void;
   /** A stage failed, such as a decoder or a transform. */
   failed(stage: Transform, cause: Error): void;
 }
 
 /**
- * The body on its way to the client: what came in one tick leaves at its end, at the pace of the client. Between
- * the two are no stages, or few: a decoder, a transform.
+ * Relays a body to the client, with backpressure: chunks that arrive in one tick are written together at its end. In between are
+ * the stages, if there are any.
  */
 export class Relay {
-  /** What the client gets. */
+  /** The end of the stages: what the client gets. */
   readonly #body: Readable;
   readonly #source: IncomingMessage;
   readonly #stages: readonly Transform[];
@@ -46,7 +46,7 @@ export class Relay {
   readonly #coalescer = new WriteCoalescer((coalesced) => this.#send(coalesced));
   readonly #listeners: ((chunk: Buffer) => void)[] = [];
   #hasBegun = false;
-  /** There while a byte order mark is to be left out. */
+  /** Set while a byte order mark is to be left out. */
   #markFilter: ByteOrderMarkFilter | undefined;
   #isDetached = false;
   #onCut: (() => void) | undefined;
@@ -64,23 +64,23 @@ export class Relay {
     this.#body = readAsBytes(source, () => {
       return stages.reduce<Readable>((from, stage) => from.pipe(stage), source).on('data', onData);
     });
-    // As `pipe` would: a hook may have paused it.
+    // As `pipe` would do: a hook may have paused the body.
     if (this.#body.isPaused()) this.#body.resume();
     if (stages.length === 0) {
       takePieces(source, onData);
       takeChunks(source, () => this.#wantsChunks, this.#onChunks.bind(this));
     }
     client.onDrain(() => this.#onDrain());
-    // Of a body that goes through stages, what the client gets does not tell how the upstream is.
+    // Behind stages, what the client gets does not show whether the upstream is idle.
     if (stages.length > 0) source.on('data', () => this.#touch());
     deadlines.enter('idle');
     for (const stage of stages) stage.once('error', (cause) => this.#onError(stage, cause));
     this.#body.once('end', () => this.#onEnd());
-    // Its head is all that the client gets: what comes is for those alone who observe it.
+    // The client gets the head only. The body is read for its observers.
     this.#isDetached = !client.takesBody;
   }
 
-  /** The callback is told of each chunk before it is sent, which is at the end of the same tick. */
+  /** Calls back with each chunk before it is sent, which is at the end of the same tick. */
   observe(callback: (chunk: Buffer) => void): void {
     this.#listeners.push(callback);
   }
@@ -120,12 +120,12 @@ export class Relay {
       if (!isLast) this.#deadlines.enter('idle');
       return;
     }
-    // From here on it is the client that is waited for.
+    // From here on the relay waits for the client.
     this.#body.pause();
     this.#deadlines.enter('drain');
   }
 
-  /** The client has left, and the body goes on to flow for those who listen. */
+  /** Reads on for the observers only: the client has left. */
   detach(): void {
     this.#isDetached = true;
     this.#coalescer.clear();
@@ -133,7 +133,7 @@ export class Relay {
     this.#body.resume();
   }
 
-  /** Something was sent in front of the body, where a byte order mark is one no more. */
+  /** Leaves out the body's byte order mark: something was sent before it, and a mark counts at the very start only. */
   skipByteOrderMark(): void {
     this.#markFilter ??= new ByteOrderMarkFilter();
   }
@@ -143,15 +143,15 @@ export class Relay {
     if (filter.isDone) this.#markFilter = undefined;
   }
 
-  /** The body broke off: hands on what has come of it, and then calls back. */
+  /** The body broke off: sends what has arrived of it, and then calls back. */
   cut(callback: () => void): void {
-    // Bytes after the end of a message make it a broken one, and with all its bytes it would look whole.
+    // With all the bytes that its Content-Length says, a broken message would look whole.
     if (this.#source.complete && this.#client.isLengthDelimited) this.#coalescer.clear();
     else this.#readRest();
     const [first] = this.#stages;
     if (first !== undefined) this.#source.unpipe(first);
     this.#onCut = callback;
-    // A client that does not read would have them wait for good.
+    // A client that does not read would block the stages for ever.
     this.#linger = setTimeout(() => this.#onEnd(), BODY_LINGER);
     this.#endStage(this.#stages.findLastIndex((stage) => stage.destroyed) + 1);
   }
@@ -170,11 +170,11 @@ export class Relay {
     if (!this.#body.isPaused()) this.#deadlines.enter('idle');
   }
 
-  /** What came in the same read as a failure is not to be lost. */
+  /** Delivers bytes that were read together with the error. */
   #readRest(): void {
     const source = this.#source;
     for (let chunk = readBytes(source); chunk !== null; chunk = readBytes(source)) {
-      // Of a source that has failed, `read` hands out what is buffered, but emits it no more.
+      // After an error, `read` still returns what is buffered, but no longer emits it.
       if (source.errored !== null) source.emit('data', chunk);
     }
   }
@@ -192,7 +192,7 @@ export class Relay {
   #onError(stage: Transform, cause: Error): void {
     const { readableEnded, readableDidRead } = this.#source;
     this.#passRest(stage);
-    // A body that broke off cannot be decoded to its end; and no bytes at all are no broken coding.
+    // A body that broke off cannot be decoded to its end, and an empty body is not a broken one.
     if (this.#onCut !== undefined || (readableEnded && !readableDidRead))
       this.#endStage(this.#stages.indexOf(stage) + 1);
     else this.#options.failed(stage, cause);
@@ -207,7 +207,7 @@ export class Relay {
     }
   }
 
-  /** Behind the last of them there is nothing left to wait for. */
+  /** Ends the stage at this index; behind the last one, the body is over. */
   #endStage(index: number): void {
     const stage = this.#stages[index];
     if (stage === undefined || this.#body.readableEnded) this.#onEnd();

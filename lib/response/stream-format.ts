@@ -19,8 +19,8 @@ export interface StreamContext {
 }
 
 /**
- * The format of a response's events; `undefined` where it is no event stream. Whether it is one, `isEventStream` says where it is given;
- * else the provider, and else the media type.
+ * The format of a response's events; `undefined` if it is no event stream. `isEventStream` decides whether it is one, if it is given;
+ * otherwise the provider does, and then the media type.
  *
  * @throws {SseProxyError} `HOOK_FAILED`
  */
@@ -47,7 +47,7 @@ function isStreamedArray(contentType: string | undefined, { exchange, provider }
   return callHook('streamsArray', () => provider.streamsArray?.(exchange), Boolean, 502);
 }
 
-/** @throws {TypeError} for what is no format, nor the name of one */
+/** @throws {TypeError} for a value that is neither a format nor the name of one */
 function toFormat(given: unknown): EventFormat | undefined {
   if (given === undefined || given === null) return undefined;
   if (typeof given === 'string' && Object.hasOwn(FORMATS_BY_NAME, given)) {

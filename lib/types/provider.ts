@@ -24,21 +24,21 @@ export interface Provider {
    */
   credentials?(exchange: Exchange): Record<string, string> | Promise<Record<string, string>>;
   /**
-   * The path and query to send in the place of these, to add what the API wants there or to take out what it must not see. It is given
-   * what `pathRewrite` has left, which stays the `path` of the exchange. Synchronous; what leads out of the target's own path is
-   * refused. Default: with `credentials` or `sign`, the `key` parameter of the query is taken out, in which some APIs take credentials.
+   * Rewrites path and query, to add what the API needs or to remove what it must not see. It gets them as `pathRewrite` left them, and the
+   * `path` of the exchange stays like that. Synchronous. A path that leaves the target's own path is refused. Default: with `credentials`
+   * or `sign`, the `key` parameter is removed from the query, in which some APIs take credentials.
    */
   rewritePath?(path: string, exchange: Exchange): string;
   /**
-   * Signs a request: gives the headers that do so, which are set like those of `credentials`, and masked like them in whatever comes
-   * back. With it, no credentials of the caller's travel upstream. A promise is waited for no longer than `timeouts.headers`; where it
-   * fails, or gives what no header can have, nothing is sent (`HOOK_FAILED`).
+   * Signs a request: gives the headers of the signature, which are set like those of `credentials`, and masked like them in the response.
+   * With this member, no credentials of the caller's travel upstream. A promise is waited for no longer than `timeouts.headers`. If it
+   * throws or rejects, or gives a value that HTTP forbids, nothing is sent (`HOOK_FAILED`).
    */
   sign?(request: RequestToSign): Record<string, string> | Promise<Record<string, string>>;
   /**
-   * Headers that are withheld by default beside those that are about any caller's app and any provider's site: names, in which `*`
-   * stands for anything. `request`: those of the caller's that the provider must not see; `response`: those of the provider's that the
-   * caller must not see, such as the account's. Default: none, and `*-organization`, `*-organization-id`, `*-project`.
+   * Headers that are withheld in addition to the general ones (docs/hide-the-key.md): names, in which `*` stands for anything. `request`:
+   * those of the caller that the provider must not see. `response`: those of the provider that the caller must not see, such as the
+   * account's. Default: none for requests; `*-organization`, `*-organization-id` and `*-project` for responses.
    */
   readonly withheld?: { readonly request?: readonly string[]; readonly response?: readonly string[] };
   /** Headers for requests that have none of that name. */
@@ -46,16 +46,16 @@ export interface Provider {
   /** Edits a JSON request body; `undefined` to send the bytes as they came. Synchronous; if it fails, nothing is sent. */
   editRequest?(body: string, exchange: Exchange): RequestEdit | undefined;
   /**
-   * The format of the events in the answer that has this head: one that is built in, by its name, or one of your own; `undefined` to
-   * leave it to the media type. An answer with a format is an event stream. Synchronous; where it fails, the answer is a 502.
+   * The format of a response's events: a built-in one, by its name, or one of your own; `undefined` to leave it to the media type. A
+   * response with a format is an event stream. Synchronous; if it fails, the client gets a 502.
    */
   formatOf?(
     head: Readonly<ResponseHead>,
     exchange: Exchange,
   ): EventFormat | 'sse' | 'ndjson' | 'json-array' | undefined;
   /**
-   * Whether the JSON answer to this request is an array that is sent element by element. Synchronous. The same as a `formatOf` that gives
-   * `'json-array'`.
+   * Whether the JSON response to this request is an array that is streamed element by element. Synchronous. The same as a `formatOf` that
+   * gives `'json-array'`.
    */
   streamsArray?(exchange: Exchange): boolean;
   /** Methods that `retry` tries again, beside the idempotent ones of HTTP. */

@@ -4,14 +4,14 @@ import type { Exchange } from '../../types/hooks.js';
 import type { Provider } from '../../types/provider.js';
 
 /**
- * A key of the provider's, or a function that gives one per exchange, also as a promise. `false` for reading only: the
- * caller's own credentials pass, and nothing is put in.
+ * The provider's key, or a function that gives one per exchange, also as a promise. `false` if the provider is there to read responses
+ * only: the caller's own credentials pass, and none are added.
  */
 export type ApiKey = string | false | ((exchange: Exchange) => string | undefined | Promise<string | undefined>);
 
 /** Options that the providers have in common. */
 export interface ProviderOptions {
-  /** Where the API is, in the place of its own address, which is the default: a gateway, or a stand-in in a test. */
+  /** The address of the API. Default: the vendor's own. For a gateway, or a stand-in in a test. */
   target?: string;
   /** `undefined` and `''` are a `TypeError`: an environment variable may be missing. */
   apiKey: ApiKey | undefined;
@@ -27,9 +27,9 @@ const VARIABLES = new Map([
 ]);
 
 /**
- * The `credentials` of a provider whose requests carry a key in a header field.
+ * The `credentials` of a provider whose requests carry a key in a header.
  *
- * @throws {TypeError} where the key is missing, or cannot be in a header field; it is not quoted
+ * @throws {TypeError} if the key is missing, or has characters that no header can have; the key is not quoted
  */
 export function keyIn(
   name: string,
