@@ -53,7 +53,9 @@ export function createTokenBudget({ tokens, seconds = 60, estimate, userOf, redi
      * @param {import('express-sse-proxy').Usage} usage
      * @param {import('express-sse-proxy').Exchange} exchange
      */
-    async charge({ totalTokens = 0, complete }, exchange) {
+    async charge({ totalTokens = 0, complete, retrieved }, exchange) {
+      // Another request has caused that answer, and was charged for it.
+      if (retrieved) return;
       const res = /** @type {import('express').Response} */ (exchange.res);
       // An error instead of an answer costs nothing.
       const least = complete || res.statusCode >= 300 ? 0 : estimate;

@@ -2,7 +2,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { ParsedEvent } from '../../../lib/formats/format.js';
+import { usageOf } from '../../../lib/observe/usage.js';
 import type { Provider, Reading } from '../../../lib/types/provider.js';
+import type { Usage } from '../../../lib/types/summary.js';
 import { bytesOf, type ProviderAnswer, reads, toldBy } from './dialects.js';
 
 const RUNS = { numRuns: 200 };
@@ -114,8 +116,9 @@ function readAll(provider: Provider, payloads: readonly unknown[]): Reading {
   );
 }
 
-/** Whatever was read: it is of the types that it is declared with. */
-function expectSense({ usage, usageComplete, model, finishReason, hasContent, ended }: Reading): void {
+/** Whatever was read: it is of the types that it is declared with, and what is told of it does not contradict itself. */
+function expectSense(reading: Reading): void {
+  const { usage, usageComplete, model, finishReason, hasContent, ended } = reading;
   const isCount = (count: unknown): boolean => Number.isSafeInteger(count) && Number(count) >= 0;
   const isWord = (word: unknown): boolean => word === undefined || typeof word === 'string';
   const { reported, ...figures } = usage;
@@ -123,9 +126,24 @@ function expectSense({ usage, usageComplete, model, finishReason, hasContent, en
     Object.values(figures).every(isCount) &&
     (reported === undefined || (typeof reported === 'object' && isDeepFrozen(reported))) &&
     [usageComplete, hasContent, ended].every((flag) => typeof flag === 'boolean') &&
-    [model, finishReason].every(isWord);
+    [model, finishReason].every(isWord) &&
+    addsUp(usageOf(reading, true));
   // A matcher for each would take its time.
   if (!makesSense) expect({ usage, usageComplete, model, finishReason, hasContent, ended }).toBe('of other types');
+}
+
+/** Parts are not more than the whole, and what is complete has figures. */
+function addsUp(told: Usage): boolean {
+  const { inputTokens, outputTokens, totalTokens, complete } = told;
+  const { cachedInputTokens = 0, cacheCreationInputTokens = 0, reasoningTokens = 0 } = told;
+  const input = inputTokens ?? Number.POSITIVE_INFINITY;
+  const hasFigures = (inputTokens ?? outputTokens ?? totalTokens) !== undefined;
+  return (
+    Math.max(cachedInputTokens, cacheCreationInputTokens) <= input &&
+    reasoningTokens <= (outputTokens ?? Number.POSITIVE_INFINITY) &&
+    (totalTokens ?? Number.POSITIVE_INFINITY) >= (inputTokens ?? 0) + (outputTokens ?? 0) &&
+    (hasFigures || !complete)
+  );
 }
 
 /** Whether nobody can change anything in it. */
