@@ -367,8 +367,8 @@ describe('a function that names the fallbacks', () => {
     ['names what is no target', () => 'localhost', "got 'localhost'"],
     ['names null', () => null, 'got null'],
     ['names an object without a target', () => ({ headers: {} }), 'needs a `target`'],
-    ['is async', async () => FIRST, 'must be synchronous'],
-    ['is async and rejects', () => Promise.reject(new Error('too late')), 'must be synchronous'],
+    ['returns a promise', () => Promise.resolve(FIRST), 'must be synchronous'],
+    ['returns a promise that rejects', () => Promise.reject(new Error('too late')), 'must be synchronous'],
   ];
   it.each(misbehaving)(
     'attempt plan: a function that names the fallbacks that %s is logged, and the failure is the answer',
