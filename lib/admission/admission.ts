@@ -5,10 +5,10 @@ import type { AllowedRoute, Config } from '../types/config.js';
 import type { ConcurrencyLimiter, Refusal } from './concurrency-limiter.js';
 import { checkAllowed, checkTarget } from './path-guard.js';
 
-/** Who decides on it: what the exchanges of one proxy share. */
+/** What admission depends on, shared by all exchanges of a proxy. */
 export interface Doorkeeper {
   limiter: ConcurrencyLimiter | undefined;
-  /** No new exchanges are let in. */
+  /** New exchanges are refused. */
   isDraining(): boolean;
 }
 
@@ -19,7 +19,7 @@ export interface QueueObserver {
   turnedAway(reason: Refusal): void;
 }
 
-/** The place of one exchange among those that run. */
+/** The admission of one exchange, and its place among those that run. */
 export class Admission {
   readonly #doorkeeper: Doorkeeper;
   readonly #allow: readonly AllowedRoute[] | undefined;
@@ -40,7 +40,7 @@ export class Admission {
   }
 
   /**
-   * Asks for a place. A promise where it is to be waited for.
+   * Asks for a place. Returns a promise if the exchange has to wait for its turn.
    *
    * @param path as the client has asked for it, whatever hooks have made of `req.url`
    * @throws {SseProxyError} `PATH_OUTSIDE_TARGET`, `DRAINING`, `NOT_FOUND`, `METHOD_NOT_ALLOWED`, `REQUEST_BODY_TOO_LARGE`,
@@ -56,7 +56,7 @@ export class Admission {
   }
 
   #queue(limiter: ConcurrencyLimiter): Promise<void> | undefined {
-    /** Tells whoever waits; at first nobody does. */
+    /** Settles the promise that is returned below; `undefined` while there is none. */
     let settle: ((error?: SseProxyError) => void) | undefined;
     let isRefused = false;
     const stopWaiting = limiter.enter(
@@ -79,7 +79,7 @@ export class Admission {
     });
   }
 
-  /** Gives the place back, or up. */
+  /** Gives the place back, or leaves the queue. */
   leave(): void {
     this.#stopWaiting?.();
     if (this.#hasPlace) this.#doorkeeper.limiter?.leave();

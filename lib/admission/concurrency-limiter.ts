@@ -1,12 +1,12 @@
-/** Why a request was not let in. */
+/** Why a request was refused. */
 export type Refusal = 'full' | 'timeout';
 
-/** Lets so many exchanges run at a time; a few more may wait for their turn, in order, for a while. */
+/** Limits how many exchanges run at a time. A few more may wait in a queue, in order, for a while. */
 export class ConcurrencyLimiter {
   readonly #concurrency: number;
   readonly #queue: { readonly size: number; readonly timeout: number };
   #running = 0;
-  /** In the order of their coming. */
+  /** In the order of arrival. */
   readonly #waiting = new Set<() => void>();
 
   constructor(concurrency: number, queue: { readonly size: number; readonly timeout: number }) {

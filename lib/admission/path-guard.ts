@@ -4,7 +4,7 @@ import { SseProxyError } from '../errors.js';
 import type { AllowedRoute } from '../types/config.js';
 import { pathOf } from '../util/request-target.js';
 
-/** A fragment, and what Node sends in no request target. */
+/** The start of a fragment, and characters that Node does not send in a request target. */
 const NOT_IN_TARGET = /#|[^\x21-\xff]/;
 
 /**
@@ -21,14 +21,14 @@ export function checkTarget(target: string): void {
  */
 export function confine(path: string): void {
   checkTarget(path);
-  // Most paths have nothing in them that could be one.
+  // Most paths have nothing in them that could stand for a `..`.
   if (!/\.\.|[%\\;]/.test(path)) return;
   let depth = 0;
   for (const segment of pathOf(path).split('/')) {
     const names = namesIn(segment);
     if (segment === '..') depth -= 1;
     else if (names.includes('..')) throw new SseProxyError('PATH_OUTSIDE_TARGET');
-    // Some servers take two slashes for one.
+    // An empty segment does not count: some servers take two slashes for one.
     else if (names.length > 0) depth += 1;
     if (depth < 0) throw new SseProxyError('PATH_OUTSIDE_TARGET');
   }

@@ -4,7 +4,7 @@ import { ExchangeObservers } from '../observe/exchange-observers.js';
 import type { Exchange } from '../types/hooks.js';
 import type { AttemptSummary } from '../types/summary.js';
 
-/** What a request and a WebSocket have in common: how hooks see them, and how they are drained. */
+/** What requests and WebSockets have in common: how hooks see them, and how they are drained. */
 export abstract class BaseExchange implements Exchange {
   readonly req: IncomingMessage;
   abstract readonly res: ServerResponse;
@@ -20,7 +20,7 @@ export abstract class BaseExchange implements Exchange {
     this.#observers = new ExchangeObservers(this);
   }
 
-  /** Who follows an exchange; for the exchange itself. */
+  /** The observers that an exchange tells. Only the exchange itself may. */
   protected static observersOf(exchange: BaseExchange): ExchangeObservers {
     return exchange.#observers;
   }
@@ -42,7 +42,7 @@ export abstract class BaseExchange implements Exchange {
     return this.#locals;
   }
 
-  /** Ends it, if it has not ended yet: the proxy is drained. Its client has a moment to take what it is told. */
+  /** Ends the exchange because the proxy is drained. The client has a moment to read what it is told. */
   drain(): void {
     if (this.onDrain()) return;
     this.#drainTimer ??= setTimeout(() => this.endNow(), LINGER);
@@ -52,9 +52,9 @@ export abstract class BaseExchange implements Exchange {
     clearTimeout(this.#drainTimer);
   }
 
-  /** @returns whether it has ended with that */
+  /** Tells the client. Returns whether the exchange has ended with that. */
   protected abstract onDrain(): boolean;
 
-  /** The client has had its moment. */
+  /** Ends the exchange at once: the client has had its moment. */
   protected abstract endNow(): void;
 }

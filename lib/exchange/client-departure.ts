@@ -4,15 +4,15 @@ import type { Exchange } from '../types/hooks.js';
 import type { Attempt } from '../upstream/attempt.js';
 import { tryHook } from '../util/hooks.js';
 
-/** Whether the upstream's response is still of use to the account when the client has left. */
+/** Whether the upstream's response is read on for the account, although the client has left (`onClientClose`). */
 export function mayContinue(
   { onClientClose, logError }: Pick<Config, 'onClientClose' | 'logError'>,
   exchange: Exchange,
   { client, attempt }: { client: ClientResponse; attempt: Attempt | undefined },
 ): boolean {
-  // What was ended has no more to come, whether it has arrived or not.
+  // A response that was ended has nothing more to come, whether the client has all of it or not.
   if (exchange.res.writableEnded || attempt === undefined || attempt.isOver) return false;
-  // An upload that broke off will not be answered.
+  // The upstream does not answer an upload that broke off.
   if (!attempt.reachedUpstream || !client.hasWholeRequest) return false;
   if (typeof onClientClose !== 'function') return onClientClose === 'continue';
   const continues = (choice: unknown): boolean => choice === 'continue';

@@ -1,7 +1,7 @@
 import type { SseProxyErrorCode } from '../errors.js';
 import type { Phase, Timeouts } from '../types/config.js';
 
-/** What an exchange fails with when the deadline of a phase has passed. */
+/** The error code of each phase whose deadline has passed. */
 export const TIMEOUT_CODES: Readonly<Record<Phase, SseProxyErrorCode>> = {
   connect: 'UPSTREAM_CONNECT_TIMEOUT',
   headers: 'UPSTREAM_TIMEOUT',
@@ -44,7 +44,7 @@ export class Deadlines {
   enter(phase: Exclude<Phase, 'total'>): void {
     const timeout = this.#timeouts[phase];
     this.#be(phase);
-    // With each piece of a body, and most phases are given the same time.
+    // Called for each chunk of a body, and most phases have the same timeout: refreshing a timer is cheaper than a new one.
     if (this.#timer !== undefined && timeout === this.#timeout) {
       this.#timer.refresh();
       return;

@@ -82,12 +82,12 @@ export class ProxyExchange extends BaseExchange {
   readonly #admission: Admission;
   readonly #plan: AttemptPlan;
   #state: State = PREPARING;
-  /** What every attempt starts from. */
+  /** The request body that the next attempt starts from. */
   #body: RequestBody;
   /** The current attempt, or the last one. */
   #attempt: Attempt | undefined;
   #handlers: AttemptHandlers | undefined;
-  /** One of the attempts, at least. */
+  /** At least one of the attempts has reached its upstream, which may charge for it. */
   #reachedUpstream = false;
   #onEnd: (() => void) | undefined;
 
@@ -107,7 +107,7 @@ export class ProxyExchange extends BaseExchange {
     this.#plan = new AttemptPlan({ config, circuits, exchange: this, observer: this.#observers });
   }
 
-  /** Starts; `false` where `pathFilter` says that the request is not the proxy's, and nothing was begun. */
+  /** Starts. Returns `false`, with nothing begun, if `pathFilter` says that the request is not the proxy's. */
   start(onEnd: () => void): boolean {
     const { req } = this;
     req.url = this.#asked;
@@ -130,7 +130,7 @@ export class ProxyExchange extends BaseExchange {
     return true;
   }
 
-  /** The verdict and the place are the exchange's: they come before anything of the user's that may cost something, and once. */
+  /** Asks for admission: once per exchange, and before any callback of the user's that may cost something. */
   #askForPlace(): void {
     let turn: Promise<void> | undefined;
     try {
@@ -148,11 +148,11 @@ export class ProxyExchange extends BaseExchange {
   }
 
   #begin(): void {
-    // It may have failed while it waited.
+    // The exchange may have failed while it waited in the queue.
     if (this.#state.name === 'preparing') this.#send(this.#plan.begin());
   }
 
-  /** A state follows another one: which may, is said by their types. */
+  /** Goes from one state to another. Which may follow which is checked by their types. */
   #enter<From extends State>(from: From, to: StateAfter<From>): void {
     const { timer } = from as { timer?: NodeJS.Timeout };
     if (timer !== undefined && timer !== (to as { timer?: NodeJS.Timeout }).timer) clearTimeout(timer);
@@ -166,7 +166,7 @@ export class ProxyExchange extends BaseExchange {
     const state = this.#state;
     if (!isBeforeHead(state)) return;
     this.#enter(state, PREPARING);
-    // `pathRewrite` changes it.
+    // `pathRewrite` of the attempt before has changed it.
     this.req.url = this.#startUrl;
     if (this.#attempt !== undefined) {
       this.#noteReach();
@@ -190,7 +190,7 @@ export class ProxyExchange extends BaseExchange {
     this.#services.upstream.send(attempt);
   }
 
-  /** What attempts tell, one after the other. */
+  /** Handlers for what the attempts report. */
   #createHandlers(): AttemptHandlers {
     const deadlines = this.#deadlines;
     return {
@@ -209,7 +209,7 @@ export class ProxyExchange extends BaseExchange {
     };
   }
 
-  /** The path is known, as `pathRewrite` has left it. Gives what is to be sent. */
+  /** The path is known, after `pathRewrite`. Returns what to send. */
   #prepare(attempt: Attempt, path: string): PreparedRequest | Promise<PreparedRequest> {
     confine(path);
     this.path = path;
@@ -251,7 +251,7 @@ export class ProxyExchange extends BaseExchange {
     return { ...prepared, credentials: signed, secrets: secretsOf(signed) };
   }
 
-  /** An async hook is waited for, or is not any more. */
+  /** The exchange waits for an async hook; `undefined` when the hook has settled. */
   #onHook(hook: string | undefined): void {
     const state = this.#state;
     if (state.name !== 'preparing') return;
@@ -280,7 +280,7 @@ export class ProxyExchange extends BaseExchange {
     this.#client.inform({ ...info, headers });
   }
 
-  /** The head of the upstream's response has come; `source` is its body, paused. */
+  /** The head of the upstream's response has arrived; `source` is its body, paused. */
   #onHead(response: UpstreamResponse, source: IncomingMessage): void {
     const attempt = this.#attempt as Attempt;
     this.#observers.head(response.statusCode, source);
@@ -300,13 +300,13 @@ export class ProxyExchange extends BaseExchange {
     }
   }
 
-  /** Another attempt may do better than this response, and is made. */
+  /** Makes another attempt if the response is a failure that one may mend; `false` if this response is the answer. */
   #isMended(answer: Answer): boolean {
     const failure = this.#plan.isPossible ? this.#plan.failureOf(answer) : undefined;
     return failure !== undefined && this.#tryAgain(this.#decide(failure), failure);
   }
 
-  /** It is what the client gets, unless its first event says that it is none. */
+  /** Passes the response on, with `commit` after a look at its first event. */
   #admit(attempt: Attempt, answer: Answer): void {
     if (answer.isGated) void this.#gate(attempt, answer);
     else this.#accept(attempt, answer);
@@ -329,32 +329,32 @@ export class ProxyExchange extends BaseExchange {
     }
   }
 
-  /** It is what the client gets. */
+  /** Passes the response on to the client. */
   #accept(attempt: Attempt, answer: Answer): void {
     const state = this.#state;
     if (attempt.isOver || (state.name !== 'attempting' && state.name !== 'gating')) return;
     this.#plan.answered(answer);
     if (!this.#client.isItsTurn) {
-      // It is there; what it waits for is the answer to another request.
+      // The response is there, but has to wait for the response to an earlier request of the connection (pipelining).
       this.#deadlines.leave();
       this.#enter(state, { name: 'gating', answer, isUndecided: false });
       this.#client.onceItsTurn(() => this.#accept(attempt, answer));
       return;
     }
-    // Before it is committed: what it has begun by then has to be ended.
+    // Before the commit: if that fails, what it has begun still has to be ended.
     this.#enter(state, { name: 'relaying', answer });
     try {
       answer.commit();
       this.#forgetBody();
       answer.relay();
-      // Its client has all of it with the head.
+      // A response without a body is complete with its head.
       if (!this.#client.takesBody) this.#client.end([]);
     } catch (cause) {
       attempt.fail(responseHookFailed(cause));
     }
   }
 
-  /** There will be no other attempt: a stream may be long, and a prompt large. */
+  /** Lets go of the request body, since there will be no other attempt: a stream may be long, and a prompt large. */
   #forgetBody(): void {
     this.#body = 'lost';
     this.#attempt?.body.forget();
@@ -401,12 +401,12 @@ export class ProxyExchange extends BaseExchange {
       attempt.complete();
       this.#enter(state, { name: 'finishing', answer });
       this.#client.end(answer.trailers);
-      // The last of it is still to be taken.
+      // The client still has to take the last bytes.
       this.#deadlines.enter('drain');
     }
   }
 
-  /** `selfHandleResponse`: from here on all of it is the user's. */
+  /** `selfHandleResponse`: from here on the response is the user's to send. */
   #onHandedOver({ statusCode = 0, headers }: IncomingMessage): void {
     const state = this.#state;
     if (state.name === 'attempting') this.#enter(state, HANDED_OVER);
@@ -416,7 +416,7 @@ export class ProxyExchange extends BaseExchange {
     this.#observers.handedOver();
   }
 
-  /** The request was only to be forwarded: there is no response of the upstream's to wait for. */
+  /** The request was only forwarded (`forward` without a target), so there is no upstream response to wait for. */
   #onEmpty(): void {
     const state = this.#state;
     if (state.name === 'continuing') this.#end();
@@ -431,7 +431,7 @@ export class ProxyExchange extends BaseExchange {
 
   // --- failures -----------------------------------------------------------------------------------------------------
 
-  /** Something that is not the attempt has failed. */
+  /** Something other than the attempt has failed: a deadline, middleware, the drain. */
   #fail(error: SseProxyError): void {
     if (this.#attempt === undefined || this.#attempt.isOver) this.#onFailure(error);
     else this.#attempt.fail(error);
@@ -449,11 +449,11 @@ export class ProxyExchange extends BaseExchange {
       return;
     }
     this.#fail(new SseProxyError(TIMEOUT_CODES[phase], this.#blame()));
-    // It does not read: there is nothing to be told, and nothing to wait for.
+    // The client does not read, so nothing can be told to it.
     if (phase === 'drain') this.#client.destroy();
   }
 
-  /** What a deadline has passed for, where it is no upstream. */
+  /** Names the hook that the exchange waited for when a deadline passed. */
   #blame(): SseProxyErrorOptions {
     const hook = this.#state.name === 'preparing' ? this.#state.hook : undefined;
     return hook === undefined ? {} : { hook, cause: new Error(`\`${hook}\` has not settled in time`) };
@@ -501,7 +501,7 @@ export class ProxyExchange extends BaseExchange {
     );
   }
 
-  /** Makes the attempt that was decided on, or schedules it; `false` where there is none to be made. */
+  /** Makes, or schedules, the attempt that was decided on; `false` if none is made. */
   #tryAgain(decision: Decision, failure: Failure): boolean {
     const { next } = decision;
     const attempt = this.#attempt as Attempt;
@@ -525,7 +525,7 @@ export class ProxyExchange extends BaseExchange {
   }
 
   #stopAttempt(attempt: Attempt, body: RequestBody): void {
-    // An edited body is made anew from what the client has sent.
+    // A body that a provider has edited is edited anew from what the client sent.
     if (attempt.edit === undefined) this.#body = body;
     this.#deadlines.leave();
     attempt.abort();
@@ -538,12 +538,12 @@ export class ProxyExchange extends BaseExchange {
     }
   }
 
-  /** The head has been sent: the response is cut. */
+  /** Cuts the response, since its head has been sent. */
   #breakOff(error: SseProxyError, notify: Notify | undefined): void {
     this.#answerFailure(error, (response) => response.breakOff(answerOf(this.#state), notify)).dropUpload();
   }
 
-  /** What becomes of it is decided: it has failed. The client is told, and then the attempt is ended. */
+  /** The exchange has failed: tells the client, then ends the attempt. */
   #answerFailure(
     error: SseProxyError,
     tell: (response: FailureAnswer, attempt: Attempt | undefined) => void,
@@ -565,7 +565,7 @@ export class ProxyExchange extends BaseExchange {
     return response;
   }
 
-  /** Hands a failure to Express, where the user wants that. */
+  /** Hands a failure to Express; `undefined` unless `onError` is `'next'`. */
   #handOn(error: SseProxyError): (() => void) | undefined {
     const next = this.#next;
     if (this.#config.onError !== 'next' || next === undefined) return undefined;
@@ -595,7 +595,7 @@ export class ProxyExchange extends BaseExchange {
 
   // --- the one ending -----------------------------------------------------------------------------------------------
 
-  /** The client has got its response, or has gone. */
+  /** The client has the whole response, or has left. */
   #onClosed(): void {
     const state = this.#state;
     const client = this.#client;
@@ -608,12 +608,12 @@ export class ProxyExchange extends BaseExchange {
     const timer = setTimeout(() => this.#end(), CONTINUE_TIME);
     const continuing: Continuing = { name: 'continuing', timer, answer: undefined };
     this.#enter(state, continuing);
-    // Of one whose first event is being looked at, that has to come to its end.
+    // While the first event is awaited, the response is still being read there.
     const answer = state.name === 'gating' && state.isUndecided ? undefined : answerOf(state);
     if (answer !== undefined) this.#continueWith(continuing, answer);
   }
 
-  /** Reads a response on for the account alone. */
+  /** Goes on reading a response, for the account alone. */
   #continueWith(state: Continuing, answer: Answer): void {
     this.#enter(state, { ...state, answer });
     let size = 0;
@@ -671,7 +671,7 @@ export class ProxyExchange extends BaseExchange {
   }
 }
 
-/** It says nothing of the target: a hook failed, or the request was refused. */
+/** The failure is on this side and tells nothing about the target: a hook failed, or the request was refused. */
 function isOwnFault(error: SseProxyError): boolean {
   const outcome = outcomeOf(error);
   return outcome === 'failed' || outcome === 'refused';

@@ -8,7 +8,7 @@ import { type OwnResponseContext, sendOwnResponse } from './own-response.js';
 
 export interface FailureAnswerContext extends OwnResponseContext {
   readonly error: SseProxyError;
-  /** In whose shape the client is told. */
+  /** Whose error shape the response has. */
   readonly provider: Provider | undefined;
   /** The user was to answer the client, and may still try to. */
   readonly isHandedOver: boolean;
@@ -24,7 +24,7 @@ export class FailureAnswer {
   #stopWaiting: (() => void) | undefined;
   /** An `error` listener has answered. */
   #isListeners = false;
-  /** Listeners that are told when all is over. */
+  /** Calls the `error` listeners that are called at the end only. */
   #notifyLast: Notify | undefined;
   #isOver = false;
 
@@ -33,16 +33,16 @@ export class FailureAnswer {
     this.#context = context;
   }
 
-  /** The head has been sent: what has come of the response is handed on, and it is cut. */
+  /** Passes on what has arrived of a response whose head has been sent, then cuts it. */
   breakOff(answer: Answer | undefined, notify: Notify | undefined): void {
     const { error } = this;
     if (answer === undefined) this.#context.client.truncate();
     else answer.breakOff(error, error.code === 'DRAINED' ? RECONNECT_AFTER : undefined);
-    // Not before the end: a listener that ends the response would make it look whole.
+    // Called at the end: a listener that ends the response would make it look complete.
     this.#notifyLast = notify;
   }
 
-  /** The answer is that of the `error` listeners, if they have one in time; else the proxy's own. */
+  /** Leaves the answer to the `error` listeners, if one of them answers in time; else the proxy answers. */
   notifyAndAnswer(notify: Notify | undefined): void {
     const settled = notify?.();
     if (settled === undefined) {
@@ -65,7 +65,7 @@ export class FailureAnswer {
   #leaveToListeners(hasFailed: boolean): void {
     const { client } = this.#context;
     this.#leaveUpload();
-    // What it has begun nobody is going to end.
+    // Nobody is going to end the response that the failed listener has begun.
     if (hasFailed && !client.gone) client.truncate();
   }
 
@@ -100,24 +100,24 @@ export class FailureAnswer {
     if (this.error.code !== 'REQUEST_BODY_TOO_LARGE') this.#context.exchange.req.resume();
   }
 
-  /** Whoever answers in the place of the proxy may want to send it elsewhere first. */
+  /** Drops the upload later: whoever answers instead of the proxy may want to read it first. */
   #leaveUpload(): void {
     this.#context.client.onceFinished(() => this.dropUpload());
   }
 
-  /** The proxy is drained: no listener is waited for any longer. */
+  /** The proxy is drained: stops waiting for listeners. */
   drain(): void {
     this.#stopWaiting?.();
     if (this.#isListeners) this.#context.client.truncate();
   }
 
-  /** The exchange is over: there is nobody left to be answered. */
+  /** The exchange is over: nobody is left to be answered. */
   end(): void {
     this.#isOver = true;
     this.#stopWaiting?.();
   }
 
-  /** Tells the listeners that were not told yet. */
+  /** Calls the `error` listeners that have not been called yet. */
   notifyLast(): void {
     if (this.#notifyLast === undefined) return;
     this.#context.client.seal();

@@ -5,14 +5,14 @@ import type { Config } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { ResponseHead } from '../types/http.js';
 
-/** By what a response of the proxy's own is sent. */
+/** What is needed to send a response of the proxy's own. */
 export interface OwnResponseContext {
   readonly client: ClientResponse;
   readonly config: Config;
   readonly exchange: Exchange;
 }
 
-/** Sends a response of the proxy's own, when its turn has come. */
+/** Sends a response of the proxy's own; over HTTP/1.1 after the responses to earlier requests of the connection. */
 export function sendOwnResponse(context: OwnResponseContext, head: ResponseHead, body: string): void {
   const { client } = context;
   if (!client.isItsTurn) {
@@ -23,7 +23,7 @@ export function sendOwnResponse(context: OwnResponseContext, head: ResponseHead,
   try {
     writeOwnResponse(context, head, body);
   } catch {
-    // Whatever it is, nobody may be left waiting.
+    // Whatever has failed, the client must not be left waiting.
     client.destroy();
   }
 }

@@ -26,10 +26,10 @@ import { Deadlines, TIMEOUT_CODES } from './deadlines.js';
 import type { Services } from './exchange.js';
 import { writeOwnResponse } from './own-response.js';
 
-/** Calls the `error` listeners. A promise where they are to be waited for. */
+/** Calls the `error` listeners. Returns a promise if one of them is async. */
 type Notify = () => Promise<unknown> | undefined;
 
-/** The handshakes that some proxy has taken. A server may have several, and an app may hand over what `ws` takes as well. */
+/** Handshakes that a proxy has taken. A server may have several proxies, and an app may call `upgrade` besides `ws: true`. */
 const taken = new WeakSet<IncomingMessage>();
 
 /** One WebSocket: its handshake, and the tunnel that follows, from its arrival to its one ending. */
@@ -37,7 +37,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
   /** The client's connection. */
   readonly socket: Socket;
   readonly head: Buffer;
-  /** What http-proxy-middleware is given for it. */
+  /** What http-proxy-middleware is given in the place of the client's connection. */
   readonly standIn: UpgradeSocket = new UpgradeSocket(this);
 
   readonly #services: Services;
@@ -47,9 +47,9 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
   readonly #deadlines: Deadlines;
   readonly #admission: Admission;
   #onEnd: (() => void) | undefined;
-  /** What was asked before on this connection is answered. */
+  /** All earlier requests of this connection have been answered (pipelining). */
   #hasTurn = false;
-  /** What the client has sent behind its handshake. */
+  /** Bytes that the client has sent behind its handshake. */
   #early: Buffer[] = [];
   #earlySize = 0;
   /** What `requestHeaders.set` puts on the request. */
@@ -62,7 +62,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
   #timeoutCode: SseProxyErrorCode | undefined;
   #failure: SseProxyError | undefined;
   #timer: NodeJS.Timeout | undefined;
-  /** Nothing more is sent to the client: it is to close its side. */
+  /** Nothing more is sent to the client, and it is expected to close its side. */
   #isClosing = false;
   #isOver = false;
 
@@ -81,7 +81,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     this.#keep(head);
   }
 
-  /** `undefined` where the handshake is another's: `pathFilter` says so, or it was taken before. */
+  /** `undefined` if the handshake is not the proxy's: `pathFilter` says so, or another proxy has taken it. */
   static take(services: Services, req: IncomingMessage, socket: Socket, head: Buffer): UpgradeExchange | undefined {
     if (taken.has(req)) return undefined;
     const { url } = req;
@@ -103,13 +103,13 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     this.#onEnd = onEnd;
     this.#observers.started();
     this.#deadlines.begin();
-    // For good: what a listener of the user's writes too late must not end the process.
+    // Never removed: a late write by a listener of the user's must not end the process.
     socket.on('error', () => {});
     socket.once('close', this.#onClosed);
     socket.once('end', this.#onLeft);
-    // Unread, it would hide that the client leaves.
+    // While bytes stay unread, Node does not tell that the client has left.
     socket.on('data', this.#keep);
-    // From Node 26 on a handshake can have a body. It is for nobody.
+    // From Node 26 on a handshake can have a body, which nobody reads.
     this.req.resume();
     void this.#begin();
   }
@@ -128,7 +128,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
       await this.#admission.enter(this.req, this.path, 'stream');
       if (this.#isOver || this.#failure !== undefined) return;
       if (this.req.method !== 'GET') throw new SseProxyError('METHOD_NOT_ALLOWED', { headers: { allow: 'GET' } });
-      // The credentials of a provider are put on requests only: a WebSocket would have to go with those of the caller.
+      // A provider's credentials are put on requests only: a WebSocket would be sent with the caller's.
       if (!offersWebSocket(this.req) || this.#config.provider !== undefined) {
         throw new SseProxyError('UPGRADE_NOT_SUPPORTED');
       }
@@ -148,7 +148,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     if (this.#earlySize > EARLY_BYTES) this.socket.pause();
   };
 
-  /** It has closed its side of the connection. Before it is answered that is to leave, as it is to Node's server. */
+  /** The client has closed its side of the connection. Before the response that means that it has left, as for Node's server. */
   readonly #onLeft = (): void => {
     if (this.#response.headersSent || this.#isClosing) return;
     this.#end();
@@ -169,7 +169,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     confine(path);
     this.path = path;
     this.#policyHeaders = this.#config.requestHeaders.headersFor(this);
-    // Ours appends the peer, httpxy's lets the client hide it.
+    // Our pass appends the peer's address; with httpxy's a client can hide it.
     this.#isForwarded = Boolean(options.xfwd);
     options.xfwd = false;
     // httpxy would leave the client without an answer.
@@ -181,7 +181,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
   /** httpxy's `proxyReqWs`: the upstream request is made, and nothing of it was sent yet. */
   onRequest(request: ClientRequest, { headers = {} }: Options): void {
     this.#request = request;
-    // A hook has left no path, of which http-proxy-middleware asks nobody.
+    // A hook has left an empty path, for which http-proxy-middleware does not call `pathRewrite`.
     if (this.target === undefined) this.fail(new SseProxyError('PROXY_FAILED'));
     if (this.#isOver || this.#failure !== undefined) {
       request.destroy();
@@ -200,7 +200,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     else this.#watchConnection(request);
   }
 
-  /** http-proxy-middleware's `upgradeTimeout`, from which 0 is none, takes the place of our deadlines. */
+  /** http-proxy-middleware's `upgradeTimeout` replaces our deadlines; 0 is no limit. */
   #limitHandshake(timeout: number): void {
     this.#deadlines.leave();
     if (timeout > 0) this.#timer = setTimeout(() => this.#giveUp('UPSTREAM_TIMEOUT'), Math.min(timeout, LONGEST_DELAY));
@@ -222,7 +222,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
   #onRefusal(response: IncomingMessage): void {
     const { res } = this;
     this.#answered(response);
-    // That it is incomplete is seen when it closes.
+    // An incomplete response is noticed when it closes.
     response.on('error', () => {});
     try {
       if (!isTransferDecoded(response.headers['transfer-encoding']))
@@ -274,7 +274,11 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     this.#observers.head(response.statusCode ?? 0, response);
   }
 
-  /** The head that the client is to get in the place of the upstream's. Throws what a hook throws. */
+  /**
+   * The head that the client gets instead of the upstream's.
+   *
+   * @throws whatever `rewriteHeaders` throws
+   */
   #headOf({ statusCode = 0, statusMessage = '', headers }: IncomingMessage): ResponseHead {
     const { responseHeaders, rewriteHeaders } = this.#config;
     const { method, httpVersion } = this.req;
@@ -321,7 +325,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     });
   }
 
-  /** One side has ended. The other may go on, but is not waited for for ever. */
+  /** One side has ended. The other may go on sending, within the idle deadline. */
   #expectEnd(other: Socket): void {
     this.#deadlines.enter('idle');
     other.on('data', () => this.#deadlines.enter('idle'));
@@ -365,7 +369,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     this.#observers.attemptFailed(error.code);
     this.#stopUpstream();
     if (!this.#hasTurn) this.#end();
-    // Who was not let in is nobody's failure.
+    // A request that was refused is no failure of the upstream: its listeners are not called.
     else if (!headersSent) this.#answerFailure(error, outcomeOf(error) === 'refused' ? undefined : notify);
     else {
       this.#close(this.#upstream === undefined);
@@ -380,7 +384,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     this.#upstream?.destroy();
   }
 
-  /** The answer is that of the listeners of `on.error`, if they have one in time. */
+  /** Leaves the answer to the `on.error` listeners, if one of them answers in time. */
   #answerFailure(error: SseProxyError, notify: Notify | undefined): void {
     const { socket } = this;
     const { bytesWritten } = socket;
@@ -412,7 +416,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
 
   // --- the one ending -----------------------------------------------------------------------------------------------
 
-  /** The client has got all that it will get. What was written is still delivered to a client that reads. */
+  /** Sends nothing more to the client. What was written is still delivered to a client that reads. */
   #close(isTruncated = false): void {
     const { socket } = this;
     if (this.#isOver || this.#isClosing) return;
@@ -420,7 +424,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     this.#stopUpstream();
     socket.unpipe();
     socket.removeListener('data', this.#keep);
-    // A connection that is closed with bytes of the client's unread is reset, and what was written may be lost with it.
+    // Closing a connection with unread bytes resets it, and the client may lose what was written.
     socket.resume();
     if (isTruncated) this.#response.truncate();
     else socket.end();
@@ -440,10 +444,10 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     socket.removeListener('close', this.#onClosed);
     socket.removeListener('end', this.#onLeft);
     socket.removeListener('data', this.#keep);
-    // It may be in the middle of another answer.
+    // An earlier response may still be on its way.
     if (this.#hasTurn) socket.destroy();
     else void turnOn(socket).then(() => socket.destroy());
-    // httpxy waits for it.
+    // httpxy waits for this event.
     this.standIn.emit('close');
     this.#admission.leave();
     this.#report(outcome);

@@ -25,7 +25,7 @@ export interface AttemptPlanOptions {
 
 type Head = Pick<ResponseHead, 'statusCode' | 'headers'>;
 
-/** Where the attempts of one exchange go, one after the other. */
+/** Decides where the attempts of one exchange go: retries and fallbacks, past the targets whose circuit is open. */
 export class AttemptPlan {
   readonly #config: Config;
   readonly #circuits: ReadonlyMap<Route, CircuitBreaker>;
@@ -34,7 +34,7 @@ export class AttemptPlan {
   /** How many of the configured targets were tried or skipped. */
   #position = 0;
   #route: Route;
-  /** Leave to try the current target; `undefined` where it needs none. */
+  /** The circuit breaker's permit for the current target; `undefined` if there are no circuits. */
   #permit: Permit | undefined;
   #isSent = false;
   #retries = 0;
@@ -64,11 +64,11 @@ export class AttemptPlan {
     return retry.maxRetries > 0 || routes.length > 1 || nextFallback !== undefined;
   }
 
-  /** Chooses the first target. Its circuit may let only this exchange try it: what becomes of it must be told. */
+  /** Chooses the first target, and takes its permit: the exchange must report what becomes of it. */
   begin(): Route {
     const route = this.#nextPermitted();
     if (route === undefined) {
-      // Where no target is worth it, the proxy's own is tried all the same.
+      // If every circuit is open, the proxy's own target is tried all the same.
       this.#route = this.#own;
       this.#permit = this.#circuits.get(this.#own)?.insist();
     }
@@ -80,18 +80,18 @@ export class AttemptPlan {
     this.#isSent = true;
   }
 
-  /** A response has come that the client gets. A failure that is passed on, since nothing else was left to try, is no success. */
+  /** A response is passed on. One that is a failure, passed on since nothing else was left to try, is no success. */
   answered(head: Head): void {
     if (this.#permit !== undefined && this.failureOf(head) === undefined) this.#permit.succeeded();
   }
 
-  /** A response that another attempt may do better than; `undefined` for one that is the answer. */
+  /** The response as a failure; `undefined` for one that is the answer. */
   failureOf({ statusCode, headers }: Head): ResponseFailure | undefined {
     const failure: ResponseFailure = { kind: 'response', statusCode, headers, reached: true };
     return this.allowsAnother(failure) ? failure : undefined;
   }
 
-  /** Whether another attempt may do better. */
+  /** Whether another attempt, at whatever target, may bring an answer. */
   allowsAnother(failure: Failure): boolean {
     return allowsAnotherAttempt(failure, this.#config.retry);
   }

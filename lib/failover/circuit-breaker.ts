@@ -1,21 +1,21 @@
 import { CIRCUIT_OPEN_FOR, CIRCUIT_THRESHOLD } from '../defaults.js';
 
-/** Leave for one exchange to try a target. Whoever has it reports what has become of it, or gives it back. */
+/** Permission for one exchange to try a target. Its holder reports the result, or gives it back. */
 export interface Permit {
   /** The target has answered. */
   succeeded(): void;
   /** An attempt at the target has failed. Each retry is told as well. */
   failed(): void;
-  /** Nothing was sent, or nothing was learned of the target: whoever comes next may try it. */
+  /** Gives the permit back: nothing was sent, or nothing was learned about the target. The next request may probe it. */
   release(): void;
 }
 
 /**
- * Whether a target is worth an attempt. After some failures in a row it is skipped for a while; then one request probes it,
- * and the others go on skipping it until the probe has an answer.
+ * The circuit breaker of one target. After some failures in a row the circuit opens, and the target is skipped for a while; then
+ * one request probes it, and the others go on skipping it until the probe has an answer.
  *
- * Of our own, since cockatiel and opossum have the requests that come in while a probe is under way wait for it, or fail:
- * here there is another target to take them.
+ * Not cockatiel or opossum: with them, requests that arrive during a probe wait for it or fail, while here another target can take
+ * them.
  */
 export class CircuitBreaker {
   readonly #now: () => number;
@@ -26,7 +26,7 @@ export class CircuitBreaker {
     this.#now = now;
   }
 
-  /** Leave to try the target now; `undefined` where it is to be skipped. A probe of which nothing is heard is given up after a while. */
+  /** A permit to try the target; `undefined` if it is skipped. A probe that reports nothing is given up after `CIRCUIT_OPEN_FOR`. */
   acquire(): Permit | undefined {
     if (this.#failures < CIRCUIT_THRESHOLD) return this.insist();
     const openedUntil = this.#openUntil;
@@ -48,7 +48,7 @@ export class CircuitBreaker {
     };
   }
 
-  /** Leave to try the target whatever has become of it. */
+  /** A permit even if the circuit is open. */
   insist(): Permit {
     return {
       succeeded: () => this.#onSuccess(),

@@ -5,10 +5,10 @@ import type { AttemptFailed } from '../types/hooks.js';
 import type { HeaderFields } from '../types/http.js';
 import { memberOf } from '../util/member-of.js';
 
-/** What kept an attempt from bringing the answer: an error, a response that is none, or a stream that begins with an error. */
+/** Why an attempt did not bring the answer: an error, a response with an error status, or a stream that begins with an error. */
 export type Failure = ErrorFailure | ResponseFailure | EventFailure;
 
-/** There is no response, or none that can be used. */
+/** The attempt brought no response, or none that can be used. */
 export interface ErrorFailure {
   readonly kind: 'error';
   readonly error: SseProxyError;
@@ -36,8 +36,8 @@ export interface EventFailure {
 }
 
 /**
- * The errors that say that this target has not answered. After any other error another attempt would fail in the same way, or is
- * not wanted: a hook failed, the request was refused, all of the time is over.
+ * The errors of a target that has not answered. After any other error another attempt would fail in the same way, or is not
+ * wanted: a hook failed, the request was refused, `timeouts.total` has passed.
  */
 const OF_TARGET: ReadonlySet<SseProxyErrorCode> = new Set([
   'UPSTREAM_UNREACHABLE',

@@ -1,7 +1,7 @@
 import type { RetryConfig } from '../types/config.js';
 import { type Failure, headerOf, isRetryable } from './failure.js';
 
-/** Whether to try the same target again. What the upstream cannot have seen is safe to send again by any method. */
+/** Whether to try the same target again. A request that the upstream cannot have seen may be sent again whatever its method. */
 export function shouldRetry(
   failure: Failure,
   { method, retries }: { method: string | undefined; retries: number },

@@ -7,7 +7,7 @@ import { aFunction, aProvider, aTarget, checkNested, headerObject, isObject, quo
 const FALLBACK = { target: aTarget, provider: aProvider, pathRewrite: aFunction, headers: headerObject };
 
 /**
- * A fallback as a route of its own.
+ * Resolves an entry of `fallbacks`, or what it returns as a function.
  *
  * @throws {TypeError} for what cannot be right
  */

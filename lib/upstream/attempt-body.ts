@@ -8,10 +8,10 @@ import { takeWhole } from '../request/read-body.js';
 import { readAsBytes } from '../request/reader-encodings.js';
 import type { RequestBody } from '../request/replayed-body.js';
 
-/** A stream of the user's own (`buffer`) that is sent in the place of the request's body. */
+/** A stream of the user's (`buffer`) that is sent instead of the request's body. */
 export interface OwnBody {
   readonly stream: Readable;
-  /** There is but this one, and what was sent of it cannot be sent again: no hook has made it for the attempt. */
+  /** The stream is the same for every request (`buffer` of the options): what was sent of it cannot be sent again. */
   readonly isShared: boolean;
 }
 
@@ -39,7 +39,7 @@ export class AttemptBody {
     return this.#content;
   }
 
-  /** A stream of the user's own is sent. */
+  /** A stream of the user's is sent. */
   get isOwn(): boolean {
     return this.#own !== undefined;
   }
@@ -48,18 +48,18 @@ export class AttemptBody {
     return this.#content === 'stream' && hasBody(this.#req);
   }
 
-  /** Has something else sent, such as what a provider has made of the body. */
+  /** Sends another body, such as the one that a provider has edited. */
   replace(content: RequestBody): void {
     this.#content = content;
   }
 
-  /** Has a stream of the user's own sent in the place of the request's body. */
+  /** Sends a stream of the user's instead of the request's body. */
   takeOwn(own: OwnBody): void {
     this.#content = 'stream';
     this.#own = own;
   }
 
-  /** Reads the body into memory where all of it is there. */
+  /** Reads the body into memory if all of it has arrived. */
   takeWhole(): void {
     if (this.#content === 'stream') this.#content = takeWhole(this.#req, this.keptBytes) ?? 'stream';
   }
@@ -95,13 +95,13 @@ export class AttemptBody {
     if (limit < Number.POSITIVE_INFINITY) limitBody(req, limit, onTooLarge);
   }
 
-  /** It is the client, or a stream of the user's, that takes its time. */
+  /** The client, or a stream of the user's, has not delivered the whole body yet. */
   get isAwaited(): boolean {
     if (this.#own !== undefined) return !this.#own.stream.readableEnded && !this.#own.stream.destroyed;
     return this.#isRequestStream && !this.#req.complete;
   }
 
-  /** What is sent is the request's own stream: of what has flowed by now, only what was copied can be sent again. */
+  /** The request's own stream is being sent: only what was copied of it can be sent again. */
   get #isFlowing(): boolean {
     return this.#hasStarted && this.#isRequestStream;
   }
@@ -125,16 +125,16 @@ export class AttemptBody {
 
   /** The head of the response is there. */
   onResponse(): void {
-    // With a status that is tried again it is still needed; else the end of the attempt stops it.
+    // If attempts are repeated, the copy may still be needed; the end of the attempt stops it then.
     if (!this.keptBytes) this.#capture?.stop();
   }
 
-  /** There will be no other attempt: a stream may be long, and a prompt large. */
+  /** Lets go of the body, since there will be no other attempt. */
   forget(): void {
     this.#content = 'lost';
   }
 
-  /** The attempt is over. What is left of an upload must go on to flow. */
+  /** The attempt is over. The rest of an upload has to go on flowing. */
   abort(request: ClientRequest | undefined): void {
     this.#capture?.stop();
     this.#held?.destroy();

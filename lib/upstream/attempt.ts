@@ -19,9 +19,9 @@ import { UpstreamResponse } from './upstream-response.js';
 
 /** What an attempt reports. After `failed` nothing else is reported. */
 export interface AttemptHandlers {
-  /** The path that is asked for is known, as `pathRewrite` has left it. Gives what is to be sent. */
+  /** The path is known, after `pathRewrite`. Returns what to send. */
   prepare(attempt: Attempt, path: string): PreparedRequest | Promise<PreparedRequest>;
-  /** An async hook is waited for, by its name; `undefined` when that is over. */
+  /** The attempt waits for an async hook of this name; `undefined` when it has settled. */
   waiting(hook: string | undefined): void;
   /** See {@link AttemptSettings.silence}. */
   limitSilence(timeout: number): void;
@@ -34,13 +34,13 @@ export interface AttemptHandlers {
   /** The connection is being made. */
   connecting(): void;
   connected(): void;
-  /** The upstream has taken what had waited for it, or the whole request was sent. */
+  /** The upstream has taken the bytes that were buffered for it, or the whole request was sent. */
   taken(): void;
-  /** The final response's head; `source` is its body, paused. Not called where it was handed over. */
+  /** The head of the final response; `source` is its body, paused. Not called after `handedOver`. */
   head(response: UpstreamResponse, source: IncomingMessage): void;
-  /** There is no response to wait for: the request was only to be forwarded (`forward` without a target). */
+  /** The request was only forwarded (`forward` without a target): there is no response to wait for. */
   empty(): void;
-  /** `notify` is there where it is an error that has listeners. */
+  /** The attempt has failed. `notify` calls the `error` listeners, for the errors that have some. */
   failed(error: SseProxyError, notify: Notify | undefined): void;
 }
 
@@ -55,15 +55,15 @@ export interface AttemptOptions {
   res: ServerResponse;
   handlers: AttemptHandlers;
   body: RequestBody;
-  /** Where to, and as whom. */
+  /** The target, and the provider whose credentials are sent. */
   route: Route;
-  /** Pooled connections are to be left alone. */
+  /** No pooled connection is used. */
   freshConnection: boolean;
   /** How much of the body to keep, so that another attempt can be made; `undefined` where none would be. */
   keptBytes: number | undefined;
 }
 
-/** What is to be sent upstream, as far as the exchange decides on it. */
+/** The part of the upstream request that the exchange decides on. */
 export interface PreparedRequest {
   /** Path and query. */
   readonly path: string;
@@ -79,7 +79,7 @@ export interface PreparedRequest {
   readonly edit?: RequestEdit | undefined;
 }
 
-/** What http-proxy-middleware's options, of this one request, say to the attempt. */
+/** What http-proxy-middleware's options for this request mean for the attempt. */
 export interface AttemptSettings {
   /** The target of `forward`, where the request is copied to: what becomes of the copy does not matter. */
   readonly mirror: unknown;
@@ -102,15 +102,15 @@ export class Attempt {
   readonly response: UpstreamResponse;
   readonly #handlers: AttemptHandlers;
   #request: ClientRequest | undefined;
-  /** Those of this one request, which hooks may change at any time. */
+  /** http-proxy-middleware's options for this request, which hooks may change at any time. */
   #options: Options | undefined;
-  /** Of the target. */
+  /** The target's origin. */
   #origin = '';
-  /** A redirect has led to another origin, which has chosen whatever is asked for from there on. */
+  /** A redirect has led to another origin, so credentials are not sent any more. */
   #hasLeftOrigin = false;
   #bytesReadBefore = 0;
   #timedOut = false;
-  /** Known as soon as the path is. */
+  /** Set when the path is known. */
   #prepared: PreparedRequest | undefined;
   #settings: AttemptSettings | undefined;
   #headReceived = false;
@@ -142,7 +142,7 @@ export class Attempt {
     return this.#connected || this.#headReceived;
   }
 
-  /** What must not come back to the client of what the upstream was authenticated to with. */
+  /** The credentials that must not come back to the client; `undefined` if there are none. */
   get secrets(): Secrets | undefined {
     return this.#prepared?.secrets;
   }
@@ -152,7 +152,7 @@ export class Attempt {
     return this.#prepared?.edit;
   }
 
-  /** What becomes of a request to this target does not matter: it is only a copy (`forward`). */
+  /** Whether this is the target of `forward`, which gets a copy of the request: its failures do not matter. */
   isMirror(target: unknown): boolean {
     return target !== undefined && target === this.#settings?.mirror;
   }
@@ -163,9 +163,9 @@ export class Attempt {
     this.#guardBody(own);
   }
 
-  /** httpxy only pipes it: what it fails with would end the process, also when nobody wants it any more. */
+  /** Listens for errors of a user's stream, since httpxy only pipes it: unheard, they would end the process. */
   #guardBody({ stream, isShared }: OwnBody): void {
-    // All that httpxy needs of it is `pipe`.
+    // httpxy needs `pipe` only, so the object may be no emitter.
     if (typeof stream.on !== 'function') return;
     const onError = (cause: unknown): void => this.fail(new SseProxyError('PROXY_FAILED', { cause }));
     stream.on('error', onError);
@@ -174,7 +174,7 @@ export class Attempt {
     this.response.once('close', () => stream.removeListener('error', onError));
   }
 
-  /** Gives the path to send. */
+  /** Returns the path to send. */
   prepare(path: string): string | Promise<string> {
     return then(this.#handlers.prepare(this, path), (prepared) => {
       this.#prepared = prepared;
@@ -194,7 +194,7 @@ export class Attempt {
     if (!this.#over) this.#handlers.waiting(hook);
   }
 
-  /** The request is not sent yet, and it is the client, or a stream of the user's, that takes its time. */
+  /** The request is not complete yet because the client, or a stream of the user's, has not delivered its body. */
   get waitsForBody(): boolean {
     const request = this.#request;
     if (request === undefined || request.writableEnded || request.writableNeedDrain) return false;
@@ -213,7 +213,7 @@ export class Attempt {
     return request.socket === null || request.socket.bytesRead <= this.#bytesReadBefore;
   }
 
-  /** Ends the upstream request, whatever has become of it. Nothing is reported any more. */
+  /** Ends the upstream request, in whatever state. Nothing is reported afterwards. */
   abort(): void {
     this.#over = true;
     this.response.close();
@@ -233,7 +233,7 @@ export class Attempt {
     if (this.res.writableEnded) this.#over = true;
     if (this.#over) return;
     this.secrets?.maskError(error);
-    // With `commit` the head may have come, and not have been passed on yet.
+    // With `commit` the head may have arrived without having been passed on.
     const isPassedOn = this.res.headersSent || this.response.isHandedOver;
     const failure = this.#timedOut
       ? new SseProxyError('UPSTREAM_TIMEOUT', { cause: error })
@@ -246,14 +246,14 @@ export class Attempt {
   onStart(target: unknown): void {
     // The client may have left, or a hook may have answered it, while `router` and `pathRewrite` were at work.
     if (this.res.destroyed || this.res.writableEnded || this.req.socket.destroyed) this.#over = true;
-    // http-proxy-middleware asks nobody about an empty path, which a hook may have left.
+    // For an empty path, which a hook may have left, http-proxy-middleware does not call `pathRewrite`.
     if (this.#over || this.#prepared === undefined) throw new SseProxyError('PROXY_FAILED');
     this.#started = true;
     this.#origin = originOf(target);
     this.#handlers.sending(this.#origin);
   }
 
-  /** http-proxy-middleware's `next(error)`: it could not even start. */
+  /** http-proxy-middleware's `next(error)`: the request could not be started. */
   onRejected(error: unknown): void {
     const known = this.#started || error instanceof SseProxyError;
     this.fail(known ? error : new SseProxyError('TARGET_MISSING', { cause: error }));
@@ -264,7 +264,7 @@ export class Attempt {
     const redirectedFrom = this.#request;
     this.#request = request;
     this.#options = options;
-    // The Host of the first request may be the client's; that of the next is httpxy's.
+    // The Host header of the first request may be the client's; that of a redirect is httpxy's.
     const isRedirected = redirectedFrom !== undefined;
     this.#hasLeftOrigin ||= isRedirected && `${request.protocol}//${request.getHeader('host')}` !== this.#origin;
     applyRequestPasses(request, {
@@ -281,7 +281,7 @@ export class Attempt {
     });
     this.#watchConnection(request);
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
-    // That of a redirect gets its connection later.
+    // The request that follows a redirect gets its connection later.
     if (request.socket === null) request.once('socket', (socket) => this.#onSocket(socket));
     this.#guard(request);
     if (redirectedFrom === undefined) this.#startBody(request, requestBody);
@@ -298,17 +298,17 @@ export class Attempt {
   /** After the user's `proxyReq` listeners: if the body is lost, one of them must have written it, or given another. */
   requireBody(request: ClientRequest, isWritten: boolean): void {
     const { buffer, followRedirects } = this.#options ?? {};
-    // httpxy would find out in an event of Node's, where nobody catches it.
+    // httpxy would throw inside one of Node's events, where nobody catches it.
     if (buffer && typeof (followRedirects ? buffer.on : buffer.pipe) !== 'function')
       this.fail(new SseProxyError('PROXY_FAILED', { cause: new TypeError('`buffer` must be a stream') }));
-    // What a listener has destroyed tells by itself why.
+    // A request that a listener has destroyed reports its own error.
     if (this.body.content === 'lost' && !buffer && !isWritten && !request.destroyed)
       this.fail(new SseProxyError('REQUEST_BODY_CONSUMED'));
     if (buffer instanceof Readable && !this.body.isKnown(buffer)) this.#guardBody({ stream: buffer, isShared: false });
     if (this.#over) request.destroy();
   }
 
-  /** The head leaves with the first bytes of the body where they are there already, and otherwise does not wait for them. */
+  /** Sends the head together with the first bytes of the body if they are there already, else without waiting for them. */
   flushHead(request: ClientRequest): void {
     // After the tick in which the body starts to flow.
     queueMicrotask(() => {
@@ -326,7 +326,7 @@ export class Attempt {
       if (!isTransferDecoded(response.headers['transfer-encoding'])) {
         this.fail(new SseProxyError('UPSTREAM_INVALID_RESPONSE'));
       }
-      // httpxy overwrites it before it copies the head.
+      // httpxy overwrites the Connection header before it copies the head.
       this.response.connection = response.headers.connection;
       this.response.expect(response);
     }
@@ -359,7 +359,7 @@ export class Attempt {
   }
 
   #startBody(request: ClientRequest, limit: number): void {
-    // A redirect may lead to a connection that is dead, too.
+    // A redirect may use a stale connection, too.
     const mayBeStale = request.reusedSocket || Boolean(this.#options?.followRedirects);
     this.body.start(mayBeStale, limit, () => this.fail(new SseProxyError('REQUEST_BODY_TOO_LARGE')));
   }
@@ -371,7 +371,7 @@ export class Attempt {
   #guard(request: ClientRequest): void {
     const { emit } = request;
     replaceMethod(request, 'emit', (...args: Parameters<typeof emit>) => {
-      // A redirect has been followed: what becomes of the connection that it came by does not matter any more.
+      // A redirect was followed: errors of the earlier request's connection do not matter any more.
       if (args[0] === 'error' && request !== this.#request) return true;
       try {
         this.#notice(args);
@@ -393,7 +393,7 @@ export class Attempt {
   }
 }
 
-/** Has a body, by its own fields. */
+/** The request has a body, by its own headers. */
 function isFramed(request: ClientRequest): boolean {
   return request.hasHeader('transfer-encoding') || Number(request.getHeader('content-length') ?? 0) > 0;
 }

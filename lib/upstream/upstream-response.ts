@@ -24,12 +24,12 @@ export class UpstreamResponse extends EventEmitter {
   statusMessage = '';
   /** The upstream's own Connection field. */
   connection: string | undefined;
-  /** Whose response it is. */
+  /** The attempt that this is the response of. */
   attempt: object | undefined;
-  /** The user answers the client (`selfHandleResponse`): what breaks this off breaks the client's response off. */
+  /** The user answers the client (`selfHandleResponse`): if this is destroyed, so is the client's response. */
   isHandedOver = false;
 
-  /** By lower-case name: the name as it was set, and the value. */
+  /** By lower-case name: the name in the case in which it was set, and the value. */
   readonly #fields = new Map<string, [name: string, value: string | string[]]>();
   readonly #client: ServerResponse;
   readonly #onBody: (source: IncomingMessage) => void;
@@ -48,7 +48,7 @@ export class UpstreamResponse extends EventEmitter {
     this.#onEmpty = onEmpty;
   }
 
-  /** Is handed the source where httpxy pipes it here. Instead of a pipe: that would cost more than all else of a response. */
+  /** Takes the source when httpxy pipes it here, in the place of a pipe, which would cost more than all the rest of a response. */
   expect(source: IncomingMessage): void {
     const { pipe } = source;
     replaceMethod(source, 'pipe', (destination, options) => {
@@ -63,12 +63,12 @@ export class UpstreamResponse extends EventEmitter {
     return this.#client.headersSent;
   }
 
-  /** httpxy pipes nothing into a response that has ended, or that nobody waits for any more. */
+  /** httpxy does not pipe into a finished response: one that has ended, or that nobody waits for any more. */
   get finished(): boolean {
     return this.#client.writableEnded || this.destroyed;
   }
 
-  /** Of any characters: those that HTTP forbids are not committed. */
+  /** Accepts any characters: headers with characters that HTTP forbids are left out when the head is committed. */
   setHeader(name: string, value: HeaderValue): this {
     this.#fields.set(name.toLowerCase(), [name, typeof value === 'object' ? [...value] : String(value)]);
     return this;
@@ -97,11 +97,11 @@ export class UpstreamResponse extends EventEmitter {
     return this;
   }
 
-  /** The head as the upstream meant it: fields that came in several lines are several lines again. */
+  /** The head as the upstream sent it: headers that came in several lines are arrays again. */
   head(source: IncomingMessage): ResponseHead {
     const headers = this.getHeaders();
     if (this.connection !== undefined) headers.connection = this.connection;
-    // httpxy adds a Connection field where there was none.
+    // httpxy adds a Connection header if there was none.
     const added = this.connection === undefined && this.hasHeader('connection') ? 1 : 0;
     if (source.rawHeaders.length > 2 * (this.#fields.size - added)) {
       for (const [name, lines] of linesOf(source.rawHeaders)) {
@@ -111,7 +111,7 @@ export class UpstreamResponse extends EventEmitter {
     return { statusCode: this.statusCode, statusMessage: this.statusMessage, headers };
   }
 
-  /** The letter case in which a field was set (`preserveHeaderKeyCase`). */
+  /** The letter case in which a header was set (`preserveHeaderKeyCase`). */
   nameOf(key: string): string {
     return this.#fields.get(key)?.[0] ?? key;
   }
@@ -123,13 +123,13 @@ export class UpstreamResponse extends EventEmitter {
     return this.close();
   }
 
-  /** The upstream broke off. Why does not matter here: what becomes of the source is told by itself. */
+  /** The upstream broke off. The cause does not matter here, since the source reports its own end. */
   destroy(): this {
     if (this.isHandedOver && !this.destroyed) this.#client.destroy();
     return this.close();
   }
 
-  /** Nobody waits for it any more. */
+  /** Nobody waits for this response any more. */
   close(): this {
     if (this.destroyed) return this;
     this.destroyed = true;

@@ -5,7 +5,7 @@ import type { Config } from '../../types/config.js';
 import type { Attempt } from '../attempt.js';
 import { UpstreamResponse } from '../upstream-response.js';
 
-/** By what http-proxy-middleware was given as the response. */
+/** The attempt whose response http-proxy-middleware was given. */
 export function attemptOf(response: unknown): Attempt | undefined {
   return response instanceof UpstreamResponse ? (response.attempt as Attempt | undefined) : undefined;
 }
@@ -15,10 +15,10 @@ export function realResponse(res: ServerResponse | undefined): ServerResponse | 
   return attemptOf(res)?.res ?? res;
 }
 
-/** A hook gets hold of this message. What its listeners throw ends the exchange instead of the process. */
+/** Prepares a message for hooks that may read it: an exception in their listeners ends the exchange, not the process. */
 export function share(message: IncomingMessage, attempt: Attempt, config: Config): void {
   shareBody(message, (cause) => {
-    // Which masks what it says.
+    // Called first, since it masks credentials in the cause.
     attempt.fail(new SseProxyError('HOOK_FAILED', { cause }));
     config.logError('a listener of a body failed: %o', cause);
   });

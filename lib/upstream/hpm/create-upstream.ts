@@ -35,21 +35,21 @@ export interface Upstream {
   close(): void;
 }
 
-/** http-proxy-middleware, told to write into what we own and to hand the user's callbacks what they expect. */
+/** Sets up http-proxy-middleware so that it writes into objects of ours, and user callbacks still get what they expect. */
 export function createUpstream(config: Config): Upstream {
   const { hpm } = config;
   const pool = new ConnectionPool();
-  /** By their requests, where http-proxy-middleware hands over nothing else. */
+  /** Handshakes by their requests: http-proxy-middleware hands over nothing else. */
   const upgrades = new WeakMap<IncomingMessage, Handshake>();
   const { plugins = [], ejectPlugins = false, router, pathRewrite, logger } = hpm;
-  // Hooks that are handed the options find in them what was given.
+  // Hooks that are handed the options must find in them what the user gave.
   const isHandedOut = typeof router === 'function' || typeof pathRewrite === 'function';
   const target = isHandedOut ? hpm.target : parsedTarget(hpm.target);
   const headers = isHandedOut ? hpm.headers : hpm.headers && headersFor(hpm.headers);
   let server: ProxyServer | undefined;
   const isRead = (): boolean => server?.listenerCount('proxyReq') !== 0;
   const preparer = new RequestPreparer({ config, pool, headers, isHandedOut, isRead });
-  /** Listeners for errors that only take notice of them: ours, and those of http-proxy-middleware. */
+  /** `error` listeners that never answer: ours, and http-proxy-middleware's. */
   const bookkeepers = new Set<unknown>();
 
   function register(plugin: Plugin, httpxy: ProxyServer, options: Options): void {
@@ -65,9 +65,9 @@ export function createUpstream(config: Config): Upstream {
     ...hpm,
     ...(target !== undefined && { target }),
     ...(headers !== undefined && { headers }),
-    // The middleware sees to it. http-proxy-middleware does so only when its first request has ended: a stream may be long.
+    // Ours subscribes to upgrades. http-proxy-middleware does so only when its first request has ended: a stream may be long.
     ws: false,
-    // Its error response is not wanted, and it writes into streams; what the others are good for is below.
+    // Not its error response plugin, which writes into streams; the other default plugins are below.
     ejectPlugins: true,
     plugins: [
       (httpxy) => {
@@ -88,7 +88,7 @@ export function createUpstream(config: Config): Upstream {
       ),
     ],
     ...(logger !== undefined && { logger: harmless(logger) }),
-    // Its verdict is there: see `takes`.
+    // `pathFilter` was asked before: see `takes`.
     pathFilter: () => true,
     ...(typeof router === 'function' && {
       router: async (req: IncomingMessage, res: ServerResponse | undefined, options: Options) => {
@@ -100,13 +100,13 @@ export function createUpstream(config: Config): Upstream {
           attempt,
         );
         return then(routed, (result) => {
-          // Of no path http-proxy-middleware would ask nobody, and httpxy make this.
+          // For an empty path http-proxy-middleware would not call `pathRewrite`, and httpxy would send this one.
           req.url ||= '/';
           return result;
         });
       },
     }),
-    // Runs for every request, after `router`, with the options of this one request.
+    // Called for every request, after `router`, with the options of this request.
     pathRewrite: (path, req, res, given) => {
       const options = given as Options;
       const attempt = attemptOf(res);
@@ -116,7 +116,7 @@ export function createUpstream(config: Config): Upstream {
       if (ownTarget !== undefined) options.target = ownTarget;
       if (ownHeaders !== undefined) options.headers = ownHeaders;
       prepareRequestHeaders(attempt.req);
-      // The types know functions that are async and such that are not, but none that is either.
+      // The types have async and synchronous functions, but none that may be either.
       return preparer.pathOf(attempt, path, options) as Promise<string>;
     },
   });
@@ -124,7 +124,7 @@ export function createUpstream(config: Config): Upstream {
   return {
     takes: createPathFilter(hpm, config.logError),
     send(attempt) {
-      // Settles when the response closes; failures come as events, or through this `next`.
+      // The promise settles when the response closes; failures are told by events, or through this `next`.
       void middleware(
         attempt.req,
         attempt.response as unknown as ServerResponse,

@@ -21,7 +21,7 @@ type Listener = (...args: unknown[]) => unknown;
  * @param bookkeepers listeners for errors that answer none
  */
 export function interceptEvents(server: ProxyServer, config: Config, bookkeepers: ReadonlySet<unknown>): void {
-  /** Hooks that have got hold of a request, or of its response, may read it in their own encoding. */
+  /** Listeners of the user's that are handed a request, or its response, may read it in an encoding of their own. */
   const isShared = (): boolean =>
     server.listenerCount('start') + server.listenerCount('proxyReq') + server.listenerCount('proxyRes') > 0;
 
@@ -65,7 +65,7 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
     sendBody(attempt, args[0] as ClientRequest, args[3] as Options, isWritten?.() ?? false);
   }
 
-  /** Called by Node's agent: what is thrown here would end the process. */
+  /** Called from an event of Node's: an exception here would end the process. */
   function prepareRequest(attempt: Attempt, request: ClientRequest, options: Options): void {
     try {
       attempt.onRequest(request, config, options);
@@ -80,11 +80,11 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
     const upgrade = standIn?.upgrade;
     const ownArgs = args.map((arg) => (arg === standIn && upgrade !== undefined ? upgrade.socket : arg));
     if (event === 'error' && upgrade !== undefined) {
-      // As in http-proxy-middleware, where the connection is closed when they have returned.
+      // As in http-proxy-middleware, the connection is closed when the listeners have returned.
       upgrade.fail(args[0], () => callListeners(event, ownArgs));
       return;
     }
-    // The proxy could not let it in.
+    // The upstream connection is gone: the proxy did not accept the WebSocket.
     if (event === 'open' && (args[0] as Duplex).destroyed) return;
     if (event === 'proxyReqWs') upgrade?.onRequest(args[0] as ClientRequest, args[3] as Options);
     void callListeners(event, ownArgs, (cause) => {
@@ -96,7 +96,7 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
     });
   }
 
-  /** Resolves when the last listener has settled; nothing to wait for where none is async. */
+  /** Calls all listeners. The promise resolves when the last one has settled; `undefined` if none is async. */
   function callListeners(
     event: string,
     args: unknown[],
@@ -124,7 +124,7 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
       `a listener of "${event}"`,
       () => Reflect.apply(listener, server, args),
       (message, cause) => {
-        // Which masks what it says.
+        // Called first, since it masks credentials in the cause.
         onFailure?.(cause);
         config.logError(message, cause);
       },
@@ -141,7 +141,7 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
       });
       const { listener: own = listener } = listener as { listener?: Listener };
       if (bookkeepers.has(own)) continue;
-      // With one parameter it has no response to answer by.
+      // A listener with one parameter has no response that it could answer with.
       const mayAnswer = own.length >= 2;
       ofUser.push(Promise.resolve(settled).then(() => (mayAnswer && !hasFailed ? never() : hasFailed)));
     }
@@ -187,14 +187,14 @@ function failDestroyed({ errored }: IncomingMessage, attempt: Attempt): void {
   attempt.fail(new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 }));
 }
 
-/** A new one each time: one for all would keep whoever waits for it. */
+/** A new promise each time: a shared one would keep everybody who waits for it in memory. */
 const never = (): Promise<never> => new Promise(() => {});
 
 function withRealResponse({ response, res }: Attempt, args: readonly unknown[]): unknown[] {
   return args.map((arg) => (arg === response ? res : arg));
 }
 
-/** Where the events of a request have its response, among their arguments. */
+/** The position of the response among the arguments of each event. */
 const RESPONSE_OF: Readonly<Record<string, number>> = {
   start: 1,
   proxyReq: 2,

@@ -5,7 +5,7 @@ import { harmless, tryHook } from '../../util/hooks.js';
 /** Whether a request, or a handshake, is the proxy's. */
 export type PathFilter = (req: IncomingMessage) => boolean;
 
-/** What http-proxy-middleware is asked about: it needs no more of a request than this. */
+/** The members of a request that http-proxy-middleware needs to apply `pathFilter`. */
 interface Question {
   readonly url: string | undefined;
   readonly socket: { readonly server: object };
@@ -13,15 +13,15 @@ interface Question {
   isOurs: boolean;
 }
 
-/** For http-proxy-middleware, which asks nobody about an upgrade that came by no server. */
+/** http-proxy-middleware ignores an upgrade whose connection has no server. */
 const ANY_SERVER = { server: {} };
 
-/** What a second slash follows is an authority, which may be none. Any other path is below `/`. */
+/** After two slashes a URL has an authority, which may be invalid. All other paths can be parsed. */
 const MAY_BE_UNREADABLE = /^\/[/\\]/;
 
 const NO_HEAD = Buffer.alloc(0);
 
-/** The verdict of `pathFilter`, by http-proxy-middleware's own reading of it. */
+/** Applies `pathFilter` as http-proxy-middleware does. */
 export function createPathFilter(
   options: Pick<Options, 'pathFilter' | 'logger'>,
   logError: (message: string, ...values: unknown[]) => void,
@@ -37,8 +37,8 @@ export function createPathFilter(
 }
 
 /**
- * An http-proxy-middleware that has nobody to send anything to. Of an upgrade it asks `router` in the same tick where the request is
- * the proxy's.
+ * An http-proxy-middleware without a target, which only applies `pathFilter`: for an upgrade that passes the filter it calls
+ * `router`, in the same tick.
  */
 function createOracle(
   { pathFilter, logger }: Pick<Options, 'pathFilter' | 'logger'>,
@@ -57,7 +57,7 @@ function createOracle(
     ...(logger !== undefined && { logger: harmless(logger) }),
     router(asked: IncomingMessage) {
       (asked as unknown as Question).isOurs = true;
-      // No error, which would cost its stack: nobody looks at it.
+      // Nothing that has a stack, since nobody looks at it.
       throw undefined;
     },
     ejectPlugins: true,

@@ -4,12 +4,12 @@ import type { Options } from 'http-proxy-middleware';
  * The options of http-proxy-middleware as httpxy is to have them.
  */
 
-/** http-proxy-middleware and httpxy would each parse it with each request. */
+/** The target as a URL, since http-proxy-middleware and httpxy would each parse a string with every request. */
 export function parsedTarget(target: Options['target']): Options['target'] {
   return typeof target === 'string' && URL.canParse(target) ? new URL(target) : target;
 }
 
-/** httpxy does not send it, but has it in what it tells of its targets and of its errors, where a logger finds it. */
+/** The target without its user information: httpxy does not send that, but loggers would find it in events and errors. */
 export function withoutUserInfo(target: NonNullable<Options['target']>): NonNullable<Options['target']> {
   const withoutIt = (url: string): string => url.replace(/^([a-z]+:\/\/)[^/?#]*@/i, '$1');
   if (target instanceof URL) return target.username + target.password === '' ? target : new URL(withoutIt(target.href));
@@ -20,13 +20,13 @@ export function namesHost(headers: Options['headers']): boolean {
   return headers !== undefined && Object.keys(headers).some((name) => name.toLowerCase() === 'host');
 }
 
-/** A Unix socket has none, unless it is given beside it. */
+/** Whether a target has a host: a Unix socket has none, unless one is given besides it. */
 export function hasHost(target: Options['target']): boolean {
   if (target === undefined || typeof target === 'string' || target instanceof URL) return true;
   return Boolean(target.host ?? target.hostname);
 }
 
-/** Whether `xfwd` is on: ours appends the peer, httpxy's lets the client hide it. */
+/** Switches httpxy's `xfwd` off and returns whether it was on: our pass appends the peer's address, with httpxy's a client can hide it. */
 export function takeForwarded(options: Options): boolean {
   const isForwarded = Boolean(options.xfwd);
   options.xfwd = false;
@@ -34,8 +34,8 @@ export function takeForwarded(options: Options): boolean {
 }
 
 /**
- * `headers` as httpxy is to have them: it forgets credentials at a redirect to another host only where their names are in lower
- * case, and tells nobody of a request with `Expect`.
+ * `headers` in the form that httpxy needs: only names in lower case are dropped at a redirect to another host if they are
+ * credentials, and for a request with `Expect` no `proxyReq` event is emitted.
  */
 export function headersFor(headers: NonNullable<Options['headers']>): NonNullable<Options['headers']> {
   const { expect, ...fields } = Object.fromEntries(

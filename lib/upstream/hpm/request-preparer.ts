@@ -17,7 +17,7 @@ import { pathRewriter } from './path-rewrite.js';
 import { hasHost, headersFor, namesHost, takeForwarded, withoutUserInfo } from './request-options.js';
 import type { Handshake } from './upgrade-socket.js';
 
-/** What is the same for all requests of a proxy. */
+/** What all requests of a proxy share. */
 export interface RequestContext {
   readonly config: Config;
   readonly pool: ConnectionPool;
@@ -31,7 +31,7 @@ export interface RequestContext {
 
 type RewritePath = (path: string, req: IncomingMessage, res?: ServerResponse, options?: Options) => unknown;
 
-/** Has the last word on the options and the path of each request, when `router` has been asked. */
+/** Completes the options and the path of each request, after `router`. */
 export class RequestPreparer {
   readonly #context: RequestContext;
   readonly #rewritePath: RewritePath;
@@ -43,13 +43,13 @@ export class RequestPreparer {
       typeof pathRewrite === 'function' ? (pathRewrite as RewritePath) : pathRewriter(pathRewrite ?? {});
   }
 
-  /** The path to ask for, when the exchange has been let in. */
+  /** The path of a request. */
   pathOf(attempt: Attempt, path: string, options: Options): string | Promise<string> {
     const { req, res } = attempt;
     const { config } = this.#context;
     const { pathRewrite: own } = attempt.route;
     checkTarget(path);
-    // Middleware may have set an encoding when it had handed the request on.
+    // Middleware may have called `setEncoding` after it called `next`.
     if (req.readableEncoding || typeof (own ?? config.hpm.pathRewrite) === 'function') share(req, attempt, config);
     const rewrite = () =>
       own === undefined ? this.#rewritePath(path, req, res, this.withOwnHeaders(options)) : own(path, req);
@@ -58,7 +58,7 @@ export class RequestPreparer {
       if (options.buffer) {
         attempt.takeOwnBody({ stream: options.buffer as Readable, isShared: options.buffer === config.hpm.buffer });
       }
-      // A hook may have written it there instead.
+      // A hook may have set `req.url` instead of returning a path.
       return then(attempt.prepare(typeof result === 'string' ? result : (req.url ?? path)), (prepared) => {
         this.#prepare(attempt, options);
         return prepared;
@@ -66,24 +66,24 @@ export class RequestPreparer {
     });
   }
 
-  /** The path of a handshake, which is told of it with its options. */
+  /** The path of a handshake. */
   async pathOfUpgrade(path: string, handshake: Handshake, options: Options): Promise<string> {
     const { req } = handshake;
     if (!options.target) throw new SseProxyError('TARGET_MISSING');
     options.target = withoutUserInfo(options.target);
-    // As in http-proxy-middleware each has a connection of its own, which cannot be one that is dead.
+    // As in http-proxy-middleware, each WebSocket has a connection of its own, never a pooled one.
     if (options.agent === (this.#context.pool as unknown)) options.agent = false;
     prepareUpgradeHeaders(req);
     const rewrite = () => this.#rewritePath(path, req, undefined, this.withOwnHeaders(options));
     const rewritten = await awaitHook('pathRewrite', rewrite);
-    // A hook may have written it there instead.
+    // A hook may have set `req.url` instead of returning a path.
     const result = typeof rewritten === 'string' ? rewritten : (req.url ?? path);
     this.#prepareOptions(options);
     handshake.prepare(result, options);
     return result;
   }
 
-  /** Hooks may change what is in it for their request: it must not be there for the next one. */
+  /** A copy of `headers` for hooks, which may change them for this request but not for the next one. */
   withOwnHeaders(options: Options): Options {
     const { isHandedOut, headers } = this.#context;
     if (isHandedOut && headers !== undefined && options.headers === headers) options.headers = { ...headers };
@@ -101,16 +101,16 @@ export class RequestPreparer {
     if (options.headers && options.headers !== headers) options.headers = headersFor(options.headers);
   }
 
-  /** By the options of this one request, of which `router` and `pathRewrite` may have changed any. */
+  /** Completes the options of this request, any of which `router` and `pathRewrite` may have changed. */
   #prepare(attempt: Attempt, options: Options): void {
     const { pool } = this.#context;
     if (options.target !== undefined) options.target = withoutUserInfo(options.target);
-    // httpxy makes a URL of a string, and names it in its errors.
+    // httpxy would make a URL of a string and name that in its error events, where `isMirror` would not recognize it.
     if (typeof options.forward === 'string') options.forward = new URL(options.forward);
     this.#prepareOptions(options);
     const { forward: mirror, timeout: silence = 0 } = options;
     attempt.configure({ mirror, silence, isForwarded: takeForwarded(options) });
-    // The exchange sees to it. httpxy adds a listener to the client's connection with each of its requests.
+    // The exchange limits the silence: httpxy would add a listener to the client's connection with every request.
     options.timeout = 0;
     options.agent = options.agent === undefined ? pool : options.agent;
     // A user's agent may be the only way out.
@@ -118,7 +118,7 @@ export class RequestPreparer {
     if (!options.buffer) this.#prepareBody(attempt, options);
   }
 
-  /** What httpxy is to send. It pipes the body of the request itself, where nothing else is said. */
+  /** Chooses what httpxy sends: without a `buffer` it pipes the request itself. */
   #prepareBody(attempt: Attempt, options: Options): void {
     const { req } = attempt;
     if (!this.#context.isRead()) attempt.body.takeWhole();

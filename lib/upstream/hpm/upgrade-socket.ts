@@ -3,7 +3,7 @@ import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Options } from 'http-proxy-middleware';
 
-/** The handshake of a WebSocket, as http-proxy-middleware is to send it. */
+/** The handshake of a WebSocket that http-proxy-middleware sends. */
 export interface Handshake {
   readonly req: IncomingMessage;
   /** The client's connection. */
@@ -11,7 +11,11 @@ export interface Handshake {
   readonly head: Buffer;
   /** What http-proxy-middleware is given for the connection. */
   readonly standIn: UpgradeSocket;
-  /** The request is about to be sent, with these options. Throws what keeps it from being sent. */
+  /**
+   * The request is about to be sent, with these options.
+   *
+   * @throws {SseProxyError} if it must not be sent
+   */
   prepare(path: string, options: Options): void;
   /** httpxy's `proxyReqWs`: the upstream request is made, and nothing of it was sent yet. */
   onRequest(request: ClientRequest, options: Options): void;
@@ -20,13 +24,13 @@ export interface Handshake {
 }
 
 /**
- * What http-proxy-middleware is given instead of the client's connection, when that asks for an upgrade: httpxy makes the upstream
- * request, and what it would do to the client's connection goes nowhere. It writes heads as they come from the upstream, answers no
- * failure, and waits for ever.
+ * What http-proxy-middleware is given instead of a client's connection that asks for an upgrade: httpxy makes the upstream request,
+ * and whatever it does to the client's connection has no effect. By itself, httpxy writes the upstream's heads unchanged, does not
+ * answer failures, and waits without a limit.
  */
 export class UpgradeSocket extends EventEmitter {
   readonly upgrade: Handshake;
-  /** httpxy passes a refusal of the upstream's on only where it can write. */
+  /** httpxy passes an upstream's refusal on only if the connection is writable. */
   readonly writable = false;
   readonly destroyed = false;
 
