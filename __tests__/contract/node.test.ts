@@ -205,7 +205,7 @@ describe('the connection of an outgoing request', () => {
 
   const HEAD = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n';
 
-  it('is read by its data event: what replaces `emit` sees each read, and Node parses what is emitted in its place', async () => {
+  it('connection of an outgoing request: is read by its data event: what replaces `emit` sees each read, and Node parses what is emitted in its place', async () => {
     const { url, next } = await answeredIn(HEAD, '3\r\none\r\n0\r\n\r\n');
     const req = http.get(url, { agent: false });
     const reads: string[] = [];
@@ -223,7 +223,7 @@ describe('the connection of an outgoing request', () => {
     expect(reads).toEqual([HEAD, '3\r\none\r\n0\r\n\r\n']);
   });
 
-  it('has its response in `res` of the request, and emits `free` when it goes back to its agent', async () => {
+  it('connection of an outgoing request: has its response in `res` of the request, and emits `free` when it goes back to its agent', async () => {
     const agent = new http.Agent({ keepAlive: true });
     onCleanUp(() => agent.destroy());
     const { url } = await upstream((_req, res) => res.end('body'));
@@ -236,7 +236,7 @@ describe('the connection of an outgoing request', () => {
     expect(response.complete).toBe(true);
   });
 
-  it('hands each chunk of a body to `push` of its response, in the tick of the read, and then the end', async () => {
+  it('connection of an outgoing request: hands each chunk of a body to `push` of its response, in the tick of the read, and then the end', async () => {
     const { url, next } = await answeredIn(HEAD, '1\r\n1\r\n1\r\n2\r\n', '0\r\n\r\n');
     const req = http.get(url, { agent: false });
     const [response] = (await once(req, 'response')) as [IncomingMessage];

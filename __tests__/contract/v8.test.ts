@@ -3,16 +3,15 @@
  * held by what would be there without it, and all of them by whole exchanges.
  */
 import { execFile } from 'node:child_process';
-import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it, jest } from '@jest/globals';
-import { ROOT } from '../support/programs/docs.js';
 
 const exec = promisify(execFile);
 
 /** How much is left, in percent, of what has come and gone, when V8 has collected its young generation alone. */
 async function leftOf(what: string): Promise<number> {
-  const program = join(ROOT, '__tests__/support/programs/young-generation.js');
+  const program = fileURLToPath(new URL('../support/programs/young-generation.js', import.meta.url));
   const { stdout } = await exec(process.execPath, ['--expose-gc', program, what]);
   return Number(stdout);
 }

@@ -126,7 +126,7 @@ async function accountsOf(cases: readonly Case[]): Promise<{ told: object[]; exp
 const ACCOUNT: Account = { input: 1_117, output: 146, cached: 1_024, written: 64, reasoning: 128 };
 
 describe('accounting matrix: dialect x shape x end x coding', () => {
-  it.each(Object.keys(CODINGS) as Coding[])('%s', async (coding) => {
+  it.each(Object.keys(CODINGS) as Coding[])('accounting matrix: %s', async (coding) => {
     const cases = SHAPES.flatMap((shape) => {
       const parts = shape.parts(ACCOUNT);
       const common = { shape, account: ACCOUNT, coding };

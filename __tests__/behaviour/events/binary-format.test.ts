@@ -58,7 +58,7 @@ async function asked(options: SseProxyOptions = {}, members: Partial<Provider> =
 }
 
 describe('a binary format of length-prefixed frames', () => {
-  it('has the same bytes and events, split at every byte', () => {
+  it('binary format: a stream has the same bytes and events, split at every byte', () => {
     for (const chunks of chunkings(STREAM)) {
       const blocks = blocksOf(new EventReader(adoptFormat(frames), 1000), chunks);
       expect(Buffer.concat(blocks.map(({ bytes }) => bytes))).toEqual(STREAM);
@@ -68,7 +68,7 @@ describe('a binary format of length-prefixed frames', () => {
     }
   });
 
-  it('is at a boundary where a frame ends, and nowhere else', () => {
+  it('binary format: a boundary is where a frame ends, and nowhere else', () => {
     const ends = FRAMES.map((_frame, i) => Buffer.concat(FRAMES.slice(0, i + 1)).length);
     const boundary = createBoundary(adoptFormat(frames));
     expect(boundary.isReached).toBe(true);
@@ -83,7 +83,7 @@ describe('a binary format of length-prefixed frames', () => {
     }
   });
 
-  it('is relayed as it came, observed, and read for usage', async () => {
+  it('binary format: a stream is relayed as it came, observed, and read for usage', async () => {
     const seen: StreamEvent[] = [];
     const usages: Usage[] = [];
     const { proxy, res, response } = await asked({
@@ -104,7 +104,7 @@ describe('a binary format of length-prefixed frames', () => {
     expect(usages).toEqual([{ inputTokens: 1, outputTokens: 2, totalTokens: 3, complete: true }]);
   });
 
-  it('is read in a content coding, too', async () => {
+  it('binary format: a stream is read in a content coding, too', async () => {
     const target = await answeringUpstream(gzipSync(STREAM), {
       'content-type': FRAMES_TYPE,
       'content-encoding': 'gzip',
@@ -116,7 +116,7 @@ describe('a binary format of length-prefixed frames', () => {
     expect(usages).toMatchObject([{ outputTokens: 2, complete: true }]);
   });
 
-  it('is transformed event by event: what is not changed keeps its bytes, comments included', async () => {
+  it('binary format: a stream is transformed event by event: what is not changed keeps its bytes, comments included', async () => {
     const transformEvent: SseProxyOptions['transformEvent'] = (event) => {
       if (event.event === 'ping') return null;
       return event.event === 'delta' ? [event, { event: 'more', data: '\n' }] : undefined;
@@ -136,20 +136,23 @@ describe('a binary format of length-prefixed frames', () => {
     ['behind a frame', 2, true],
     ['behind a comment', 3, true],
     ['within a frame', 2.5, false],
-  ])('tells of an answer that breaks off by an error event %s, or not', async (_where, count, expected) => {
-    const { res, response } = await asked();
-    const whole = Buffer.concat(FRAMES.slice(0, Math.floor(count)));
-    const sent = count % 1 === 0 ? whole : Buffer.concat([whole, eventFrame('half').subarray(0, 7)]);
-    await new Promise((resolve) => res.write(sent, resolve));
-    const reading = readUntilCut(response);
-    await turns();
-    res.destroy();
-    const { body, cut } = await reading;
-    expect(cut).toBe(true);
-    expect(body).toEqual(Buffer.concat([sent, ...(expected ? [eventFrame('UPSTREAM_TRUNCATED', 'error')] : [])]));
-  });
+  ])(
+    'binary format: a stream tells of an answer that breaks off by an error event %s, or not',
+    async (_where, count, expected) => {
+      const { res, response } = await asked();
+      const whole = Buffer.concat(FRAMES.slice(0, Math.floor(count)));
+      const sent = count % 1 === 0 ? whole : Buffer.concat([whole, eventFrame('half').subarray(0, 7)]);
+      await new Promise((resolve) => res.write(sent, resolve));
+      const reading = readUntilCut(response);
+      await turns();
+      res.destroy();
+      const { body, cut } = await reading;
+      expect(cut).toBe(true);
+      expect(body).toEqual(Buffer.concat([sent, ...(expected ? [eventFrame('UPSTREAM_TRUNCATED', 'error')] : [])]));
+    },
+  );
 
-  it('has heartbeats between two frames only', async () => {
+  it('binary format: a stream has heartbeats between two frames only', async () => {
     const chunks = new Queue<Buffer>();
     let received = Buffer.alloc(0);
     const { res, response } = await asked({ heartbeat: { interval: 5, comment: 'beat' } });
@@ -181,18 +184,21 @@ describe('a binary format of length-prefixed frames', () => {
 });
 
 describe('formatOf', () => {
-  it.each(['sse', 'ndjson', 'json-array'] as const)('may name a format that is built in: %s', async (name) => {
-    const text = { sse: 'data: {"a":1}\n\n', ndjson: '{"a":1}\n', 'json-array': '[{"a":1}]' }[name];
-    const seen: unknown[] = [];
-    const target = await answeringUpstream(text, { 'content-type': 'text/x-other' });
-    const proxy = await proxyApp({
-      provider: providerAt(target, { formatOf: () => name }),
-      onEvent: (event) => void seen.push(event.json()),
-    });
-    expect(String(await readAll(await request(proxy.url)))).toBe(text);
-    await proxy.summary();
-    expect(seen).toEqual([{ a: 1 }]);
-  });
+  it.each(['sse', 'ndjson', 'json-array'] as const)(
+    'formatOf: may name a format that is built in: %s',
+    async (name) => {
+      const text = { sse: 'data: {"a":1}\n\n', ndjson: '{"a":1}\n', 'json-array': '[{"a":1}]' }[name];
+      const seen: unknown[] = [];
+      const target = await answeringUpstream(text, { 'content-type': 'text/x-other' });
+      const proxy = await proxyApp({
+        provider: providerAt(target, { formatOf: () => name }),
+        onEvent: (event) => void seen.push(event.json()),
+      });
+      expect(String(await readAll(await request(proxy.url)))).toBe(text);
+      await proxy.summary();
+      expect(seen).toEqual([{ a: 1 }]);
+    },
+  );
 
   it.each<[string, unknown]>([
     ['an unknown name', 'yaml'],
@@ -200,7 +206,7 @@ describe('formatOf', () => {
     ['a format without a parser', { ...frames, parser: undefined }],
     ['a number', 5],
     ['a promise', Promise.resolve('sse')],
-  ])('that gives %s is a 502', async (_what, given) => {
+  ])('formatOf that gives %s is a 502', async (_what, given) => {
     const target = await answeringUpstream('x', { 'content-type': FRAMES_TYPE });
     const formatOf = (() => given) as unknown as NonNullable<Provider['formatOf']>;
     const proxy = await proxyApp({ provider: providerAt(target, { formatOf }) });
@@ -215,7 +221,7 @@ describe('formatOf', () => {
     ['whose scanner leaves the chunk', { scanner: () => (chunk) => chunk.length + 1 }],
     ['whose scanner throws', { scanner: () => () => JSON.parse('{') }],
     ['whose parser throws', { parser: () => () => JSON.parse('{') }],
-  ])('with a format %s costs the client nothing', async (_what, members) => {
+  ])('formatOf with a format %s costs the client nothing', async (_what, members) => {
     const target = await answeringUpstream(STREAM, { 'content-type': FRAMES_TYPE });
     const broken = { ...frames, ...members };
     const proxy = await proxyApp({

@@ -129,11 +129,11 @@ describe('usage of stored answers: each exchange is told of, and each answer is 
       [none, figures],
     ],
     ['what is no answer', [['GET', '/v1/models', { object: 'list', data: [] }]], [none]],
-  ])('%s', async (_what, exchanges, expected) => {
+  ])('usage of stored answers: %s', async (_what, exchanges, expected) => {
     expect((await told(exchanges)).usages).toEqual(expected);
   });
 
-  it('the access log marks what is retrieved', async () => {
+  it('usage of stored answers: the access log marks what is retrieved', async () => {
     const { lines } = await told([
       ['POST', RESPONSES, completed],
       ['GET', STORED, completed],

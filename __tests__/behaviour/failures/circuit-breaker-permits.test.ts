@@ -51,24 +51,24 @@ async function beforeProbe(options: SseProxyOptions): Promise<ProxyUnderTest> {
 }
 
 describe('circuit breaker: the probe of a target that has recovered', () => {
-  it('closes the circuit', async () => {
+  it('circuit breaker: the probe closes the circuit', async () => {
     const proxy = await beforeProbe({});
     expect([await askFor(proxy), await askFor(proxy)]).toEqual(['first', 'first']);
   });
 
-  it('is not used up by a request that `allow` refuses', async () => {
+  it('circuit breaker: the probe is not used up by a request that `allow` refuses', async () => {
     const proxy = await beforeProbe({ allow: ['GET /'] });
     await askFor(proxy, '/other');
     expect(await askFor(proxy)).toBe('first');
   });
 
-  it('is not used up by a request that `pathFilter` leaves to the app', async () => {
+  it('circuit breaker: the probe is not used up by a request that `pathFilter` leaves to the app', async () => {
     const proxy = await beforeProbe({ pathFilter: (path) => path === '/' });
     expect(await askFor(proxy, '/other')).toContain('Cannot GET');
     expect(await askFor(proxy)).toBe('first');
   });
 
-  it('is not used up by a request that has no place in the queue', async () => {
+  it('circuit breaker: the probe is not used up by a request that has no place in the queue', async () => {
     let release: (() => void) | undefined;
     let isHeld = false;
     const held = new Promise<void>((resolve) => {
@@ -92,31 +92,34 @@ describe('circuit breaker: the probe of a target that has recovered', () => {
   it.each([
     ['router', (wait: () => Promise<never>) => ({ router: wait })],
     ['pathRewrite', (wait: () => Promise<never>) => ({ pathRewrite: wait })],
-  ])('is not used up by a client that leaves while `%s` is waited for', async (_hook, optionsWith) => {
-    let isHeld = false;
-    let onCall: (() => void) | undefined;
-    const called = new Promise<void>((resolve) => {
-      onCall = resolve;
-    });
-    const hook = (): Promise<never> => {
-      if (!isHeld) return Promise.resolve(undefined as never);
-      onCall?.();
-      return new Promise(() => {});
-    };
-    const proxy = await beforeProbe(optionsWith(hook));
-    isHeld = true;
-    const leaving = openRequest(proxy.url);
-    leaving.on('error', () => {});
-    leaving.end();
-    await called;
-    const summaries = proxy.summaries.length;
-    leaving.destroy();
-    while (proxy.summaries.length === summaries) await new Promise(setImmediate);
-    isHeld = false;
-    expect(await askFor(proxy)).toBe('first');
-  });
+  ])(
+    'circuit breaker: the probe is not used up by a client that leaves while `%s` is waited for',
+    async (_hook, optionsWith) => {
+      let isHeld = false;
+      let onCall: (() => void) | undefined;
+      const called = new Promise<void>((resolve) => {
+        onCall = resolve;
+      });
+      const hook = (): Promise<never> => {
+        if (!isHeld) return Promise.resolve(undefined as never);
+        onCall?.();
+        return new Promise(() => {});
+      };
+      const proxy = await beforeProbe(optionsWith(hook));
+      isHeld = true;
+      const leaving = openRequest(proxy.url);
+      leaving.on('error', () => {});
+      leaving.end();
+      await called;
+      const summaries = proxy.summaries.length;
+      leaving.destroy();
+      while (proxy.summaries.length === summaries) await new Promise(setImmediate);
+      isHeld = false;
+      expect(await askFor(proxy)).toBe('first');
+    },
+  );
 
-  it('is not used up by a hook that fails', async () => {
+  it('circuit breaker: the probe is not used up by a hook that fails', async () => {
     let isFailing = false;
     const proxy = await beforeProbe({
       requestHeaders: {
@@ -134,7 +137,7 @@ describe('circuit breaker: the probe of a target that has recovered', () => {
     expect(await askFor(proxy)).toBe('first');
   });
 
-  it('is that of a response handed over to the user, too', async () => {
+  it('circuit breaker: the probe is that of a response handed over to the user, too', async () => {
     let isHandedOver = false;
     const proxy = await beforeProbe({
       router: (_req: unknown, _res: unknown, options: SseProxyOptions) => {

@@ -16,7 +16,7 @@ describe('pathFilter: the first verdict holds for the exchange', () => {
     return { pathFilter: () => ++asked === 1, asked: () => asked };
   }
 
-  it('with a retry', async () => {
+  it('pathFilter: the first verdict holds with a retry', async () => {
     let requests = 0;
     const { url } = await upstream((_req, res) => {
       requests += 1;
@@ -32,7 +32,7 @@ describe('pathFilter: the first verdict holds for the exchange', () => {
     expect(proxy.proxy.active).toBe(0);
   });
 
-  it('with a fallback', async () => {
+  it('pathFilter: the first verdict holds with a fallback', async () => {
     const { url } = await upstream((_req, res) => void res.end('good'));
     const { pathFilter, asked } = canary();
     const proxy = await proxyApp({ target: `http://127.0.0.1:${await closedPort()}`, fallbacks: [url], pathFilter });
@@ -40,7 +40,7 @@ describe('pathFilter: the first verdict holds for the exchange', () => {
     expect(asked()).toBe(1);
   });
 
-  it('with a fresh connection after a stale one', async () => {
+  it('pathFilter: the first verdict holds with a fresh connection after a stale one', async () => {
     const { url } = await upstream((req, res) => {
       // The connection is closed when the next request has come in on it.
       req.socket.once('data', () => req.socket.destroy());
@@ -58,7 +58,7 @@ describe('pathFilter: the first verdict holds for the exchange', () => {
     expect(asked).toBe(2);
   });
 
-  it('and what it has made of `req.url` is what every attempt begins with', async () => {
+  it('pathFilter: the first verdict holds and what it has made of `req.url` is what every attempt begins with', async () => {
     const paths: (string | undefined)[] = [];
     const { url } = await upstream((req, res) => {
       paths.push(req.url);
@@ -84,7 +84,7 @@ describe('admission: comes before the callbacks of the user', () => {
     ['the proxy drains', {}, 'DRAINING'],
   ];
 
-  it.each(cases)('where %s', async (_what, options, code) => {
+  it.each(cases)('admission: comes before callbacks where %s', async (_what, options, code) => {
     const called: string[] = [];
     const { url } = await upstream((_req, res) => void res.end());
     const proxy = await proxyApp({
@@ -103,7 +103,7 @@ describe('admission: comes before the callbacks of the user', () => {
     expect(await proxy.summary()).toMatchObject({ outcome: 'refused', attempts: [] });
   });
 
-  it('and is asked for once: an exchange that is drained while it waits for a retry is not refused', async () => {
+  it('admission: comes before callbacks and is asked for once: an exchange that is drained while it waits for a retry is not refused', async () => {
     let requests = 0;
     const { url } = await upstream((_req, res) => {
       requests += 1;

@@ -43,7 +43,7 @@ async function expectRefused(proxy: ProxyUnderTest, received: readonly unknown[]
 }
 
 describe('rewritePath of a provider', () => {
-  it('gives the path and query that are sent, from what pathRewrite has left', async () => {
+  it('provider, rewritePath: gives the path and query that are sent, from what pathRewrite has left', async () => {
     const paths: unknown[] = [];
     const { proxy, received } = await proxied({
       rewritePath(path, exchange) {
@@ -65,7 +65,7 @@ describe('rewritePath of a provider', () => {
       { credentials: () => ({}), rewritePath: (path) => path },
       '/v1?a=1&key=callers',
     ],
-  ])('by default: %s', async (_what, members, expected) => {
+  ])('provider, rewritePath: by default: %s', async (_what, members, expected) => {
     const { proxy, received } = await proxied(members);
     await readAll(await request(`${proxy.url}/v1?a=1&key=callers`));
     expect(received[0]?.url).toBe(expected);
@@ -76,14 +76,14 @@ describe('rewritePath of a provider', () => {
     ['no absolute path', () => 'v1', { code: 'HOOK_FAILED', hook: 'rewritePath' }],
     ['a promise', () => Promise.resolve('/v1'), { code: 'HOOK_FAILED', hook: 'rewritePath' }],
     ['a path that leads out of the target', () => '/a/../../b', { code: 'PATH_OUTSIDE_TARGET' }],
-  ])('that gives %s: nothing is sent', async (_what, rewritePath, error) => {
+  ])('provider, rewritePath that gives %s: nothing is sent', async (_what, rewritePath, error) => {
     const { proxy, received } = await proxied({ rewritePath: rewritePath as () => string });
     await expectRefused(proxy, received, error);
   });
 });
 
 describe('sign of a provider', () => {
-  it('is called with what is sent: method, rewritten path, headers, edited body', async () => {
+  it('provider, sign: is called with what is sent: method, rewritten path, headers, edited body', async () => {
     const signed: Omit<RequestToSign, 'exchange'>[] = [];
     const { proxy, received } = await proxied({
       headers: { 'x-version': '1' },
@@ -113,7 +113,7 @@ describe('sign of a provider', () => {
     expect(sent?.headers.authorization).toBe(`HMAC ${signature(given as RequestToSign)}`);
   });
 
-  it('has an empty body where there is none, and any other body whole', async () => {
+  it('provider, sign: has an empty body where there is none, and any other body whole', async () => {
     const bodies: unknown[] = [];
     const { proxy } = await proxied({
       sign({ body }) {
@@ -128,7 +128,7 @@ describe('sign of a provider', () => {
     expect(bodies).toEqual([Buffer.alloc(0), Buffer.from('text')]);
   });
 
-  it('signs each attempt anew, and what it gives is masked in what comes back', async () => {
+  it('provider, sign: signs each attempt anew, and what it gives is masked in what comes back', async () => {
     const secret = 'signature-of-the-server';
     let calls = 0;
     const { url, received } = await recorder((req, res) => {
@@ -156,12 +156,12 @@ describe('sign of a provider', () => {
     ['gives text', () => 'signature'],
     ['gives a name that no header can have', () => ({ 'a b': 'c' })],
     ['gives a value that no header can have', async () => ({ a: 'b\nc' })],
-  ])('that %s: nothing is sent', async (_what, sign) => {
+  ])('provider, sign that %s: nothing is sent', async (_what, sign) => {
     const { proxy, received } = await proxied({ sign: sign as () => Record<string, string> });
     await expectRefused(proxy, received, { code: 'HOOK_FAILED', hook: 'sign', statusCode: 500 });
   });
 
-  it('is waited for no longer than timeouts.headers', async () => {
+  it('provider, sign: is waited for no longer than timeouts.headers', async () => {
     const { url, received } = await recorder((_req, res) => void res.end());
     const sign = (): Promise<never> => new Promise(() => {});
     const proxy = await proxyApp({ provider: providerAt(url, { sign }), timeouts: { headers: 20 } });

@@ -4,7 +4,7 @@ import { bytesOf, type ProviderAnswer } from '../streams/dialects.js';
 import { closedPort } from './listen.js';
 import { upstream } from './upstreams.js';
 
-export interface Seen {
+interface Seen {
   url: string | undefined;
   headers: IncomingMessage['headers'];
   body: string;

@@ -46,7 +46,7 @@ it('direct writes: events go into the connection of the client, and never throug
 });
 
 describe('direct writes: a response can be written past', () => {
-  it('where its head has left, chunk by chunk', async () => {
+  it('direct writes: a response can be written past where its head has left, chunk by chunk', async () => {
     const { res, closed } = await receive(GET);
     res.flushHeaders();
     expect(canWriteDirectly(res)).toBe(true);
@@ -62,7 +62,7 @@ describe('direct writes: a response can be written past', () => {
     ['somebody counts what is written', (res) => Object.assign(res, { strictContentLength: true })],
     ['its connection is closed', (res) => res.socket?.destroy()],
     ['it has ended, and its connection is given to the next', (res) => res.socket && res.detachSocket(res.socket)],
-  ])('not where %s', async (_what, change) => {
+  ])('direct writes: a response can be written past not where %s', async (_what, change) => {
     const { res } = await receive(GET);
     res.flushHeaders();
     change(res);
@@ -70,7 +70,7 @@ describe('direct writes: a response can be written past', () => {
     res.destroy();
   });
 
-  it('not where it has no body', async () => {
+  it('direct writes: a response can be written past not where it has no body', async () => {
     const { res } = await receive(GET.replace('GET', 'HEAD'));
     res.flushHeaders();
     expect(canWriteDirectly(res)).toBe(false);

@@ -156,12 +156,12 @@ describe('a block that is one line of data', () => {
     ['of a space', 'data: \n\n', ''],
     ['with characters of several bytes', 'data: zażółć 🙂\n\n', 'zażółć 🙂'],
     ['with other separators', 'data: \u2028\u0085\n\n', '\u2028\u0085'],
-  ])('%s is read as in the block of several lines', (_what, block, data) => {
+  ])('SSE: a block that is one line of data %s is read as in the block of several lines', (_what, block, data) => {
     expect(parse(block)).toEqual([{ data }]);
     expect(parse(`: c\n${block}`)).toEqual([{ comment: 'c', data }]);
   });
 
-  it('leaves no byte order mark for those behind it', () => {
+  it('SSE: a block that is one line of data leaves no byte order mark for those behind it', () => {
     expect(parse('data: 1\n\n', '\ufeffdata: 2\n\n', 'event: e\ndata: 3\n\n')).toEqual([
       { data: '1' },
       undefined,
@@ -169,7 +169,7 @@ describe('a block that is one line of data', () => {
     ]);
   });
 
-  it('is read behind an event that has ended in CR, and in front of the LF that was split off', () => {
+  it('SSE: a block that is one line of data is read behind an event that has ended in CR, and in front of the LF that was split off', () => {
     expect(parse('data: 1\r\n\r', 'data: 2\n\n', '\n', 'id: 3\ndata: 3\n\n')).toEqual([
       { data: '1' },
       { data: '2' },

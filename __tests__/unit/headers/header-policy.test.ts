@@ -184,17 +184,20 @@ describe('`withheld` of a provider', () => {
   const withheld = { request: ['X-Tenant', 'x-internal-*'], response: ['x-account'] };
   const provider = { ...openai({ apiKey: 'sk' }), withheld };
 
-  it.each([true, false])('names headers that are withheld beside the general ones: with credentials %p', (has) => {
-    const names = withheldFromProvider(provider, has);
-    expect(['x-tenant', 'x-internal-a', 'cookie', 'accept'].map((name) => names?.has(name))).toEqual([
-      true,
-      true,
-      true,
-      false,
-    ]);
-  });
+  it.each([true, false])(
+    'header policy: `withheld` of a provider names headers that are withheld beside the general ones: with credentials %p',
+    (has) => {
+      const names = withheldFromProvider(provider, has);
+      expect(['x-tenant', 'x-internal-a', 'cookie', 'accept'].map((name) => names?.has(name))).toEqual([
+        true,
+        true,
+        true,
+        false,
+      ]);
+    },
+  );
 
-  it('stands in the place of the account headers of other providers', () => {
+  it('header policy: `withheld` of a provider stands in the place of the account headers of other providers', () => {
     const names = withheldFromClient(provider);
     expect(['x-account', 'x-ratelimit-a', 'openai-organization'].map((name) => names?.has(name))).toEqual([
       true,
@@ -203,7 +206,7 @@ describe('`withheld` of a provider', () => {
     ]);
   });
 
-  it('is nothing without a provider', () => {
+  it('header policy: `withheld` of a provider is nothing without a provider', () => {
     expect([withheldFromClient(undefined), withheldFromProvider(undefined, true)]).toEqual([undefined, undefined]);
   });
 });

@@ -33,7 +33,7 @@ function tellAll(observers: ExchangeObservers): void {
 }
 
 describe('observers: an exchange that nobody watches', () => {
-  it('has its summary', () => {
+  it('observers: an exchange that nobody watches has its summary', () => {
     const { summary } = tellAllTo(untouchable());
     expect(summary.report('completed', 200, undefined)).toMatchObject({
       attempts: [{ target: 'http://api.example', statusCode: 503 }],
@@ -41,11 +41,11 @@ describe('observers: an exchange that nobody watches', () => {
     });
   });
 
-  it('reads nothing of the exchange, and of what it is told', () => {
+  it('observers: an exchange that nobody watches reads nothing of the exchange, and of what it is told', () => {
     expect(() => tellAllTo(untouchable())).not.toThrow();
   });
 
-  it('stays unwatched when somebody subscribes later', () => {
+  it('observers: an exchange that nobody watches stays unwatched when somebody subscribes later', () => {
     const observers = new ExchangeObservers(untouchable());
     on('ended', () => {
       throw new Error('was told');
@@ -55,7 +55,7 @@ describe('observers: an exchange that nobody watches', () => {
 });
 
 describe('observers: an id', () => {
-  it('stays the same, and is no other exchange’s', () => {
+  it('observers: an id stays the same, and is no other exchange’s', () => {
     const observers = new ExchangeObservers(untouchable());
     expect(observers.id).toBe(observers.id);
     expect(new ExchangeObservers(untouchable()).id).not.toBe(observers.id);

@@ -65,11 +65,11 @@ describe('unsettled answers: an answer is counted once', () => {
       ],
     ],
     ['not where its id is no text', [false], [['/v1/responses/5', true, 5]]],
-  ])('%s', (_by, expected, seen) => {
+  ])('unsettled answers: an answer %s', (_by, expected, seen) => {
     expect(asked(seen)).toEqual(expected);
   });
 
-  it('remembers the last of them only', () => {
+  it('unsettled answers: the last of them only are remembered', () => {
     const answers = new UnsettledAnswers();
     const ids = Array.from({ length: UNSETTLED_ANSWERS + 1 }, (_, i) => `resp_${i}`);
     for (const id of ids) answers.settle({ path: CREATED, id, complete: false });

@@ -266,12 +266,12 @@ function thrownBy(run: () => unknown): unknown {
 }
 
 describe('a typical mistake says what to do, when the app starts', () => {
-  it.each(MISTAKES)('%s', (_wrote, run, sees) => {
+  it.each(MISTAKES)('options: a typical mistake says what to do: %s', (_wrote, run, sees) => {
     expect(thrownBy(run)).toMatchObject({ name: 'TypeError', message: sees });
     expect(sees).not.toContain('sk-');
   });
 
-  it('there are at least 39 of them', () => {
+  it('options: a typical mistake says what to do: there are at least 39 of them', () => {
     expect(new Set(MISTAKES.map(([wrote]) => wrote)).size).toBeGreaterThanOrEqual(39);
   });
 });
