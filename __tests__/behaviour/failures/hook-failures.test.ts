@@ -16,18 +16,14 @@ closeAndWatchEachTest();
 
 const FAILURE = new Error('the hook at http://10.0.0.1/secret failed');
 
-/** A hook that fails; as an async function it has the type of any hook. */
+const throws = (): never => {
+  throw FAILURE;
+};
+/** A hook that fails. None is declared as async: where a hook may not be, such a one is refused where the proxy is made. */
 const FAILING = {
-  throws: (): never => {
-    throw FAILURE;
-  },
-  rejects: async (): Promise<never> => {
-    throw FAILURE;
-  },
-  'rejects later': async (): Promise<never> => {
-    await turns(3);
-    throw FAILURE;
-  },
+  throws,
+  rejects: (): Promise<never> => Promise.reject(FAILURE),
+  'rejects later': (): Promise<never> => turns(3).then(throws),
 };
 type Manner = keyof typeof FAILING;
 const MANNERS: Manner[] = ['throws', 'rejects', 'rejects later'];

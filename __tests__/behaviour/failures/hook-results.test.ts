@@ -24,14 +24,10 @@ import { signal, turns } from '../../support/watch/wait.js';
 closeAndWatchEachTest();
 
 const FAILURE = new Error('the hook failed');
-const rejects = async (): Promise<never> => {
-  throw FAILURE;
-};
-const rejectsLater = async (): Promise<never> => {
-  await turns(3);
-  throw FAILURE;
-};
-const resolves = async (): Promise<string> => 'late';
+// None is declared as async: such a one is refused where the proxy is made.
+const rejects = (): Promise<never> => Promise.reject(FAILURE);
+const rejectsLater = (): Promise<never> => turns(3).then(throws);
+const resolves = (): Promise<string> => Promise.resolve('late');
 const never = (): Promise<never> => new Promise(() => {});
 const throws = (): never => {
   throw FAILURE;
