@@ -7,7 +7,19 @@ export type BodySource = BodyInMemory | Readable;
 /** A body that is sent from memory, in so many requests. */
 export function bodySource(bytes: Buffer, requests: number): BodySource {
   // A stream can be read only once.
-  return IS_FAST_PATH_ON || requests > 1 ? new BodyInMemory(bytes, requests) : Readable.from([bytes]);
+  return IS_FAST_PATH_ON || requests > 1 ? new BodyInMemory(bytes, requests) : streamOf(bytes);
+}
+
+/** Unlike `Readable.from`, it keeps no bytes that were read: the request may wait for its response for long. */
+function streamOf(bytes: Buffer): Readable {
+  let rest: Buffer | undefined = bytes.length > 0 ? bytes : undefined;
+  return new Readable({
+    read() {
+      const piece = rest ?? null;
+      rest = undefined;
+      this.push(piece);
+    },
+  });
 }
 
 /** Stands in for a request without a body, which httpxy would otherwise read for nothing. */

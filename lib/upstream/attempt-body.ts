@@ -132,6 +132,7 @@ export class AttemptBody {
   /** Lets go of the body, since there will be no other attempt. */
   forget(): void {
     this.#content = 'lost';
+    this.#capture?.stop();
   }
 
   /** The attempt is over. The rest of an upload has to go on flowing. */
