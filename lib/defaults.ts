@@ -128,6 +128,12 @@ export const MAX_DECODINGS = 4;
 /** Request bodies up to this size are kept, to be sent once more when a pooled connection turns out to be dead. */
 export const STALE_LIMIT = 256 * KB;
 
+/** How long a pooled connection may be idle before it may be dead: servers close theirs after seconds. */
+export const STALE_AFTER = 1_000;
+
+/** How much of a request body is sent with `followRedirects`, unless `limits.requestBody` says more: httpxy keeps all of it in memory. */
+export const REDIRECTED_BODY = 64 * MB;
+
 /** The most that is read of a request body for a provider to change it. What is larger is sent as it came. */
 export const EDIT_LIMIT = 10 * MB;
 
@@ -136,6 +142,12 @@ export const COALESCE_LIMIT = 64 * KB;
 
 /** How long the stages of a body may take to hand over what it had brought before it broke off. */
 export const BODY_LINGER = 5_000;
+
+/** The same where the time of the whole exchange is up: what is in a decoder just now, and nothing that a hook is waited for. */
+export const LATE_BODY_LINGER = 50;
+
+/** How large a piece of a body is written at once. A client that takes some of a large event, again and again, is seen to read. */
+export const WRITE_SIZE = 64 * KB;
 
 /**
  * Coded bytes that may wait to be decoded for observers, or as many as `limits.eventSize` where that is more. Beyond that they cannot

@@ -40,7 +40,7 @@ const FAILURES = {
   UPSTREAM_CONNECT_TIMEOUT: [504, 'timeout', 'The upstream could not be connected to in time.'],
   UPSTREAM_TIMEOUT: [504, 'timeout', 'The upstream did not answer in time.'],
   TOTAL_TIMEOUT: [504, 'timeout', 'The exchange took too long.'],
-  CLIENT_TIMEOUT: [408, 'timeout', 'The client has not read its response in time.'],
+  CLIENT_TIMEOUT: [408, 'timeout', 'The client has not sent its request, or read its response, in time.'],
   CONCURRENCY_LIMIT: [503, 'refused', 'The proxy is at its limit of concurrent requests.'],
   REQUEST_BODY_TOO_LARGE: [413, 'refused', 'The request body is too large.'],
   DRAINING: [503, 'refused', 'The proxy is shutting down.'],

@@ -1,7 +1,14 @@
 import { UPLOAD_LINGER } from '../defaults.js';
 import { forEachChunk } from '../fast-path/chunk-scanner.js';
 import { type BodyBytes, canWriteDirectly, isPlain, writeDirectly, writeHeld } from '../fast-path/direct-write.js';
-import { hasResponseBody, isChunked, isKeptAlive, onceAssigned, promisedLength } from '../fast-path/node-internals.js';
+import {
+  hasResponseBody,
+  isChunked,
+  isKeptAlive,
+  onceAssigned,
+  promisedLength,
+  serverOf,
+} from '../fast-path/node-internals.js';
 import type { ResponseHead } from '../types/http.js';
 import { joined } from '../util/join-buffers.js';
 import { ClientResponse, UNKNOWN_LENGTH } from './client-response.js';
@@ -11,6 +18,8 @@ import { CloseNotifier, isInTurn, onceInTurn } from './response-turn.js';
 
 /** A response over HTTP/1. */
 export class Http1Response extends ClientResponse {
+  /** Of a response with a stand-in for a connection. */
+  #isFinished = false;
   #onDrain: (() => void) | undefined;
   #notifier: CloseNotifier | undefined;
 
@@ -18,8 +27,13 @@ export class Http1Response extends ClientResponse {
     return this.res.writableEnded || this.req.socket.destroyed || this.res.destroyed;
   }
 
+  /** Hosts without connections (serverless, injected requests) hand over a stand-in for one: nobody else tells that it has closed. */
+  get #hasStandIn(): boolean {
+    return serverOf(this.req.socket) === undefined;
+  }
+
   get finished(): boolean {
-    return this.res.writableFinished;
+    return this.res.writableFinished || this.#isFinished;
   }
 
   get hasWholeRequest(): boolean {
@@ -33,6 +47,12 @@ export class Http1Response extends ClientResponse {
   protected watchClose(closed: () => void): void {
     const { req, res } = this;
     res.once('close', closed);
+    if (this.#hasStandIn) {
+      res.once('finish', () => {
+        this.#isFinished = true;
+        closed();
+      });
+    }
     if (res.closed || req.socket.destroyed) process.nextTick(closed);
     // Node does not tell a pipelined response that waits for its turn that its connection has closed.
     else if (res.socket === null) {
@@ -73,7 +93,8 @@ export class Http1Response extends ClientResponse {
   }
 
   protected writeHead(head: ResponseHead): void {
-    this.req.socket.setNoDelay(true);
+    // Hosts without connections hand over stand-ins for one, which have but some of its methods.
+    this.req.socket.setNoDelay?.(true);
     writeHttp1Head(this.res, head);
   }
 
@@ -148,12 +169,12 @@ export class Http1Response extends ClientResponse {
     const { req, res } = this;
     if (res.destroyed || res.writableFinished) return;
     this.flushHead();
+    const { socket } = req;
     // A pipelined response that waits for its turn has sent nothing yet.
-    if (res.socket === null) {
+    if (res.socket === null || this.#hasStandIn) {
       this.destroy();
       return;
     }
-    const { socket } = req;
     const forget = onceStuck(socket, () => socket.destroy());
     socket.once('close', forget);
     cutWhenWritten(socket, res);
@@ -161,7 +182,10 @@ export class Http1Response extends ClientResponse {
 
   destroy(): void {
     const { socket } = this.req;
-    if (this.res.socket !== null) this.res.destroy();
+    if (this.#hasStandIn) {
+      this.res.destroy();
+      if (!this.res.closed) process.nextTick(() => this.res.emit('close'));
+    } else if (this.res.socket !== null) this.res.destroy();
     // Not `res.destroy()`: from Node 24 on it would still send what is buffered, and leave the connection open.
     else onceAssigned(this.res, () => socket.destroy());
   }

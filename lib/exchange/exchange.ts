@@ -12,6 +12,7 @@ import { outcomeOf, SseProxyError, type SseProxyErrorOptions } from '../errors.j
 import { AttemptPlan } from '../failover/attempt-plan.js';
 import type { CircuitBreaker } from '../failover/circuit-breaker.js';
 import type { EventFailure, Failure } from '../failover/failure.js';
+import { isIdempotent } from '../failover/retry-policy.js';
 import { withheldFromClient } from '../headers/header-policy.js';
 import { withholdFromClient } from '../headers/response-passes.js';
 import type { UnsettledAnswers } from '../observe/unsettled-answers.js';
@@ -89,6 +90,8 @@ export class ProxyExchange extends BaseExchange {
   #handlers: AttemptHandlers | undefined;
   /** At least one of the attempts has reached its upstream, which may charge for it. */
   #reachedUpstream = false;
+  /** When an upload was looked at last. */
+  #bytesSent = -1;
   #onEnd: (() => void) | undefined;
 
   constructor(services: Services, req: IncomingMessage, res: ServerResponse, next: Next | undefined) {
@@ -445,12 +448,23 @@ export class ProxyExchange extends BaseExchange {
 
   #onTimeout(phase: Phase): void {
     if (phase === 'headers' && this.#attempt?.waitsForBody === true) {
-      this.#deadlines.enter('headers');
+      this.#onSlowUpload(this.#attempt);
       return;
     }
     this.#fail(new SseProxyError(TIMEOUT_CODES[phase], this.#blame()));
     // The client does not read, so nothing can be told to it.
     if (phase === 'drain') this.#client.destroy();
+  }
+
+  /** Node has a deadline for uploads over HTTP/1.1 alone. */
+  #onSlowUpload(attempt: Attempt): void {
+    const { bytesSent } = attempt;
+    if (bytesSent === this.#bytesSent && !attempt.body.isOwn) {
+      this.#fail(new SseProxyError('CLIENT_TIMEOUT'));
+      return;
+    }
+    this.#bytesSent = bytesSent;
+    this.#deadlines.enter('headers');
   }
 
   /** Names the hook that the exchange waited for when a deadline passed. */
@@ -494,7 +508,7 @@ export class ProxyExchange extends BaseExchange {
         isContinuing: name === 'continuing',
         headersSent: this.#client.headersSent,
         clientGone: this.#client.gone,
-        wasStale: attempt?.wasStale === true,
+        wasStale: attempt?.wasStale(isIdempotent(this.req, this.#config.retry)) === true,
         isReplayable: attempt?.body.isReplayable === true,
       },
       this.#plan,

@@ -1,5 +1,16 @@
+import type { IncomingMessage } from 'node:http';
+import { DEFAULT_RETRY } from '../defaults.js';
 import type { RetryConfig } from '../types/config.js';
 import { type Failure, headerOf, isRetryable } from './failure.js';
+
+/** RFC 9110 9.2.2: whether a request may be sent twice, by its method, by its key, or since the user has said so. */
+export function isIdempotent(
+  { method = 'GET', headers }: Pick<IncomingMessage, 'headers'> & { method?: string | undefined },
+  { maxRetries, methods }: RetryConfig,
+): boolean {
+  if (DEFAULT_RETRY.methods.includes(method) || headers['idempotency-key'] !== undefined) return true;
+  return maxRetries > 0 && methods.includes(method);
+}
 
 /** Whether to try the same target again. A request that the upstream cannot have seen may be sent again whatever its method. */
 export function shouldRetry(

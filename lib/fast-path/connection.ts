@@ -18,6 +18,9 @@ export class Connection {
   #isFirstRead = false;
   #firstRead: Buffer | undefined;
   #filter: ReadFilter | undefined;
+  /** When it was handed back to its pool last. */
+  #freeSince = Number.POSITIVE_INFINITY;
+  #idleTime = 0;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -32,7 +35,10 @@ export class Connection {
       return true;
     });
     // The event by which an agent gets the connection back.
-    socket.on('free', () => this.watch(undefined));
+    socket.on('free', () => {
+      this.#freeSince = Date.now();
+      this.watch(undefined);
+    });
   }
 
   /** The connection of a socket of a pool; made at its first use. */
@@ -53,8 +59,19 @@ export class Connection {
   /** From here on the connection is used for this request. */
   watch(request: ClientRequest | undefined): void {
     this.#request = request;
+    if (request !== undefined) this.#idleTime = this.idleNow;
     this.#isFirstRead = true;
     this.#filter = undefined;
+  }
+
+  /** How long it had been idle when its request got it. Milliseconds. */
+  get idleTime(): number {
+    return this.#idleTime;
+  }
+
+  /** How long it has been in the pool by now. Milliseconds. */
+  get idleNow(): number {
+    return Math.max(0, Date.now() - this.#freeSince);
   }
 
   /** The first read of a response, only while Node's parser is working on it. */

@@ -6,7 +6,10 @@ const LF = 0x0a;
 
 /** Newline-delimited JSON: an event is a line, and has `data` only. The last line may lack its line end. */
 export const ndjson: EventFormat = {
-  mediaTypes: ['application/x-ndjson', 'application/jsonl', 'application/stream+json'],
+  mediaTypes: [
+    ...['application/x-ndjson', 'application/ndjson', 'application/jsonl', 'application/x-jsonl'],
+    ...['application/jsonlines', 'application/x-jsonlines', 'application/json-lines', 'application/stream+json'],
+  ],
   isText: true,
   endsWithStream: true,
   scanner: () => (chunk, from) => {

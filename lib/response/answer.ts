@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { ClientResponse } from '../client/client-response.js';
 import type { Secrets } from '../credentials/secrets.js';
+import { BODY_LINGER, LATE_BODY_LINGER } from '../defaults.js';
 import { isErrorStatus, SseProxyError } from '../errors.js';
 import { firstEvent } from '../events/first-event.js';
 import type { EventFailure } from '../failover/failure.js';
@@ -122,6 +123,7 @@ export class Answer {
     const { commit } = this.#context.config;
     if (this.#masking !== undefined) return false;
     if (commit === 'head' || !this.eventStream || this.plan === undefined || this.statusCode >= 300) return false;
+    if (this.plan.isUnknown) return false;
     return this.#coding === undefined || isDecodable(this.#coding);
   }
 
@@ -225,7 +227,7 @@ export class Answer {
       client.truncate();
     };
     if (this.#relay === undefined) tell();
-    else this.#relay.cut(tell);
+    else this.#relay.cut(tell, error.code === 'TOTAL_TIMEOUT' ? LATE_BODY_LINGER : BODY_LINGER);
   }
 
   /** Stops. Returns a promise if the tap has bytes left to read. `whole` is `false` if the body was cut. */

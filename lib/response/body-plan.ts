@@ -3,6 +3,7 @@ import type { EventFormat } from '../formats/format.js';
 import { json } from '../formats/json.js';
 import { sse } from '../formats/sse.js';
 import { acceptsEventStream } from '../formats/stream-formats.js';
+import { unknownFormat } from '../formats/unknown-format.js';
 import { forbidsTransform } from '../headers/cache-control.js';
 import { codingOf, isAccepted, isDecodable } from '../headers/content-coding.js';
 import { first } from '../headers/header-values.js';
@@ -15,6 +16,8 @@ export interface BodyPlan {
   eventStream: boolean;
   /** How its events are found, read and written. */
   format: EventFormat;
+  /** Nobody here knows how to find them, by its media type: it passes as it is. */
+  isUnknown: boolean;
   /** The content coding that is decoded on the way to the client. */
   decode: string | undefined;
   /** The content coding that is decoded for the tap only: the client gets the coded bytes. */
@@ -58,13 +61,16 @@ export function planBody({ config, req, headers, streamFormat, hasExtras, hasPro
   const coding = codingOf(headers['content-encoding']);
   const eventStream = streamFormat !== undefined;
   const format = streamFormat ?? json;
+  const isUnknown = format === unknownFormat;
+  // That it is a stream, `isEventStream` may have said; which format it has is another question.
+  const hasEvents = eventStream && !isUnknown;
 
-  const reads = config.reads && hasProvider && (eventStream || isJsonType(contentType));
-  const observes = eventStream && config.onEvent !== undefined;
+  const reads = config.reads && hasProvider && (hasEvents || (!eventStream && isJsonType(contentType)));
+  const observes = hasEvents && config.onEvent !== undefined;
   const mayTransform = config.noTransform === 'ignore' || !forbidsTransform(headers);
-  const edits = eventStream && config.transformEvent !== undefined && mayTransform;
-  const transforms = eventStream && (edits || hasExtras);
-  const beats = eventStream && config.heartbeat !== undefined && takesHeartbeats(format, type);
+  const edits = hasEvents && config.transformEvent !== undefined && mayTransform;
+  const transforms = hasEvents && (edits || hasExtras);
+  const beats = hasEvents && config.heartbeat !== undefined && takesHeartbeats(format, type);
 
   const known = coding !== undefined && isDecodable(coding);
   const onTheWay = known && eventStream && (transforms || beats || !isAccepted(req, coding));
@@ -74,6 +80,7 @@ export function planBody({ config, req, headers, streamFormat, hasExtras, hasPro
   return {
     eventStream,
     format,
+    isUnknown,
     decode: onTheWay ? coding : undefined,
     decodeAside: isPlain ? undefined : coding,
     reads,
@@ -83,7 +90,7 @@ export function planBody({ config, req, headers, streamFormat, hasExtras, hasPro
     unreadable: transforms && (!isPlain || format.encode === undefined),
     beats: beats && hasRoom,
     reconnects: format === sse && hasRoom && acceptsEventStream(req.headers.accept),
-    reportsErrors: eventStream && config.truncation === 'event' && format.encode !== undefined && hasRoom,
+    reportsErrors: hasEvents && config.truncation === 'event' && format.encode !== undefined && hasRoom,
   };
 }
 

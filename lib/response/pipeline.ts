@@ -48,7 +48,11 @@ export class Pipeline {
   constructor(options: PipelineOptions) {
     const { plan, config, observers, provider } = options;
     if (plan.unreadable) throw new SseProxyError('EVENTS_UNREADABLE');
-    if (plan.eventStream && config.transformEvent !== undefined && !plan.edits) {
+    if (plan.isUnknown) {
+      if ((config.onEvent ?? config.transformEvent ?? config.heartbeat ?? provider) !== undefined) {
+        config.logError('a stream passes as it is: its media type does not say how to find its events');
+      }
+    } else if (plan.eventStream && config.transformEvent !== undefined && !plan.edits) {
       config.logError('transformEvent was not called: the upstream forbids it by no-transform (see `noTransform`)');
     }
     this.#options = options;

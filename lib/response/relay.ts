@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
 import type { ClientResponse } from '../client/client-response.js';
-import { BODY_LINGER } from '../defaults.js';
+import { BODY_LINGER, WRITE_SIZE } from '../defaults.js';
 import { takePieces } from '../fast-path/body-push.js';
 import { takeChunks } from '../fast-path/chunk-passthrough.js';
 import { forEachChunk } from '../fast-path/chunk-scanner.js';
@@ -43,7 +43,13 @@ export class Relay {
   readonly #options: RelayOptions;
   readonly #observers: ExchangeObservers;
   readonly #deadlines: BodyDeadlines;
-  readonly #coalescer = new WriteCoalescer((coalesced) => this.#send(coalesced));
+  readonly #coalescer = new WriteCoalescer((coalesced) => this.#onCoalesced(coalesced));
+  /** What waits for a client that has not taken what was written. */
+  readonly #backlog: Coalesced[] = [];
+  /** The client is waited for. */
+  #isFull = false;
+  /** All of the body has come, and some of it waits for the client. */
+  #endsLater = false;
   readonly #listeners: ((chunk: Buffer) => void)[] = [];
   #hasBegun = false;
   /** Set while a byte order mark is to be left out. */
@@ -109,18 +115,30 @@ export class Relay {
     this.#begin();
     this.#tell(chunk);
     if (this.#isDetached) return;
-    if (this.#markFilter === undefined) this.#coalescer.push(chunk);
+    if (this.#markFilter === undefined) this.#push(chunk);
     else this.#pushWithoutMark(this.#markFilter, chunk);
+  }
+
+  /** In pieces that the client can be seen to take: of one write nobody tells how much of it has left. */
+  #push(bytes: Buffer): void {
+    if (bytes.length <= WRITE_SIZE) this.#coalescer.push(bytes);
+    else for (let i = 0; i < bytes.length; i += WRITE_SIZE) this.#coalescer.push(bytes.subarray(i, i + WRITE_SIZE));
+  }
+
+  #onCoalesced(coalesced: Coalesced): void {
+    if (this.#backlog.length > 0 || this.#isFull) this.#backlog.push(coalesced);
+    else this.#send(coalesced);
   }
 
   #send(coalesced: Coalesced): void {
     this.#observers.summary.bytes += coalesced.size;
-    const isLast = this.#stages.length === 0 && this.#source.complete;
+    const isLast = this.#stages.length === 0 && this.#source.complete && this.#backlog.length === 0;
     if (this.#client.write(coalesced, isLast)) {
       if (!isLast) this.#deadlines.enter('idle');
       return;
     }
     // From here on the relay waits for the client.
+    this.#isFull = true;
     this.#body.pause();
     this.#deadlines.enter('drain');
   }
@@ -129,6 +147,11 @@ export class Relay {
   detach(): void {
     this.#isDetached = true;
     this.#coalescer.clear();
+    this.#backlog.length = 0;
+    if (this.#endsLater) {
+      this.#options.ended();
+      return;
+    }
     this.#deadlines.enter('idle');
     this.#body.resume();
   }
@@ -139,12 +162,12 @@ export class Relay {
   }
 
   #pushWithoutMark(filter: ByteOrderMarkFilter, chunk: Buffer): void {
-    for (const bytes of filter.filter(chunk)) this.#coalescer.push(bytes);
+    for (const bytes of filter.filter(chunk)) this.#push(bytes);
     if (filter.isDone) this.#markFilter = undefined;
   }
 
   /** The body broke off: sends what has arrived of it, and then calls back. */
-  cut(callback: () => void): void {
+  cut(callback: () => void, linger = BODY_LINGER): void {
     // With all the bytes that its Content-Length says, a broken message would look whole.
     if (this.#source.complete && this.#client.isLengthDelimited) this.#coalescer.clear();
     else this.#readRest();
@@ -152,7 +175,7 @@ export class Relay {
     if (first !== undefined) this.#source.unpipe(first);
     this.#onCut = callback;
     // A client that does not read would block the stages for ever.
-    this.#linger = setTimeout(() => this.#onEnd(), BODY_LINGER);
+    this.#linger = setTimeout(() => this.#onEnd(), linger);
     this.#endStage(this.#stages.findLastIndex((stage) => stage.destroyed) + 1);
   }
 
@@ -162,6 +185,14 @@ export class Relay {
 
   #onDrain(): void {
     if (this.#isDetached) return;
+    this.#isFull = false;
+    while (this.#backlog.length > 0 && !this.#isFull) this.#send(this.#backlog.shift() as Coalesced);
+    if (this.#isFull) return;
+    if (this.#endsLater) {
+      this.#endsLater = false;
+      this.#options.ended();
+      return;
+    }
     this.#deadlines.enter('idle');
     this.#body.resume();
   }
@@ -185,8 +216,14 @@ export class Relay {
     this.#coalescer.flush();
     const onCut = this.#onCut;
     this.#onCut = undefined;
-    if (onCut === undefined) this.#options.ended();
-    else onCut();
+    if (onCut === undefined) {
+      // The rest follows as the client takes it.
+      this.#endsLater = this.#backlog.length > 0;
+      if (!this.#endsLater) this.#options.ended();
+      return;
+    }
+    for (const coalesced of this.#backlog.splice(0)) this.#send(coalesced);
+    onCut();
   }
 
   #onError(stage: Transform, cause: Error): void {

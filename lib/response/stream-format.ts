@@ -1,8 +1,8 @@
 import { adoptFormat } from '../formats/adopt-format.js';
 import type { EventFormat } from '../formats/format.js';
 import { jsonArray } from '../formats/json-array.js';
-import { sse } from '../formats/sse.js';
 import { FORMATS_BY_NAME, formatOfType } from '../formats/stream-formats.js';
+import { unknownFormat } from '../formats/unknown-format.js';
 import { first } from '../headers/header-values.js';
 import { essenceOf, isJsonType } from '../headers/media-type.js';
 import type { Config } from '../types/config.js';
@@ -34,7 +34,7 @@ export function streamFormatOf(head: ResponseHead, context: StreamContext): Even
   }
   if (!callHook('isEventStream', () => isEventStream(head), Boolean, 502)) return undefined;
   const format = ofProvider(head, context) ?? formatOfType(mediaType);
-  return format ?? (mediaType === 'application/json' ? jsonArray : sse);
+  return format ?? (isJsonType(contentType) ? jsonArray : unknownFormat);
 }
 
 function ofProvider(head: ResponseHead, { exchange, provider }: StreamContext): EventFormat | undefined {

@@ -6,7 +6,7 @@ import { BodyCapture } from '../request/body-capture.js';
 import { limitBody } from '../request/body-limit.js';
 import { takeWhole } from '../request/read-body.js';
 import { readAsBytes } from '../request/reader-encodings.js';
-import type { RequestBody } from '../request/replayed-body.js';
+import { knownSize, type RequestBody } from '../request/replayed-body.js';
 
 /** A stream of the user's (`buffer`) that is sent instead of the request's body. */
 export interface OwnBody {
@@ -64,6 +64,14 @@ export class AttemptBody {
     if (this.#content === 'stream') this.#content = takeWhole(this.#req, this.keptBytes) ?? 'stream';
   }
 
+  /** Whether a connection that turns out to be dead is no loss. */
+  get canBeSentAgain(): boolean {
+    if (!this.#isRequestStream || this.#own !== undefined) return true;
+    const { 'content-length': length } = this.#req.headers;
+    // A copy of one of unknown length is kept as far as it is small.
+    return length === undefined || Number(length) <= Math.max(this.keptBytes ?? 0, STALE_LIMIT);
+  }
+
   /** The stream is one that the proxy has made or knows of. */
   isKnown(stream: unknown): boolean {
     return stream === this.#held || stream === this.#own?.stream;
@@ -92,7 +100,8 @@ export class AttemptBody {
     if (!this.#isRequestStream) return;
     const kept = Math.max(this.keptBytes ?? 0, mayBeStale ? STALE_LIMIT : 0);
     if (kept > 0) this.#capture = new BodyCapture(req, kept);
-    if (limit < Number.POSITIVE_INFINITY) limitBody(req, limit, onTooLarge);
+    if (knownSize(req, this.#content) > limit) onTooLarge();
+    else if (limit < Number.POSITIVE_INFINITY) limitBody(req, limit, onTooLarge);
   }
 
   /** The client, or a stream of the user's, has not delivered the whole body yet. */

@@ -4,7 +4,9 @@ import { Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
 import type { Secrets } from '../credentials/secrets.js';
+import { REDIRECTED_BODY, STALE_AFTER } from '../defaults.js';
 import { SseProxyError, toSseProxyError } from '../errors.js';
+import { Connection } from '../fast-path/connection.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
 import { acceptsEventStream } from '../formats/stream-formats.js';
 import { isTransferDecoded } from '../headers/framing.js';
@@ -109,6 +111,8 @@ export class Attempt {
   /** A redirect has led to another origin, so credentials are not sent any more. */
   #hasLeftOrigin = false;
   #bytesReadBefore = 0;
+  /** How long its connection had been idle. Milliseconds. */
+  #idleTime = 0;
   #timedOut = false;
   /** Set when the path is known. */
   #prepared: PreparedRequest | undefined;
@@ -201,16 +205,27 @@ export class Attempt {
     return this.body.isAwaited;
   }
 
+  /** How many bytes have gone upstream on its connection. */
+  get bytesSent(): number {
+    return this.#request?.socket?.bytesWritten ?? 0;
+  }
+
   /** The body to send in another attempt; `undefined` where it is lost. Nothing more is sent in this one. */
   replay(): RequestBody | undefined {
     return this.body.replay(this.#request);
   }
 
-  /** A pooled connection turned out to be dead before a byte of the response came (RFC 9112 9.3.1). */
-  get wasStale(): boolean {
+  /**
+   * A pooled connection turned out to be dead before a byte of the response came (RFC 9112 9.3.1).
+   *
+   * @param isIdempotent it is no harm to send the request twice. Else it must not have been acted on: on a connection that was busy a
+   * moment ago, a request that was written has most likely been
+   */
+  wasStale(isIdempotent: boolean): boolean {
     const request = this.#request;
     if (request === undefined || !request.reusedSocket || this.#headReceived || this.#timedOut) return false;
-    return request.socket === null || request.socket.bytesRead <= this.#bytesReadBefore;
+    if (request.socket !== null && request.socket.bytesRead > this.#bytesReadBefore) return false;
+    return isIdempotent || this.#idleTime >= STALE_AFTER || !request.writableFinished;
   }
 
   /** Ends the upstream request, in whatever state. Nothing is reported afterwards. */
@@ -281,6 +296,7 @@ export class Attempt {
     });
     this.#watchConnection(request);
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
+    this.#idleTime = idleTimeOf(request.socket);
     // The request that follows a redirect gets its connection later.
     if (request.socket === null) request.once('socket', (socket) => this.#onSocket(socket));
     this.#guard(request);
@@ -341,8 +357,9 @@ export class Attempt {
     if (!this.#over) this.#handlers.empty();
   }
 
-  #onSocket({ bytesRead }: Socket): void {
-    this.#bytesReadBefore = bytesRead;
+  #onSocket(socket: Socket): void {
+    this.#bytesReadBefore = socket.bytesRead;
+    this.#idleTime = idleTimeOf(socket);
   }
 
   #watchConnection({ socket }: ClientRequest): void {
@@ -361,7 +378,8 @@ export class Attempt {
   #startBody(request: ClientRequest, limit: number): void {
     // A redirect may use a stale connection, too.
     const mayBeStale = request.reusedSocket || Boolean(this.#options?.followRedirects);
-    this.body.start(mayBeStale, limit, () => this.fail(new SseProxyError('REQUEST_BODY_TOO_LARGE')));
+    const most = this.#options?.followRedirects ? redirectedLimit(limit) : limit;
+    this.body.start(mayBeStale, most, () => this.fail(new SseProxyError('REQUEST_BODY_TOO_LARGE')));
   }
 
   /**
@@ -391,6 +409,15 @@ export class Attempt {
     const isTaken = event === 'drain' || event === 'finish';
     if (isTaken && this.#connected && !this.#headReceived) this.#handlers.taken();
   }
+}
+
+/** httpxy keeps what it may have to send once more, without a word to whoever sends it. */
+function redirectedLimit(limit: number): number {
+  return limit === Number.POSITIVE_INFINITY ? REDIRECTED_BODY : limit;
+}
+
+function idleTimeOf(socket: Socket | null): number {
+  return (socket && Connection.find(socket)?.idleTime) ?? 0;
 }
 
 /** The request has a body, by its own headers. */

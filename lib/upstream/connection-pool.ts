@@ -1,5 +1,6 @@
 import http, { type AgentOptions, type ClientRequest, type RequestOptions } from 'node:http';
 import https from 'node:https';
+import { STALE_AFTER } from '../defaults.js';
 import { Connection } from '../fast-path/connection.js';
 import { addRequest } from '../fast-path/node-internals.js';
 
@@ -16,10 +17,29 @@ export class ConnectionPool {
   readonly #http = new http.Agent(OPTIONS);
   readonly #https = new https.Agent(OPTIONS);
 
+  /** The same pool for requests that cannot be sent once more: it gives them no connection that may be dead by now. */
+  readonly fresh = {
+    keepAlive: true,
+    addRequest: (request: ClientRequest, options: RequestOptions): void => {
+      const agent = this.#agentOf(request);
+      for (const socket of agent.freeSockets[agent.getName(options)] ?? []) {
+        if ((Connection.find(socket)?.idleNow ?? 0) >= STALE_AFTER) socket.destroy();
+      }
+      this.#add(request, options);
+    },
+  };
+
+  #agentOf({ protocol }: ClientRequest): http.Agent {
+    return protocol === 'https:' ? this.#https : this.#http;
+  }
+
   /** Called by `ClientRequest`. */
   addRequest(request: ClientRequest, options: RequestOptions): void {
-    const agent = request.protocol === 'https:' ? this.#https : this.#http;
-    addRequest(agent, request, options);
+    this.#add(request, options);
+  }
+
+  #add(request: ClientRequest, options: RequestOptions): void {
+    addRequest(this.#agentOf(request), request, options);
     request.once('socket', (socket) => Connection.of(socket).watch(request));
   }
 

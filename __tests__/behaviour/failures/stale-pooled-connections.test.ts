@@ -2,13 +2,15 @@ import { once } from 'node:events';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect, it, jest } from '@jest/globals';
 import express from 'express';
 import { fixRequestBody } from 'http-proxy-middleware';
 import type { SseProxyOptions } from '../../../lib/index.js';
+import { openai } from '../../../lib/providers/index.js';
 import { openRequest, readAll, readText, readUntilCut, request, responseTo } from '../../support/clients/http.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, upstream } from '../../support/servers/upstreams.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 import { closed, Queue, signal, turns, until } from '../../support/watch/wait.js';
 
@@ -59,11 +61,19 @@ async function staleUpstream(
   return { url, seen };
 }
 
-/** Leaves one kept-alive connection in the pool. */
-async function warmUp(proxy: ProxyUnderTest): Promise<void> {
+/** Leaves one kept-alive connection in the pool, which has been idle for so long. */
+async function warmUp(proxy: ProxyUnderTest, idle = 1_000): Promise<void> {
   expect(await readText(await request(`${proxy.url}/warm-up`))).toBe('fine');
   expect(await proxy.summary()).toMatchObject({ outcome: 'completed', attempts: { length: 1 } });
   await turns();
+  if (idle > 0) passTime(idle);
+}
+
+/** Lets the clock, by which connections are idle, go ahead. */
+function passTime(milliseconds: number): void {
+  const { now } = Date;
+  const spy = jest.spyOn(Date, 'now').mockImplementation(() => now() + milliseconds);
+  onCleanUp(() => spy.mockRestore());
 }
 
 async function expectRetried(response: IncomingMessage, proxy: ProxyUnderTest): Promise<void> {
@@ -210,21 +220,39 @@ describe('a pooled connection', () => {
     expect(seen).toHaveLength(2);
   });
 
+  it('that closes: an upload of 256 KiB is sent again', async () => {
+    const { url, seen } = await staleUpstream(CLOSE);
+    const proxy = await proxyApp({ target: url });
+    await warmUp(proxy);
+
+    const body = Buffer.alloc(LIMIT, 'abcdefg').toString();
+    await expectRetried(
+      await request(proxy.url, { method: 'POST', headers: { 'content-length': LIMIT }, body }),
+      proxy,
+    );
+    expect(seen.slice(1).map((one) => one.body === body)).toEqual([true, true]);
+  });
+
   it.each([
-    ['of 256 KiB is sent again', LIMIT, 2],
-    ['of more than 256 KiB is not', LIMIT + 1, 1],
-    ['of much more is not', 4 * MIB, 1],
-  ])('stale pooled connection that closes: an upload %s', async (_, size, attempts) => {
+    ['more than 256 KiB', LIMIT + 1],
+    ['much more', 4 * MIB],
+  ])('that has been idle is not given an upload of %s, which could not be sent again', async (_, size) => {
     const { url, seen } = await staleUpstream(CLOSE);
     const proxy = await proxyApp({ target: url });
     await warmUp(proxy);
 
     const body = Buffer.alloc(size, 'abcdefg').toString();
     const response = await request(proxy.url, { method: 'POST', headers: { 'content-length': size }, body });
-    if (attempts === 2) await expectRetried(response, proxy);
-    else await expectBadGateway(response, proxy, 1);
-    expect(seen.slice(1).every((one) => one.body === body)).toBe(true);
-    expect(seen).toHaveLength(1 + attempts);
+    expect([response.statusCode, await readText(response)]).toEqual([200, 'fine']);
+    expect(await proxy.summary()).toMatchObject({ outcome: 'completed', attempts: { length: 1 } });
+    expect(seen.map(({ connection, n }) => [connection, n])).toEqual([
+      [1, 1],
+      [2, 1],
+    ]);
+    expect(seen[1]?.body === body).toBe(true);
+    // The next one has the new connection.
+    await readText(await request(proxy.url));
+    expect(seen[2]).toMatchObject({ connection: 2, n: 2 });
   });
 
   it('stale pooled connection that closes: a parsed body of more than 256 KiB is sent again, since it is there anyway', async () => {
@@ -386,5 +414,46 @@ describe('the second attempt', () => {
     for (let i = 0; i < 5; i += 1) await readAll(await request(proxy.url));
     // The fresh connection of the retry was not pooled, the next one was.
     expect(new Set(seen.map(({ connection }) => connection)).size).toBe(3);
+  });
+});
+
+describe.each([
+  ['closed', CLOSE],
+  ['reset', RESET],
+])('a connection that was busy a moment ago, and is %s when the whole request was written', (_, fail) => {
+  const RESENT: [string, SseProxyOptions, Record<string, unknown>][] = [
+    ['a GET', {}, { method: 'GET' }],
+    ['a PUT', {}, { method: 'PUT', body: 'body' }],
+    ['a POST with an Idempotency-Key', {}, { method: 'POST', headers: { 'idempotency-key': '1' }, body: 'body' }],
+    [
+      'a POST that `retry.methods` names',
+      { retry: { methods: ['POST'], minTimeout: 1 } },
+      { method: 'POST', body: 'body' },
+    ],
+  ];
+
+  it.each(RESENT)('%s is sent again', async (_what, options, asked) => {
+    const { url, seen } = await staleUpstream(fail);
+    const proxy = await proxyApp({ target: url, ...options });
+    await warmUp(proxy, 0);
+    await expectRetried(await request(proxy.url, asked), proxy);
+    expect(seen).toHaveLength(3);
+  });
+
+  it.each([
+    ['a POST', {}, 'POST'],
+    ['a PATCH', {}, 'PATCH'],
+    [
+      'a POST to a provider that retries them, where `retry` is off',
+      { provider: openai({ apiKey: 'sk-123456789' }) },
+      'POST',
+    ],
+  ])('%s is not: the upstream may have acted on it, and bill it', async (_what, options, method) => {
+    const { url, seen } = await staleUpstream(fail);
+    const proxy = await proxyApp({ target: url, ...options });
+    await warmUp(proxy, 0);
+    const headers = { 'content-type': 'application/json' };
+    await expectBadGateway(await request(proxy.url, { method, headers, body: '{}' }), proxy, 1);
+    expect(seen).toHaveLength(2);
   });
 });

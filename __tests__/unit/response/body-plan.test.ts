@@ -101,7 +101,7 @@ describe('the work that a response makes', () => {
     ['a page', 'everything', { 'content-type': 'text/html' }, { eventStream: false }, []],
     ['a body without a type', 'everything', {}, { eventStream: false }, []],
     ['an event stream that is none to the user', 'everything', SSE, { eventStream: false }, []],
-    ['another type that is one to the user', 'onEvent, heartbeat', { 'content-type': 'x/y' }, {}, ['observes']],
+    ['another type that is one to the user', 'onEvent, heartbeat', { 'content-type': 'x/y' }, {}, ['isUnknown']],
 
     // RFC 9110 7.7.
     ['no-transform', 'onEvent, transformEvent', { ...SSE, ...noTransform }, {}, ['observes']],

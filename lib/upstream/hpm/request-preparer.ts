@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Agent, IncomingMessage, ServerResponse } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { Options } from 'http-proxy-middleware';
 import { checkTarget } from '../../admission/path-guard.js';
@@ -116,6 +116,9 @@ export class RequestPreparer {
     // A user's agent may be the only way out.
     if (attempt.freshConnection && options.agent === pool) options.agent = false;
     if (!options.buffer) this.#prepareBody(attempt, options);
+    if (options.agent === (pool as unknown) && !attempt.body.canBeSentAgain) {
+      options.agent = pool.fresh as unknown as Agent;
+    }
   }
 
   /** Chooses what httpxy sends: without a `buffer` it pipes the request itself. */
