@@ -14,6 +14,7 @@ import type { CircuitBreaker } from '../failover/circuit-breaker.js';
 import type { EventFailure, Failure } from '../failover/failure.js';
 import { isIdempotent } from '../failover/retry-policy.js';
 import { withheldFromClient } from '../headers/header-policy.js';
+import { isHttp2 } from '../headers/http2-translation.js';
 import { withholdFromClient } from '../headers/response-passes.js';
 import type { UnsettledAnswers } from '../observe/unsettled-answers.js';
 import { receivedBody } from '../request/parsed-body.js';
@@ -456,10 +457,10 @@ export class ProxyExchange extends BaseExchange {
     if (phase === 'drain') this.#client.destroy();
   }
 
-  /** Node has a deadline for uploads over HTTP/1.1 alone. */
+  /** Node itself has a deadline for uploads over HTTP/1.1 (`server.requestTimeout`), and none over HTTP/2. */
   #onSlowUpload(attempt: Attempt): void {
     const { bytesSent } = attempt;
-    if (bytesSent === this.#bytesSent && !attempt.body.isOwn) {
+    if (bytesSent === this.#bytesSent && !attempt.body.isOwn && isHttp2(this.req)) {
       this.#fail(new SseProxyError('CLIENT_TIMEOUT'));
       return;
     }

@@ -1,6 +1,9 @@
 import type { StreamBoundary } from '../types/format.js';
 import type { EventFormat } from './format.js';
 
+const LF = 0x0a;
+const CR = 0x0d;
+
 /** For formats in which the last four bytes show whether the stream is between two events. */
 export class TailBoundary implements StreamBoundary {
   readonly #isBoundary: (tail: number) => boolean;
@@ -17,10 +20,35 @@ export class TailBoundary implements StreamBoundary {
   }
 
   sent(chunk: Buffer): void {
-    for (let i = Math.max(0, chunk.length - 4); i < chunk.length; i += 1) {
-      this.#tail = (this.#tail << 8) | (chunk[i] as number);
-    }
+    this.#tail = follow(this.#tail, chunk);
   }
+
+  /** Whether it would be reached behind these chunks. */
+  isReachedBehind(chunks: readonly Buffer[]): boolean {
+    return this.#isBoundary(chunks.reduce(follow, this.#tail));
+  }
+
+  /** How much of the next chunk goes up to the last boundary in it; 0 where there is none. Backwards, from line end to line end. */
+  lastIn(chunk: Buffer): number {
+    let lf = chunk.lastIndexOf(LF);
+    let cr = chunk.lastIndexOf(CR);
+    while (lf >= 0 || cr >= 0) {
+      const at = Math.max(lf, cr);
+      // A CR whose LF follows ends only with that.
+      const isHalf = chunk[at] === CR && chunk[at + 1] === LF;
+      if (!isHalf && this.#isBoundary(follow(this.#tail, chunk.subarray(0, at + 1)))) return at + 1;
+      if (at === lf) lf = at === 0 ? -1 : chunk.lastIndexOf(LF, at - 1);
+      else cr = at === 0 ? -1 : chunk.lastIndexOf(CR, at - 1);
+    }
+    return 0;
+  }
+}
+
+/** The last four bytes when a chunk has followed. */
+function follow(tail: number, chunk: Buffer): number {
+  let next = tail;
+  for (let i = Math.max(0, chunk.length - 4); i < chunk.length; i += 1) next = (next << 8) | (chunk[i] as number);
+  return next;
 }
 
 /** For formats in which the last bytes alone do not show it: a boundary is where a block ends. */

@@ -5,6 +5,7 @@ import { BODY_LINGER, LATE_BODY_LINGER } from '../defaults.js';
 import { isErrorStatus, SseProxyError } from '../errors.js';
 import { firstEvent } from '../events/first-event.js';
 import type { EventFailure } from '../failover/failure.js';
+import { createBoundary, TailBoundary } from '../formats/event-boundary.js';
 import { codingOf, isDecodable } from '../headers/content-coding.js';
 import { mayHaveContent } from '../headers/framing.js';
 import { withheldFromClient } from '../headers/header-policy.js';
@@ -19,6 +20,7 @@ import type { Exchange } from '../types/hooks.js';
 import type { ResponseHead } from '../types/http.js';
 import type { Provider, RequestEdit } from '../types/provider.js';
 import { type BodyPlan, planBody } from './body-plan.js';
+import { EventHold } from './event-hold.js';
 import { failureOf } from './first-event-gate.js';
 import { createInjection, type Injection } from './injection.js';
 import { BodyMasking, maskedLog, maskHead } from './masking.js';
@@ -197,12 +199,21 @@ export class Answer {
       client,
       observers,
       deadlines,
+      hold: this.#createHold(),
       ended,
       failed: (stage, cause) => failed(this.#pipeline?.failureOf(stage, cause) ?? cause),
     });
     this.#shareAgain?.();
     this.#pipeline?.accompany(this.#relay);
     this.#injection?.accompany(this.#relay);
+  }
+
+  /** So that an error event can be sent wherever a stream breaks off. A transform hands over whole events anyway. */
+  #createHold(): EventHold | undefined {
+    const { plan } = this;
+    if (plan?.reportsErrors !== true || plan.transforms) return undefined;
+    const boundary = createBoundary(plan.format);
+    return boundary instanceof TailBoundary ? new EventHold(boundary, this.#context.config.eventSize) : undefined;
   }
 
   /** Reads on without the client. The callback gets the size of each chunk that arrives from now on. */

@@ -1,8 +1,9 @@
 import type { ClientResponse } from '../client/client-response.js';
-import type { SseProxyError } from '../errors.js';
+import { isErrorStatus, type SseProxyError } from '../errors.js';
+import { EventReader } from '../events/event-reader.js';
 import { Heartbeat } from '../events/heartbeat.js';
 import { createBoundary } from '../formats/event-boundary.js';
-import type { EventFormat } from '../formats/format.js';
+import type { EventFormat, ParsedEvent } from '../formats/format.js';
 import type { ExchangeObservers } from '../observe/exchange-observers.js';
 import type { Config } from '../types/config.js';
 import type { StreamBoundary } from '../types/format.js';
@@ -43,7 +44,7 @@ export class Injection {
   accompany(relay: Relay): void {
     const boundary = this.#boundary;
     const { plan, config } = this.#options;
-    relay.observe((chunk) => {
+    relay.observeSent((chunk) => {
       this.#last = chunk;
       boundary.sent(chunk);
     });
@@ -52,7 +53,7 @@ export class Injection {
     const bytes = plan.format.encodeComment?.(comment) ?? EMPTY;
     const heartbeat = new Heartbeat(interval, () => this.#beat(bytes, relay));
     this.#heartbeat = heartbeat;
-    relay.observe(() => heartbeat.sent());
+    relay.observeSent(() => heartbeat.sent());
   }
 
   /** Sends no more heartbeats. */
@@ -76,8 +77,9 @@ export class Injection {
   /** Sends an error event, if the stream is between two events. Nothing may be sent after it. */
   tell(error: SseProxyError): void {
     const { plan, hasEnded, config, provider, exchange } = this.#options;
-    // A complete answer has not failed, whatever became of its connection.
-    if (!plan.reportsErrors || !this.#boundary.isReached || hasEnded(this.#last)) return;
+    const last = this.#last;
+    // A complete answer has not failed, whatever became of its connection. Nor is one told of twice, by two proxies in a row.
+    if (!plan.reportsErrors || !this.#boundary.isReached || hasEnded(last) || this.#isTold(last)) return;
     const own = { event: 'error', data: JSON.stringify(error) };
     const block = tryHook(
       'errorEvent',
@@ -86,6 +88,22 @@ export class Injection {
       config.logError,
     );
     if (block !== undefined) this.#insert(block);
+  }
+
+  /** Whether the last event that was sent is an error. */
+  #isTold(last: Buffer): boolean {
+    const { plan, config, provider } = this.#options;
+    let latest: ParsedEvent | undefined;
+    try {
+      for (const { event } of new EventReader(plan.format, config.eventSize).read(last)) latest = event ?? latest;
+    } catch {
+      return false;
+    }
+    const event = latest;
+    if (event === undefined) return false;
+    const said = event.json();
+    if (event.event === 'error' || (isObject(said) && Boolean(said.error))) return true;
+    return tryHook('errorStatus', () => provider?.errorStatus?.(event), isErrorStatus, config.logError) === true;
   }
 
   #insert(bytes: Buffer): void {

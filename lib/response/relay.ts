@@ -8,6 +8,7 @@ import { forEachChunk } from '../fast-path/chunk-scanner.js';
 import type { ExchangeObservers } from '../observe/exchange-observers.js';
 import { readAsBytes, readBytes } from '../request/reader-encodings.js';
 import { ByteOrderMarkFilter } from './byte-order-mark.js';
+import type { EventHold } from './event-hold.js';
 import { type Coalesced, WriteCoalescer } from './write-coalescer.js';
 
 /** The deadlines of a body. */
@@ -24,6 +25,8 @@ export interface RelayOptions {
   client: ClientResponse;
   observers: ExchangeObservers;
   deadlines: BodyDeadlines;
+  /** Has the client get whole events only; `undefined` where all passes as it comes. */
+  hold?: EventHold | undefined;
   /** The whole body was written to the client's response. */
   ended(): void;
   /** A stage failed, such as a decoder or a transform. */
@@ -51,6 +54,9 @@ export class Relay {
   /** All of the body has come, and some of it waits for the client. */
   #endsLater = false;
   readonly #listeners: ((chunk: Buffer) => void)[] = [];
+  readonly #hold: EventHold | undefined;
+  /** Where some of what comes is held back, what is sent is another thing. */
+  readonly #sentListeners: ((chunk: Buffer) => void)[];
   #hasBegun = false;
   /** Set while a byte order mark is to be left out. */
   #markFilter: ByteOrderMarkFilter | undefined;
@@ -66,6 +72,8 @@ export class Relay {
     this.#client = client;
     this.#observers = options.observers;
     this.#deadlines = deadlines;
+    this.#hold = options.hold;
+    this.#sentListeners = options.hold === undefined ? this.#listeners : [];
     const onData = this.#onData.bind(this);
     this.#body = readAsBytes(source, () => {
       return stages.reduce<Readable>((from, stage) => from.pipe(stage), source).on('data', onData);
@@ -86,6 +94,11 @@ export class Relay {
     this.#isDetached = !client.takesBody;
   }
 
+  /** The callback is told of each chunk that is about to be sent. */
+  observeSent(callback: (chunk: Buffer) => void): void {
+    this.#sentListeners.push(callback);
+  }
+
   /** Calls back with each chunk before it is sent, which is at the end of the same tick. */
   observe(callback: (chunk: Buffer) => void): void {
     this.#listeners.push(callback);
@@ -97,8 +110,30 @@ export class Relay {
 
   #onChunks(chunks: Buffer, size: number): void {
     this.#begin();
+    if (this.#hold !== undefined) {
+      this.#holdChunks(this.#hold, chunks, size);
+      return;
+    }
     if (this.#listeners.length > 0) forEachChunk(chunks, (bytes) => this.#tell(bytes));
     this.#coalescer.pushChunks(chunks, size);
+  }
+
+  #holdChunks(hold: EventHold, chunks: Buffer, size: number): void {
+    const pieces: Buffer[] = [];
+    forEachChunk(chunks, (bytes) => {
+      this.#tell(bytes);
+      pieces.push(bytes);
+    });
+    if (!hold.passes(pieces)) {
+      for (const bytes of pieces) this.#push(bytes);
+      return;
+    }
+    for (const bytes of pieces) this.#tellSent(bytes);
+    this.#coalescer.pushChunks(chunks, size);
+  }
+
+  #tellSent(chunk: Buffer): void {
+    for (const observe of this.#sentListeners) observe(chunk);
   }
 
   #begin(): void {
@@ -121,6 +156,19 @@ export class Relay {
 
   /** In pieces that the client can be seen to take: of one write nobody tells how much of it has left. */
   #push(bytes: Buffer): void {
+    if (this.#hold === undefined) this.#pass(bytes);
+    else this.#passHeld(this.#hold.push(bytes));
+  }
+
+  #passHeld(parts: readonly Buffer[]): void {
+    const [only] = parts;
+    if (only === undefined) return;
+    // In one piece: its last event is looked at by itself.
+    this.#tellSent(parts.length === 1 ? only : Buffer.concat(parts));
+    for (const bytes of parts) this.#pass(bytes);
+  }
+
+  #pass(bytes: Buffer): void {
     if (bytes.length <= WRITE_SIZE) this.#coalescer.push(bytes);
     else for (let i = 0; i < bytes.length; i += WRITE_SIZE) this.#coalescer.push(bytes.subarray(i, i + WRITE_SIZE));
   }
@@ -158,7 +206,8 @@ export class Relay {
 
   /** Leaves out the body's byte order mark: something was sent before it, and a mark counts at the very start only. */
   skipByteOrderMark(): void {
-    this.#markFilter ??= new ByteOrderMarkFilter();
+    // It may have come, and be held back with the first event.
+    if (this.#hold?.skipByteOrderMark() !== true) this.#markFilter ??= new ByteOrderMarkFilter();
   }
 
   #pushWithoutMark(filter: ByteOrderMarkFilter, chunk: Buffer): void {
@@ -212,10 +261,12 @@ export class Relay {
 
   #onEnd(): void {
     clearTimeout(this.#linger);
-    for (const bytes of this.#markFilter?.rest() ?? []) this.#coalescer.push(bytes);
-    this.#coalescer.flush();
+    for (const bytes of this.#markFilter?.rest() ?? []) this.#push(bytes);
     const onCut = this.#onCut;
     this.#onCut = undefined;
+    // Of a stream that has broken off, half an event is for nobody.
+    if (onCut === undefined) this.#passHeld(this.#hold?.release() ?? []);
+    this.#coalescer.flush();
     if (onCut === undefined) {
       // The rest follows as the client takes it.
       this.#endsLater = this.#backlog.length > 0;

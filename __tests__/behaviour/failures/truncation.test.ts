@@ -110,15 +110,17 @@ describe("truncation: 'event'", () => {
     },
   );
 
-  it.each(['data: 1\n\ndata: hal', 'data: 1\n\ndata: half\n', 'data: 1\r\n', '\n\n:'])(
-    "truncation 'event': only cuts the connection in the middle of an event: %j",
-    async (event) => {
-      const { proxy, res, rest } = await stream({ truncation: 'event' });
-      res.write(event, () => res.destroy());
-      expect((await rest()).body).toBe(chunks(event));
-      expect((await proxy.summary()).outcome).toBe('upstream-truncated');
-    },
-  );
+  it.each([
+    ['data: 1\n\ndata: hal', 'data: 1\n\n'],
+    ['data: 1\n\ndata: half\n', 'data: 1\n\n'],
+    ['data: 1\r\n', ''],
+    ['\n\n:', '\n\n'],
+  ])("truncation 'event': is sent behind the last whole event, without the rest: %j", async (sent, whole) => {
+    const { proxy, res, rest } = await stream({ truncation: 'event' });
+    res.write(sent, () => res.destroy());
+    expect((await rest()).body).toBe(whole === '' ? chunks(ERROR_EVENT) : chunks(whole, ERROR_EVENT));
+    expect((await proxy.summary()).outcome).toBe('upstream-truncated');
+  });
 
   it("truncation 'event': only cuts the connection where Content-Length counts the bytes", async () => {
     const { res, rest } = await stream({ truncation: 'event' }, { 'content-length': 1_000 });
@@ -148,10 +150,10 @@ describe("truncation: 'event'", () => {
     expect((await rest()).body).toBe(chunks('{"i":1}\n', `${JSON.stringify(TRUNCATED)}\n`));
   });
 
-  it("truncation 'event': only cuts the connection in the middle of a line of NDJSON", async () => {
+  it("truncation 'event': is sent behind the last whole line of NDJSON, without the rest", async () => {
     const { res, rest } = await stream({ truncation: 'event' }, NDJSON);
     res.write('{"i":1}\n{"i":', () => res.destroy());
-    expect((await rest()).body).toBe(chunks('{"i":1}\n{"i":'));
+    expect((await rest()).body).toBe(chunks('{"i":1}\n', `${JSON.stringify(TRUNCATED)}\n`));
   });
 
   it("truncation 'event': is sent to an HTTP/1.0 client, whose connection is reset", async () => {

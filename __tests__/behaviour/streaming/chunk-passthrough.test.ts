@@ -6,7 +6,7 @@ import type { SseProxyOptions } from '../../../lib/index.js';
 import { rawClient } from '../../support/clients/raw.js';
 import { proxyApp } from '../../support/servers/proxies.js';
 import { rawUpstream } from '../../support/servers/upstreams.js';
-import { readByParser, type ResponseReading, readDirectly } from '../../support/streams/chunk-reading.js';
+import { type ResponseReading, readByParser, readDirectly } from '../../support/streams/chunk-reading.js';
 import { FIXTURES } from '../../support/streams/fixtures.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 

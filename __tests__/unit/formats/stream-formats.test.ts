@@ -44,7 +44,10 @@ describe('an Accept field', () => {
     expect(acceptsEventStream(accept)).toBe(true);
   });
 
-  it.each(['*/*', 'text/*', 'application/json', '', ',', undefined])('Accept: %j does not ask for an event stream', (accept) => {
-    expect(acceptsEventStream(accept)).toBe(false);
-  });
+  it.each(['*/*', 'text/*', 'application/json', '', ',', undefined])(
+    'Accept: %j does not ask for an event stream',
+    (accept) => {
+      expect(acceptsEventStream(accept)).toBe(false);
+    },
+  );
 });

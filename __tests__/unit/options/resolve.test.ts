@@ -366,7 +366,9 @@ describe('a provider', () => {
   });
 
   it('options, provider: has its target checked, too', () => {
-    expect(complaint({ provider: { ...openai({ apiKey: 'sk-test' }), target: 'api.example' } })).toContain('`target` must be');
+    expect(complaint({ provider: { ...openai({ apiKey: 'sk-test' }), target: 'api.example' } })).toContain(
+      '`target` must be',
+    );
   });
 
   it('options, provider: has its answers read only where somebody wants to know', () => {

@@ -4,6 +4,7 @@ import { json } from '../../../lib/formats/json.js';
 import { jsonArray } from '../../../lib/formats/json-array.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
+import { unknownFormat } from '../../../lib/formats/unknown-format.js';
 import { resolveOptions } from '../../../lib/options/resolve.js';
 import { openai } from '../../../lib/providers/index.js';
 import { type BodyPlan, planBody } from '../../../lib/response/body-plan.js';
@@ -174,8 +175,8 @@ describe('the format', () => {
     ['NDJSON', true, 'application/jsonl', ndjson],
     ['NDJSON', true, 'application/stream+json', ndjson],
     ['a streamed array', true, 'application/json; charset=UTF-8', jsonArray],
-    ['Server-Sent Events, in a type of the user', true, 'application/vnd.events', sse],
-    ['Server-Sent Events, without a type', true, undefined, sse],
+    ['nothing that is known, in a type of the user', true, 'application/vnd.events', unknownFormat],
+    ['nothing that is known, without a type', true, undefined, unknownFormat],
     ['a JSON body', false, 'application/json', json],
   ])('body plan: the format is that of %s: %p, %p', async (_name, eventStream, type, expected) => {
     const { format } = await plan('everything', type === undefined ? {} : { 'content-type': type }, { eventStream });
