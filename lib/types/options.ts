@@ -27,7 +27,7 @@ export interface SseProxyOptions<
   /**
    * Decides which responses are event streams. Synchronous. What it throws ends the exchange with a 502.
    *
-   * @default the media types `text/event-stream`, `application/x-ndjson`, `application/jsonl` and `application/stream+json`
+   * @default `text/event-stream`, and the media types of JSON lines: `application/x-ndjson`, `application/jsonl` and their like
    */
   isEventStream?: (head: Readonly<ResponseHead>) => boolean;
 
