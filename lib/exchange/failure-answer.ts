@@ -86,6 +86,7 @@ export class FailureAnswer {
     if (next !== undefined) {
       if (mayBeWritten) client.sealWhenEnded();
       this.#leaveUpload();
+      this.#dropImpossibleHeaders();
       next();
       return;
     }
@@ -93,6 +94,14 @@ export class FailureAnswer {
     const { head, body } = errorAnswer(this.error, provider, { exchange, logError: config.logError });
     sendOwnResponse(this.#context, head, said ?? body);
     if (mayBeWritten) client.seal();
+  }
+
+  /** Whoever answers with the headers of the error is not to be warned by Node: `Connection` does not exist over HTTP/2. */
+  #dropImpossibleHeaders(): void {
+    const { headers } = this.error;
+    for (const [name, value] of Object.entries(headers)) {
+      if (this.#context.client.headerFor(name, value) === undefined) Reflect.deleteProperty(headers, name);
+    }
   }
 
   /** The rest of an upload that nobody wants any more must not block the connection. */

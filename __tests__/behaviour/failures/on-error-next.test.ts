@@ -1,12 +1,15 @@
 import { once } from 'node:events';
 import http from 'node:http';
+import http2 from 'node:http2';
 import { describe, expect, it } from '@jest/globals';
 import type { NextFunction, Request, Response } from 'express';
 import { createSseProxy, SseProxyError, type SseProxyOptions } from '../../../lib/index.js';
 import { openRequest, readAll, readText, request, responseTo } from '../../support/clients/http.js';
+import { certificate } from '../../support/servers/certificate.js';
 import { closedPort, listen } from '../../support/servers/listen.js';
-import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { http2Proxy, listenHttp2, type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream, upstream } from '../../support/servers/upstreams.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 import { closed, until } from '../../support/watch/wait.js';
 
@@ -149,5 +152,41 @@ describe("onError: 'next'", () => {
     await readAll(response);
     await until(() => proxy.summaries.length === 1);
     expect(proxy.proxy.active).toBe(0);
+  });
+});
+
+describe("onError: 'next' over HTTP/2", () => {
+  it("onError: 'next' over HTTP/2: the error has no `Connection` header, so that Node has nothing to warn of", async () => {
+    const { url } = await upstream((_req, res) => res.end('fine'));
+    const proxy = createSseProxy({ target: url, onError: 'next', limits: { requestBody: 100 } });
+    let found: unknown;
+    const port = await listenHttp2((req, res) => {
+      void proxy(req, res, (error) => {
+        found = error;
+        const { status, headers } = error as SseProxyError;
+        res.writeHead(status, { ...headers }).end();
+      });
+    });
+    const { cert } = await certificate();
+    const session = http2.connect(`https://localhost:${port}`, { ca: cert });
+    onCleanUp(() => session.destroy());
+    const stream = session.request({ ':method': 'POST', 'content-length': '1000' });
+    stream.on('error', () => {});
+    const [head] = await once(stream, 'response');
+    expect(head[':status']).toBe(413);
+    expect(found).toMatchObject({ code: 'REQUEST_BODY_TOO_LARGE' });
+    expect((found as SseProxyError).headers).not.toHaveProperty('connection');
+  });
+
+  it('rewriteHeaders over HTTP/2: a header with NUL in it is left out, and nothing else is lost', async () => {
+    const { url } = await upstream((_req, res) => res.end('fine'));
+    const { session } = await http2Proxy({
+      target: url,
+      rewriteHeaders: ({ headers }) => void Object.assign(headers, { 'x-nul': 'a\0b', 'x-fine': 'a' }),
+    });
+    const stream = session.request({ ':path': '/' });
+    const [head] = await once(stream, 'response');
+    expect([head[':status'], head['x-nul'], head['x-fine']]).toEqual([200, undefined, 'a']);
+    expect(await readText(stream)).toBe('fine');
   });
 });
