@@ -15,7 +15,10 @@ export function resolveFallback(fallback: Fallback, provider: Provider | undefin
   if (aTarget.is(fallback)) {
     return { target: fallback as Options['target'], provider, pathRewrite: undefined, headers: {} };
   }
-  if (!isObject(fallback)) throw new TypeError(`A fallback must be a target or an object, got ${quote(fallback)}`);
+  if (!isObject(fallback)) {
+    const hint = aProvider.hint?.(fallback) ?? '';
+    throw new TypeError(`A fallback must be a target or an object, got ${quote(fallback)}${hint}`);
+  }
   const own = fallback as FallbackTarget;
   checkNested('fallbacks', own, FALLBACK);
   const target = own.target ?? own.provider?.target;

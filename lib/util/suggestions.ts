@@ -3,6 +3,8 @@ const EXPLAINED = new Map([
   ['baseurl', "The API's address is `target`, without the `/v1` that clients have in their paths"],
   ['base_url', "The API's address is `target`, without the `/v1` that clients have in their paths"],
   ['url', 'The address is `target`'],
+  ['host', 'The address is `target`'],
+  ['endpoint', 'The address is `target`'],
   ['proxytable', 'It is called `router` since http-proxy-middleware 1'],
   ['retries', 'Write `retry: { maxRetries: 2 }`'],
   ['maxretries', 'Write `retry: { maxRetries: 2 }`'],

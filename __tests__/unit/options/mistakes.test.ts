@@ -59,6 +59,11 @@ const MISTAKES: readonly [wrote: string, run: () => unknown, sees: string][] = [
     '`fallbacks.provider` must be a provider, such as openai() of express-sse-proxy/providers, got a function. Call it: mistral({ apiKey: ... })',
   ],
   [
+    'fallbacks: [mistral]',
+    () => proxy({ provider, fallbacks: [mistral] }),
+    'A fallback must be a target or an object, got a function. Call it: mistral({ apiKey: ... })',
+  ],
+  [
     'onFinish: accessLog',
     () => proxy({ target, onFinish: accessLog }),
     '`onFinish` must be a function, got a function. Call it: `onFinish: accessLog()`',
@@ -229,7 +234,11 @@ const MISTAKES: readonly [wrote: string, run: () => unknown, sees: string][] = [
     () => untyped(anthropic)({ apiKey, baseUrl: target }),
     `Unknown option \`baseUrl\` of anthropic(). ${baseURL}`,
   ],
-  ['ollama({ host })', () => untyped(ollama)({ host: target }), 'Unknown option `host` of ollama()'],
+  [
+    'ollama({ host })',
+    () => untyped(ollama)({ host: target }),
+    'Unknown option `host` of ollama(). The address is `target`',
+  ],
   [
     'openai({ apikey })',
     () => untyped(openai)({ apikey: apiKey }),
