@@ -411,7 +411,13 @@ export class ProxyExchange extends BaseExchange {
   }
 
   /** `selfHandleResponse`: from here on the response is the user's to send. */
-  #onHandedOver({ statusCode = 0, headers }: IncomingMessage): void {
+  #onHandedOver(response: IncomingMessage): void {
+    const { statusCode = 0, headers } = response;
+    // Nobody else may read it on when the client has left; and with it the exchange is over.
+    this.res.once('close', () => setImmediate(() => void response.resume()));
+    response.once('close', () => {
+      if (this.#state.name === 'continuing') this.#end();
+    });
     const state = this.#state;
     if (state.name === 'attempting') this.#enter(state, HANDED_OVER);
     this.#plan.answered({ statusCode, headers: headers as HeaderFields });

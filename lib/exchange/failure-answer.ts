@@ -46,7 +46,9 @@ export class FailureAnswer {
   notifyAndAnswer(notify: Notify | undefined): void {
     const settled = notify?.();
     if (settled === undefined) {
-      queueMicrotask(() => this.answer());
+      // Whoever was to answer may end the response in this very tick, as if it were whole.
+      if (this.#context.isHandedOver) this.answer();
+      else queueMicrotask(() => this.answer());
       return;
     }
     const goOn = (hasFailed = false): void => {

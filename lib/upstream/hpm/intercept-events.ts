@@ -46,7 +46,12 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
     if (event === 'proxyReq') prepareRequest(attempt, args[0] as ClientRequest, args[3] as Options);
     if (event === 'proxyRes') {
       attempt.onResponse(args[0] as IncomingMessage);
-      if (isShared() && !attempt.response.isHandedOver) {
+      if (attempt.response.isHandedOver) {
+        // In front of the listeners of whoever answers with it: what breaks off is not to be answered as if it were whole.
+        (args[0] as IncomingMessage).once('error', (error) => {
+          attempt.fail(error, () => callErrorListeners(withRealResponse(attempt, [error, ...args.slice(1)])));
+        });
+      } else if (isShared()) {
         share(args[0] as IncomingMessage, attempt, config);
         endWhenDestroyed(args[0] as IncomingMessage, attempt);
       }
