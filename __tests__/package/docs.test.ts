@@ -75,6 +75,7 @@ const steady = (lines: string): string =>
 const RUNS: [titles: string[], run: (...codes: string[]) => Promise<void> | void][] = [
   [['README.md, express-sse-proxy: sh'], checkNpm],
   [['README.md, Quick start: sh'], checkNpm],
+  [['CONTRIBUTING.md, From nothing to green: sh'], checkNpm],
   [
     ['README.md, Quick start: js', 'README.md, Quick start: sh 2'],
     async (code, command) => {

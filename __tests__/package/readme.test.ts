@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import { SseProxyError, type SseProxyErrorCode } from '../../lib/index.js';
 import { resolveOptions } from '../../lib/options/resolve.js';
+import { ACCOUNT_HEADERS } from '../../lib/providers/auth/account-headers.js';
 import { textOf } from '../support/programs/docs.js';
 
 /** The rows of the table below this header, each as its cells. */
@@ -153,7 +154,7 @@ describe('the documentation', () => {
       ...known('CALLER_CREDENTIALS'),
       ...known('CALLER_SURROUNDINGS'),
     ]);
-    expect(named('| not sent to the client | |')).toEqual(known('PROVIDER_SURROUNDINGS'));
+    expect(named('| not sent to the client | |')).toEqual([...ACCOUNT_HEADERS, ...known('PROVIDER_SURROUNDINGS')]);
   });
 
   it('documentation: has the versions of Node and Express that the package takes', () => {
