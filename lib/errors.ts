@@ -21,7 +21,7 @@ export type Outcome =
 
 /**
  * Why an exchange failed. The codes are stable: they are safe to switch on, and clients get them as `error.code`. What each means,
- * and what to do about it: README, "Errors".
+ * and what to do about it: docs/errors.md.
  */
 export type SseProxyErrorCode = keyof typeof FAILURES;
 

@@ -49,7 +49,7 @@ export interface SseProxyOptions<
 
   /**
    * The headers of upstream requests. Hop-by-hop headers never travel (RFC 9110 7.6.1). With a `provider`, the caller's credentials,
-   * cookies, `Origin`, `Referer` and forwarding headers are withheld, too (README, "Hide the key"). What `set` puts in is for the
+   * cookies, `Origin`, `Referer` and forwarding headers are withheld, too (docs/hide-the-key.md). What `set` puts in is for the
    * target only: it does not follow a redirect to another origin.
    *
    * @example
@@ -61,7 +61,7 @@ export interface SseProxyOptions<
 
   /**
    * The headers of the upstream's responses. With a `provider`, those about the account and the provider's own site are withheld
-   * (README, "Hide the key"). What `set` puts in is on the proxy's own error responses, too.
+   * (docs/hide-the-key.md). What `set` puts in is on the proxy's own error responses, too.
    *
    * @example
    * ```ts
@@ -369,7 +369,7 @@ export interface SseProxyOptions<
   /**
    * Who answers a failure before the head was sent: `'respond'` answers with a JSON body
    * `{ "error": { "message", "type", "code" } }`; `'next'` hands the {@link SseProxyError} to Express's error middleware. Listeners
-   * of `on.error` come first: one that declares a response among its parameters has five seconds to send a head (README, "Errors").
+   * of `on.error` come first: one that declares a response among its parameters has five seconds to send a head (docs/errors.md).
    *
    * @default 'respond'
    */

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { describe, expect, it, jest } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import express from 'express';
 import { fixRequestBody } from 'http-proxy-middleware';
 import type { SseProxyOptions } from '../../../lib/index.js';
@@ -10,7 +10,7 @@ import { openai } from '../../../lib/providers/index.js';
 import { openRequest, readAll, readText, readUntilCut, request, responseTo } from '../../support/clients/http.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, upstream } from '../../support/servers/upstreams.js';
-import { onCleanUp } from '../../support/watch/clean-up.js';
+import { passTime } from '../../support/watch/clock.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 import { closed, Queue, signal, turns, until } from '../../support/watch/wait.js';
 
@@ -67,13 +67,6 @@ async function warmUp(proxy: ProxyUnderTest, idle = 1_000): Promise<void> {
   expect(await proxy.summary()).toMatchObject({ outcome: 'completed', attempts: { length: 1 } });
   await turns();
   if (idle > 0) passTime(idle);
-}
-
-/** Lets the clock, by which connections are idle, go ahead. */
-function passTime(milliseconds: number): void {
-  const { now } = Date;
-  const spy = jest.spyOn(Date, 'now').mockImplementation(() => now() + milliseconds);
-  onCleanUp(() => spy.mockRestore());
 }
 
 async function expectRetried(response: IncomingMessage, proxy: ProxyUnderTest): Promise<void> {

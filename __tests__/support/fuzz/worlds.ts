@@ -669,7 +669,8 @@ function hasReason(seen: Seen, asked: Asked, i: number, code: SseProxyErrorCode)
       return (
         served.some(({ answer: { cut } }) => cut !== undefined) ||
         // For a client that has left it is not sent again.
-        (asked.drops && excuse(seen, i)) ||
+        // Nor is one that may have been acted on: its connection was busy a moment ago.
+        (asked.drops && (excuse(seen, i) || methodOf(world, asked) === 'POST')) ||
         (answer?.isEarly === true && asked.body !== undefined && answer.closes)
       );
     case 'UPSTREAM_ERROR_EVENT':

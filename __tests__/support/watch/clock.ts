@@ -28,3 +28,16 @@ export function stopAllClocks(): void {
     jest.useRealTimers();
   });
 }
+
+const { now } = Date;
+let ahead = 0;
+
+/** Lets `Date.now()`, by which idle connections are told, go ahead so far (again, where it has already), until the test has ended. */
+export function passTime(milliseconds: number): void {
+  ahead += milliseconds;
+  const spy = jest.spyOn(Date, 'now').mockImplementation(() => now() + ahead);
+  onCleanUp(() => {
+    spy.mockRestore();
+    ahead = 0;
+  });
+}
