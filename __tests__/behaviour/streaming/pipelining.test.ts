@@ -143,7 +143,7 @@ describe('pipelined requests (RFC 9112 9.3.2)', () => {
   });
 
   it('pipelining: an answer that waits for its turn is not held against its client or its upstream', async () => {
-    const timeouts = { headers: 50, idle: 50, drain: 50 };
+    const timeouts = { headers: 250, idle: 250, drain: 250 };
     const { client, at } = await pipelined([ask('/1'), ask('/2', 'Connection: close')], { timeouts });
     const first = await at('/1');
     const second = await at('/2');
@@ -152,7 +152,7 @@ describe('pipelined requests (RFC 9112 9.3.2)', () => {
     for (let i = 0; i < 20; i += 1) {
       first.write(`data: ${i}\n\n`);
       await client.until(`data: ${i}\n`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      await new Promise((resolve) => setTimeout(resolve, 25));
     }
     first.end();
     await client.until('data: second');
