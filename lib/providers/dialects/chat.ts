@@ -94,7 +94,7 @@ export function readChat(event: StreamEvent, reading: Reading): void {
     state.isStale = false;
     const isWhole = reading.streamed === false || choices.some(({ message }) => message);
     state.isLast = (isWhole || choices.length === 0) && !isPending(payload);
-  } else if (brings) {
+  } else if (brings && hasFigures(reading.usage)) {
     state.isStale = true;
   }
   reading.usageComplete = areFinal(reading, state);
