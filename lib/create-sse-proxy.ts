@@ -33,7 +33,7 @@ export function createSseProxy<
   const servers = new Set<Server>();
   const exchanges = new ActiveExchanges<Draining>();
   let isDraining = false;
-  /** The last server that has used the proxy. */
+  /** The last server that used the proxy has closed. */
   let hasClosed = false;
   /** Called with each exchange that has ended. */
   const drains = new Set<(exchange: Draining) => void>();

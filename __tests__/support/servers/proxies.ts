@@ -13,6 +13,19 @@ import { certificate } from './certificate.js';
 import { listen } from './listen.js';
 import { rawUpstream, upstream } from './upstreams.js';
 
+/** A proxy whose summaries are kept, beside what `onFinish` does with them. */
+export function recordedProxy(options: SseProxyOptions): { proxy: SseProxy; summaries: Queue<StreamSummary> } {
+  const summaries = new Queue<StreamSummary>();
+  const proxy = createSseProxy({
+    ...options,
+    onFinish(summary, exchange) {
+      summaries.push(summary);
+      return options.onFinish?.(summary, exchange);
+    },
+  });
+  return { proxy, summaries };
+}
+
 export interface ProxyUnderTest {
   app: Express;
   server: Server;
@@ -185,14 +198,7 @@ export async function proxyIn(
   options: SseProxyOptions,
   front: (req: IncomingMessage, res: ServerResponse, next: () => void) => void = (_req, _res, next) => next(),
 ): Promise<ProxyInVersion> {
-  const summaries = new Queue<StreamSummary>();
-  const proxy = createSseProxy({
-    ...options,
-    onFinish(summary, exchange) {
-      summaries.push(summary);
-      return options.onFinish?.(summary, exchange);
-    },
-  });
+  const { proxy, summaries } = recordedProxy(options);
   const summary = () => summaries.next();
   const listener: RequestListener = (req, res) => front(req, res, () => void proxy(req, res));
   if (version === 'HTTP/1.1') {

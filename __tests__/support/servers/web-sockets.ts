@@ -2,10 +2,11 @@ import http, { type IncomingMessage } from 'node:http';
 import type https from 'node:https';
 import net from 'node:net';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
-import { createSseProxy, type SseProxy, type SseProxyOptions, type StreamSummary } from '../../../lib/index.js';
+import type { SseProxy, SseProxyOptions, StreamSummary } from '../../../lib/index.js';
 import { onCleanUp } from '../watch/clean-up.js';
-import { Queue } from '../watch/wait.js';
+import type { Queue } from '../watch/wait.js';
 import { listen } from './listen.js';
+import { recordedProxy } from './proxies.js';
 
 export interface EchoUpstream {
   url: string;
@@ -47,14 +48,7 @@ export interface UpgradeServer {
 
 /** A server whose upgrades are handed to the proxy by hand. */
 export async function upgradeServer(options: SseProxyOptions): Promise<UpgradeServer> {
-  const summaries = new Queue<StreamSummary>();
-  const proxy = createSseProxy({
-    ...options,
-    onFinish(summary, exchange) {
-      summaries.push(summary);
-      return options.onFinish?.(summary, exchange);
-    },
-  });
+  const { proxy, summaries } = recordedProxy(options);
   const server = http.createServer((req, res) => void proxy(req, res));
   const upgraded = new Set<net.Socket>();
   server.on('upgrade', (req, socket, head) => {
