@@ -35,7 +35,7 @@ beforeAll(async () => {
 
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
-/** `npm pack`, which builds, in a copy: what other tests read in `dist` stays as it is. */
+/** `npm pack`, which builds (also under `npm test --ignore-scripts`), in a copy: what other tests read in `dist` stays as it is. */
 async function pack(): Promise<string> {
   const copy = join(directory, 'copy');
   await mkdir(copy);
@@ -44,7 +44,7 @@ async function pack(): Promise<string> {
     await cp(join(root, entry), join(copy, entry), { recursive: true });
   }
   await symlink(modules, join(copy, 'node_modules'));
-  await exec('npm', ['pack', '--pack-destination', directory], { cwd: copy });
+  await exec('npm', ['pack', '--ignore-scripts=false', '--pack-destination', directory], { cwd: copy });
   const name = (await readdir(directory)).find((entry) => entry.endsWith('.tgz'));
   if (name === undefined) throw new Error('npm pack has made no tarball');
   return join(directory, name);
