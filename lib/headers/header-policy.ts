@@ -27,6 +27,18 @@ const CALLER_SURROUNDINGS = [
   'cdn-loop',
   'x-envoy-*',
   'proxy-*',
+  // Traces: W3C Trace Context and Baggage, and what vendors had before those. A baggage may hold anything.
+  'traceparent',
+  'tracestate',
+  'baggage',
+  'b3',
+  'x-b3-*',
+  'uber-trace-id',
+  'uberctx-*',
+  'x-amzn-trace-id',
+  'x-cloud-trace-context',
+  'x-datadog-*',
+  'sentry-trace',
 ];
 
 /** Response headers that tell of the account, or that tell a browser what to do at this app's origin. */

@@ -26,14 +26,33 @@ const SENT = {
   'x-tenant': 'acme',
 };
 
+/** The trace of a client, in the headers of all who have some. */
+const TRACE = {
+  traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+  tracestate: 'rojo=00f067aa0ba902b7',
+  baggage: 'userId=alice',
+  b3: '80f198ee56343ba8-e457b5a2e4d86bd1-1',
+  'x-b3-traceid': '80f198ee56343ba8',
+  'uber-trace-id': '1:2:0:1',
+  'uberctx-user': 'alice',
+  'x-amzn-trace-id': 'Root=1-5759e988-bd862e3fe1be46a994272793',
+  'x-cloud-trace-context': '105445aa7843bc8bf206b12000100000/1;o=1',
+  'x-datadog-trace-id': '1234',
+  'sentry-trace': '771a43a4192642f0b136d5159a501700-a',
+};
+
 /** The fields that an upstream gets of a request with {@link SENT}. */
-async function sent(options: SseProxyOptions, isProvider = true): Promise<Record<string, unknown>> {
+async function sent(
+  options: SseProxyOptions,
+  isProvider = true,
+  headers: Record<string, string> = SENT,
+): Promise<Record<string, unknown>> {
   const { url, received } = await recorder();
   const provider = openai({ target: url, apiKey: 'sk-servers' });
   const proxy = await proxyApp({ ...(isProvider ? { provider } : { target: url }), ...options });
-  await readAll(await request(proxy.url, { headers: SENT }));
-  const { host: _host, connection: _connection, 'accept-encoding': _coding, ...headers } = received[0]?.headers ?? {};
-  return headers;
+  await readAll(await request(proxy.url, { headers }));
+  const { host: _host, connection: _connection, 'accept-encoding': _coding, ...fields } = received[0]?.headers ?? {};
+  return fields;
 }
 
 describe('the fields of a request', () => {
@@ -43,6 +62,44 @@ describe('the fields of a request', () => {
 
   it('header policy: request headers to a target without a provider pass', async () => {
     expect(await sent({}, false)).toEqual(SENT);
+  });
+
+  it("header policy: a caller's trace context and baggage do not reach a provider", async () => {
+    const authorization = 'Bearer sk-servers';
+    expect(await sent({}, true, { ...TRACE, accept: '*/*' })).toEqual({ accept: '*/*', authorization });
+  });
+
+  it("header policy: a caller's trace context and baggage do not reach a provider that is sent the caller's own key", async () => {
+    const provider = openai({ target: 'http://127.0.0.1:2', apiKey: false });
+    expect(await sent({ provider }, false, { ...TRACE, authorization: 'Bearer sk-callers' })).toEqual({
+      authorization: 'Bearer sk-callers',
+    });
+  });
+
+  it("header policy: a caller's trace context and baggage reach a target without a provider", async () => {
+    expect(await sent({}, false, TRACE)).toEqual(TRACE);
+  });
+
+  it("header policy: a caller's trace context reaches a provider where `pass` says so", async () => {
+    const { traceparent, tracestate } = TRACE;
+    expect(await sent({ requestHeaders: { pass: ['trace*'] } }, true, TRACE)).toEqual({
+      traceparent,
+      tracestate,
+      authorization: 'Bearer sk-servers',
+    });
+  });
+
+  it("header policy: the app's own trace context reaches a provider, in the place of the caller's", async () => {
+    const own = '00-11111111111111111111111111111111-2222222222222222-01';
+    const options: SseProxyOptions = {
+      requestHeaders: { set: { traceparent: () => own } },
+      on: { proxyReq: (proxyReq) => void proxyReq.setHeader('baggage', 'tenant=1') },
+    };
+    expect(await sent(options, true, TRACE)).toEqual({
+      traceparent: own,
+      baggage: 'tenant=1',
+      authorization: 'Bearer sk-servers',
+    });
   });
 
   it('header policy: request headers are as the policy says', async () => {

@@ -112,13 +112,22 @@ describe.each(PROVIDERS)('by default, with a provider: %s', (_name, provider) =>
   };
   const WITHHELD_FROM_CLIENT = withheldFromClient(provider) ?? { has: () => undefined };
 
-  it.each(['x-forwarded-for', 'x-forwarded-proto', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'cookie', 'proxy-x'])(
-    'header policy by default: %s is withheld from a provider',
-    (name) => {
-      expect(WITHHELD_FROM_PROVIDER.withCredentials.has(name)).toBe(true);
-      expect(WITHHELD_FROM_PROVIDER.withoutCredentials.has(name)).toBe(true);
-    },
-  );
+  it.each([
+    'x-forwarded-for',
+    'x-forwarded-proto',
+    'forwarded',
+    'x-real-ip',
+    'cf-connecting-ip',
+    'cookie',
+    'proxy-x',
+    'traceparent',
+    'tracestate',
+    'baggage',
+    'x-b3-spanid',
+  ])('header policy by default: %s is withheld from a provider', (name) => {
+    expect(WITHHELD_FROM_PROVIDER.withCredentials.has(name)).toBe(true);
+    expect(WITHHELD_FROM_PROVIDER.withoutCredentials.has(name)).toBe(true);
+  });
 
   it.each(['authorization', 'x-api-key', 'x-goog-api-key', 'api-key'])(
     'header policy by default: %s is where there are credentials',
@@ -139,7 +148,6 @@ describe.each(PROVIDERS)('by default, with a provider: %s', (_name, provider) =>
     'mcp-session-id',
     'last-event-id',
     'x-stainless-lang',
-    'traceparent',
     'x-request-id',
   ])('header policy by default: %s goes on to a provider', (name) => {
     expect(WITHHELD_FROM_PROVIDER.withCredentials.has(name)).toBe(false);
