@@ -269,7 +269,7 @@ export class ProxyExchange extends BaseExchange {
     const state = this.#state;
     if (state.name === 'preparing') this.#enter(state, ATTEMPTING);
     this.#plan.sending();
-    this.#observers.attempt(target, this.#attempt);
+    this.#observers.attempt(target, this.#attempt, this.#attempt?.route.provider?.name);
   }
 
   // --- the response -------------------------------------------------------------------------------------------------

@@ -59,11 +59,17 @@ function textLine(summary: StreamSummary, req: IncomingMessage): string {
     model && word(model),
     usage && tokens(usage),
     bytes.format(summary.bytes, { decimalPlaces: 1, unitSeparator: ' ' }),
-    attempts.length > 1 && `${attempts.length} attempts`,
+    attempts.length > 1 && `${attempts.length} attempts${whom(attempts)}`,
     timings.firstToken !== undefined && `first token ${duration(timings.firstToken)}`,
     `total ${duration(timings.total)}`,
   ];
   return parts.filter(Boolean).join(' ');
+}
+
+/** The provider of each attempt, the last of which has answered; empty where all were of one. */
+function whom(attempts: StreamSummary['attempts']): string {
+  const names = attempts.map(({ provider }) => (provider === undefined ? '-' : word(provider)));
+  return new Set(names).size > 1 ? ` (${names.join(', ')})` : '';
 }
 
 /** `?` stands for a figure that was not reported. */
@@ -79,7 +85,7 @@ function duration(milliseconds: number): string {
 }
 
 function jsonLine(summary: StreamSummary, req: IncomingMessage): string {
-  const { statusCode, outcome, error, model, finishReason, usage, attempts, timings, target } = summary;
+  const { statusCode, outcome, error, provider, model, finishReason, usage, attempts, timings, target } = summary;
   const isError = statusCode !== undefined && statusCode >= 400;
   const line = JSON.stringify({
     'http.request.method': req.method,
@@ -89,6 +95,7 @@ function jsonLine(summary: StreamSummary, req: IncomingMessage): string {
     outcome,
     'error.type': error?.code ?? (isError ? String(statusCode) : undefined),
     ...serverOf(target),
+    'gen_ai.provider.name': provider,
     'gen_ai.response.model': model,
     'gen_ai.response.finish_reasons': finishReason === undefined ? undefined : [finishReason],
     'gen_ai.usage.input_tokens': usage?.inputTokens,

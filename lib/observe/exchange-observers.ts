@@ -51,8 +51,9 @@ export class ExchangeObservers implements Required<Omit<Observer, 'ended' | 'sta
     for (const other of this.#others) other.skipped?.(target);
   }
 
-  attempt(target: string, as?: Identity): void {
-    this.summary.attempt(target);
+  /** @param provider its name; the identity itself is read by those observers only that somebody has asked for */
+  attempt(target: string, as?: Identity, provider?: string): void {
+    this.summary.attempt(target, provider);
     for (const other of this.#others) other.attempt?.(target, as);
   }
 

@@ -5,7 +5,7 @@ import type { Observer } from './observer.js';
 import { usageOf } from './usage.js';
 
 /** Collects the summary of one exchange. It is the one observer that every exchange has. */
-export class Summary implements Observer {
+export class Summary implements Omit<Observer, 'attempt'> {
   readonly attempts: AttemptSummary[] = [];
   bytes = 0;
   /** `undefined` where events are not read. */
@@ -29,8 +29,14 @@ export class Summary implements Observer {
     return this.attempts.at(-1)?.target;
   }
 
-  attempt(target: string): void {
-    this.attempts.push({ target });
+  /** The name of the provider that was asked last. */
+  get provider(): string | undefined {
+    return this.attempts.at(-1)?.provider;
+  }
+
+  /** @param provider its name */
+  attempt(target: string, provider?: string): void {
+    this.attempts.push({ target, ...(provider !== undefined && { provider }) });
     this.#sentAt = this.#elapsed();
   }
 
@@ -43,7 +49,7 @@ export class Summary implements Observer {
     this.#attempted({ error }, this.#elapsed());
   }
 
-  #attempted(result: Omit<AttemptSummary, 'target'>, now: number): void {
+  #attempted(result: Omit<AttemptSummary, 'target' | 'provider'>, now: number): void {
     const attempt = this.attempts.at(-1);
     if (attempt === undefined || attempt.error !== undefined) return;
     attempt.duration ??= now - this.#sentAt;
@@ -81,6 +87,7 @@ export class Summary implements Observer {
       ...(statusCode !== undefined && { statusCode }),
       attempts: this.attempts,
       ...(this.target !== undefined && { target: this.target }),
+      ...(this.provider !== undefined && { provider: this.provider }),
       bytes: this.bytes,
       ...(this.events !== undefined && { events: this.events }),
       ...(this.reading !== undefined && { usage: this.usage() }),

@@ -29,6 +29,8 @@ export interface Usage {
 export interface AttemptSummary {
   /** The origin of its target, without credentials or path. */
   target: string;
+  /** The `name` of the provider that was asked; absent without one. */
+  provider?: string;
   /** The upstream's status; absent where no response came. */
   statusCode?: number;
   /** Why it failed; absent where its response was used. */
@@ -47,6 +49,11 @@ export interface StreamSummary {
   attempts: readonly AttemptSummary[];
   /** The origin of the last attempt's target; absent where none was tried. */
   target?: string;
+  /**
+   * The `name` of the last attempt's provider, which is the one that answered where one did; absent without a `provider`, and where none
+   * was tried.
+   */
+  provider?: string;
   /** Bytes of the body written to the client, before any compression in front of the proxy. */
   bytes: number;
   /** Events of the upstream's response; absent where no option had them read. */

@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import {
   type AttemptFailed,
+  accessLog,
   type Fallback,
   SseProxyError,
   type SseProxyOptions,
@@ -258,6 +259,33 @@ describe('a fallback', () => {
     const response = await post(`${proxy.url}${openaiChat.path}`, body);
     expect(await readAll(response)).toEqual(bytesOf(openaiChat.parts));
     expect(second.seen[0]).toMatchObject({ body, headers: { 'content-length': String(body.length) } });
+  });
+
+  it('fallbacks: the summary says which provider answered, and whom each attempt has asked', async () => {
+    const [first, second] = [await badTarget(529), await answeringTarget(anthropicText)];
+    const lines: string[] = [];
+    const proxy = await proxyApp({
+      provider: openai({ target: first.url, apiKey: 'a' }),
+      fallbacks: [{ provider: anthropic({ target: second.url, apiKey: 'b' }) }],
+      onFinish: accessLog({ format: 'json', write: (line) => lines.push(line) }),
+    });
+    await readAll(await post(`${proxy.url}${anthropicText.path}`));
+    await expectOneSummary(proxy, {
+      provider: 'anthropic',
+      attempts: [
+        { provider: 'openai', target: first.url },
+        { provider: 'anthropic', target: second.url },
+      ],
+    });
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ 'gen_ai.provider.name': 'anthropic', attempts: 2 }]);
+  });
+
+  it('fallbacks: the summary has no provider where none was named', async () => {
+    const [first, second] = [await badTarget(), await goodTarget()];
+    const proxy = await proxyApp({ target: first.url, fallbacks: [second.url] });
+    await readText(await request(proxy.url));
+    const summary = await expectOneSummary(proxy, { outcome: 'completed' });
+    expect([summary, ...summary.attempts].filter((part) => 'provider' in part)).toEqual([]);
   });
 
   it.each([

@@ -68,6 +68,17 @@ describe('a line of text', () => {
     expect(lineOf(LEAST)).toBe('POST /openai/v1/chat/completions - client-closed 0 B total 0 ms');
   });
 
+  it.each([
+    ['each attempt, where they differ', ['openai', 'openai', 'vllm'], ' 3 attempts (openai, openai, vllm) '],
+    ['each attempt that had one', [undefined, 'vllm'], ' 2 attempts (-, vllm) '],
+    ['no attempt, where all are of one', ['openai', 'openai'], ' 2 attempts total'],
+    ['no attempt, where there is none', [undefined, undefined], ' 2 attempts total'],
+    ['an attempt in one word', ['a b\n', 'c'], ' 2 attempts (a\\u0020b\\n, c) '],
+  ])('access log: a line of text has the provider of %s', (_of, names, expected) => {
+    const attempts = names.map((provider) => ({ ...ATTEMPT, ...(provider !== undefined && { provider }) }));
+    expect(lineOf({ ...LEAST, attempts })).toContain(expected);
+  });
+
   it('access log: a line of text has why an exchange failed, and how often it was tried', () => {
     const error = new SseProxyError('UPSTREAM_UNREACHABLE', { cause: new Error('secret') });
     const summary = {
@@ -125,6 +136,11 @@ describe('a line of JSON', () => {
       first_token_ms: 312,
       total_ms: 4214,
     });
+  });
+
+  it('access log: a line of JSON has the provider that answered', () => {
+    expect(json({ ...WHOLE, provider: 'gcp.gemini' })).toMatchObject({ 'gen_ai.provider.name': 'gcp.gemini' });
+    expect(json(WHOLE)).not.toHaveProperty(['gen_ai.provider.name']);
   });
 
   it('access log: a line of JSON leaves out what is not known', () => {

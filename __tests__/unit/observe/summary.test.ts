@@ -57,9 +57,9 @@ describe('the summary', () => {
   it('summary: has all that is', () => {
     const summary = new Summary();
     const error = new SseProxyError('UPSTREAM_TRUNCATED');
-    summary.attempt('https://down.example');
+    summary.attempt('https://down.example', 'openai');
     summary.attemptFailed('UPSTREAM_UNREACHABLE');
-    summary.attempt('https://api.example');
+    summary.attempt('https://api.example', 'ollama');
     summary.bytes = 100;
     summary.events = 0;
     summary.reading = reading({ usage: { inputTokens: 1 }, model: 'm', finishReason: 'stop' });
@@ -76,10 +76,11 @@ describe('the summary', () => {
       outcome: 'upstream-truncated',
       statusCode: 200,
       attempts: [
-        { target: 'https://down.example', duration: 0, error: 'UPSTREAM_UNREACHABLE' },
-        { target: 'https://api.example', duration: 10, statusCode: 200 },
+        { target: 'https://down.example', provider: 'openai', duration: 0, error: 'UPSTREAM_UNREACHABLE' },
+        { target: 'https://api.example', provider: 'ollama', duration: 10, statusCode: 200 },
       ],
       target: 'https://api.example',
+      provider: 'ollama',
       bytes: 100,
       events: 0,
       usage: { inputTokens: 1, complete: false },
