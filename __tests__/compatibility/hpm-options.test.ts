@@ -30,6 +30,14 @@ afterEach(closeAll);
 const NOWHERE = 'http://127.0.0.1:9';
 const JSON_TYPE = { 'content-type': 'application/json' };
 
+/** A `router` that sets options of one request. */
+function setting(target: string, own: object): NonNullable<SseProxyOptions['router']> {
+  return (_req, _res, options) => {
+    Object.assign(options, own);
+    return target;
+  };
+}
+
 /** Keeps Express's own request and response of the last request. */
 function witness(): { before: (app: Express) => void; req(): Request; res(): Response } {
   let last: [Request, Response] | undefined;
@@ -572,6 +580,10 @@ describe('an https upstream', () => {
 
   it.each<[string, (url: string, port: number, ca: string) => SseProxyOptions]>([
     ['secure: false', (target) => ({ target, secure: false })],
+    ['ca', (target, _port, ca) => ({ target, ca })],
+    ['ca in a list of bytes', (target, _port, ca) => ({ target, ca: [Buffer.from(ca)] })],
+    ['ca that `router` has set', (target, _port, ca) => ({ router: setting(target, { ca }) })],
+    ['ca for a fallback', (target, _port, ca) => ({ target: NOWHERE, fallbacks: [target], ca })],
     ['ssl.ca', (target, _port, ca) => ({ target, ssl: { ca } })],
     ['a target with ca', (_url, port, ca) => ({ target: { protocol: 'https:', host: '127.0.0.1', port, ca } })],
   ])('HTTPS upstream: is reached with %s, over connections that are kept', async (_name, options) => {

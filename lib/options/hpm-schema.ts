@@ -65,6 +65,36 @@ export const HPM_EVENTS = [
   'econnreset',
 ] as const satisfies readonly (keyof NonNullable<Options['on']>)[];
 
+/** What Node's TLS, `http.request` or httpxy takes, and where that is to be said here. */
+export const ELSEWHERE = new Map([
+  ...[
+    'cert',
+    'pfx',
+    'passphrase',
+    'ciphers',
+    'secureProtocol',
+    'minVersion',
+    'maxVersion',
+    'servername',
+    'sigalgs',
+  ].map(inSsl),
+  ...['crl', 'ecdhCurve', 'secureContext', 'secureOptions', 'checkServerIdentity', 'ALPNProtocols', 'lookup'].map(
+    inSsl,
+  ),
+  ...['family', 'localPort', 'maxHeaderSize', 'insecureHTTPParser'].map(inSsl),
+  ['rejectUnauthorized', 'It is called `secure` here'],
+  ['method', 'Middleware in front of the proxy can set `req.method`'],
+  ['hostname', 'The address is `target`'],
+  ['port', 'The address is `target`'],
+  ['protocol', 'The address is `target`'],
+  ['socketPath', 'Write `target: { socketPath: ... }`'],
+]);
+
+/** An option of the connection: httpxy makes its requests with the members of `ssl`. */
+function inSsl(name: string): [name: string, where: string] {
+  return [name, `Write \`ssl: { ${name}: ... }\``];
+}
+
 /** Options of http-proxy-middleware's earlier versions, and what they are called today. */
 export const RENAMED = new Map([
   ['onProxyReq', 'on.proxyReq'],

@@ -13,7 +13,7 @@ import {
   quote,
 } from '../util/checks.js';
 import { suggestionFor } from '../util/suggestions.js';
-import { HPM_EVENTS, HPM_OPTIONS, RENAMED } from './hpm-schema.js';
+import { ELSEWHERE, HPM_EVENTS, HPM_OPTIONS, RENAMED } from './hpm-schema.js';
 import {
   aBodySize,
   aCount,
@@ -28,6 +28,7 @@ import {
   aSyncFunction,
   aTimeout,
   booleanOrObject,
+  certificates,
   listOf,
   settableHeaders,
   targetsOrFunction,
@@ -36,6 +37,7 @@ import {
 
 /** Our own options; the compiler insists that none is missing here. */
 const OWN_OPTIONS = {
+  ca: certificates,
   isEventStream: aSyncFunction,
   rewriteHeaders: aSyncFunction,
   requestHeaders: anObject,
@@ -117,8 +119,11 @@ function checkOption(name: string, value: unknown): void {
   // `onError` is a function in http-proxy-middleware 2, and a word here.
   const renamed = found === undefined || typeof value === 'function' ? RENAMED.get(name) : undefined;
   const hint = renamed === undefined ? '' : `. It is called \`${renamed}\` since http-proxy-middleware 3`;
-  if (found === undefined)
-    throw new TypeError(`Unknown option \`${name}\`${hint || suggestionFor(name, [...CHECKS.keys()])}`);
+  if (found === undefined) {
+    const elsewhere = ELSEWHERE.get(name);
+    const instead = elsewhere === undefined ? suggestionFor(name, [...CHECKS.keys()]) : `. ${elsewhere}`;
+    throw new TypeError(`Unknown option \`${name}\`${hint || instead}`);
+  }
   throw new TypeError(
     `\`${name}\` must be ${found.expected}, got ${quote(value)}${hint || (found.hint?.(value) ?? '')}`,
   );

@@ -25,6 +25,14 @@ export const aLine = check(
   'a string without line breaks',
   (value) => typeof value === 'string' && !/[\r\n]/.test(value),
 );
+const isCertificate = (value: unknown): boolean =>
+  (typeof value === 'string' || value instanceof Uint8Array) && Buffer.from(value).includes('-----BEGIN ');
+/** Quotes nothing long: a file in another format is kilobytes. */
+export const certificates = check(
+  'a certificate in PEM (a string or a Buffer), or an array of them',
+  (value) => isCertificate(value) || (Array.isArray(value) && value.length > 0 && value.every(isCertificate)),
+  (value) => (typeof value === 'string' ? '. If that is a path, write readFileSync(...)' : ''),
+);
 export const functions = check('an array of functions', (value) => Array.isArray(value) && value.every(aFunction.is));
 export const listOf = (item: Check): Check =>
   check(

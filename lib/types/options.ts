@@ -25,6 +25,19 @@ export interface SseProxyOptions<
   TRes extends ServerResponse = ServerResponse,
 > extends Options<TReq, TRes> {
   /**
+   * The authorities whose certificates are trusted, in PEM, in the place of Node's own: for an upstream inside a company, say. httpxy
+   * takes it for every target, beside what the types of http-proxy-middleware name; other options of the connection go into `ssl`.
+   * Not for what a redirect leads to (`followRedirects`).
+   *
+   * @default Node's (`NODE_EXTRA_CA_CERTS` adds to those)
+   * @example
+   * ```ts
+   * ca: readFileSync('internal-ca.pem')
+   * ```
+   */
+  ca?: string | Uint8Array | readonly (string | Uint8Array)[];
+
+  /**
    * Decides which responses are event streams. Synchronous. What it throws ends the exchange with a 502.
    *
    * @default `text/event-stream`, and the media types of JSON lines: `application/x-ndjson`, `application/jsonl` and their like

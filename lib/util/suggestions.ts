@@ -8,7 +8,10 @@ const EXPLAINED = new Map([
   ['proxytable', 'It is called `router` since http-proxy-middleware 1'],
   ['retries', 'Write `retry: { maxRetries: 2 }`'],
   ['maxretries', 'Write `retry: { maxRetries: 2 }`'],
-  ['key', 'The key is `apiKey` of a provider, such as openai({ apiKey })'],
+  [
+    'key',
+    'The key is `apiKey` of a provider, such as openai({ apiKey }), and that of a client certificate `ssl: { key }`',
+  ],
   ['apikey', 'The key is `apiKey` of a provider, such as openai({ apiKey })'],
   ['api_key', 'The key is `apiKey` of a provider, such as openai({ apiKey })'],
   ['fallback', 'Write `fallbacks: [...]`'],

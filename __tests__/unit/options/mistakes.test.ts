@@ -266,6 +266,36 @@ const MISTAKES: readonly [wrote: string, run: () => unknown, sees: string][] = [
   ],
 ];
 
+/** What httpxy, Node's TLS or `http.request` takes beside the options here, and where it is to be said. */
+const ELSEWHERE: readonly [name: string, where: string][] = [
+  ...[
+    'cert',
+    'pfx',
+    'passphrase',
+    'ciphers',
+    'servername',
+    'minVersion',
+    'checkServerIdentity',
+    'lookup',
+    'family',
+  ].map((name): [string, string] => [name, `Write \`ssl: { ${name}: ... }\``]),
+  [
+    'key',
+    'The key is `apiKey` of a provider, such as openai({ apiKey }), and that of a client certificate `ssl: { key }`',
+  ],
+  ['rejectUnauthorized', 'It is called `secure` here'],
+  ['method', 'Middleware in front of the proxy can set `req.method`'],
+  ['host', 'The address is `target`'],
+  ['port', 'The address is `target`'],
+  ['socketPath', 'Write `target: { socketPath: ... }`'],
+];
+
+describe("an option of Node's, or of httpxy's, says where it goes", () => {
+  it.each(ELSEWHERE)("options: an option of Node's, or of httpxy's, says where it goes: %s", (name, where) => {
+    expect(() => proxy({ target, [name]: 'x' })).toThrow(new TypeError(`Unknown option \`${name}\`. ${where}`));
+  });
+});
+
 function thrownBy(run: () => unknown): unknown {
   try {
     return run();
