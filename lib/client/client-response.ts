@@ -12,6 +12,7 @@ import { endToEndTrailers } from '../headers/trailers.js';
 import type { HeaderFields, ResponseHead } from '../types/http.js';
 import { checkStatus, leaveFramingToNode, replaceHeaders } from './commit-head.js';
 import { isEarlyHints, writeEarlyHints } from './early-hints.js';
+import { countWrites } from './foreign-writes.js';
 import { ResponseSeal } from './response-seal.js';
 
 /** The head names no length for the body. */
@@ -284,6 +285,11 @@ export abstract class ClientResponse {
     } catch {
       return false;
     }
+  }
+
+  /** Leaves the response to others. The callback gets the size of each part of its body that they send. */
+  handOver(onBytes: (size: number) => void): void {
+    countWrites(this.res, { isOpen: () => !this.gone, takesBody: () => this.takesBody }, onBytes);
   }
 
   /** Sends a whole response of the proxy's own. A client that does not read it is disconnected after a while. */

@@ -6,6 +6,7 @@ import { isHeadStream } from '../fast-path/node-internals.js';
 import type { ResponseHead } from '../types/http.js';
 import { joined } from '../util/join-buffers.js';
 import { ClientResponse, UNKNOWN_LENGTH } from './client-response.js';
+import { dropForbiddenHeaders } from './foreign-writes.js';
 
 /** RFC 9113 8.2.2: connection-specific headers, which HTTP/2 must not have. Node throws for some, and drops others. */
 const CONNECTION_SPECIFIC = new Set([
@@ -139,6 +140,11 @@ export class Http2Response extends ClientResponse {
     if (!Array.isArray(value)) return value;
     if (ONE_LIST.has(name)) return value.join(', ');
     return ONE_LINE.has(name) ? value[0] : value;
+  }
+
+  override handOver(onBytes: (size: number) => void): void {
+    super.handOver(onBytes);
+    dropForbiddenHeaders(this.res, (name) => CONNECTION_SPECIFIC.has(name));
   }
 
   protected writeHead({ statusCode }: ResponseHead): void {

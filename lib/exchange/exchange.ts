@@ -420,6 +420,12 @@ export class ProxyExchange extends BaseExchange {
     });
     const state = this.#state;
     if (state.name === 'attempting') this.#enter(state, HANDED_OVER);
+    const { summary } = this.#observers;
+    this.#client.handOver((size) => {
+      // What the proxy sends instead, where the upstream broke off, is no part of that response.
+      if (this.#state.name === 'handed-over') summary.bytes += size;
+    });
+    this.#observers.head(statusCode, response);
     this.#plan.answered({ statusCode, headers: headers as HeaderFields });
     this.#deadlines.stop();
     this.#forgetBody();

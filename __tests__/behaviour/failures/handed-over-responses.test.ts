@@ -1,4 +1,5 @@
 /** `selfHandleResponse`: responses that are the user's to send, where their upstream dies or their client leaves. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
 import { responseInterceptor, type SseProxyOptions } from '../../../lib/index.js';
@@ -40,7 +41,157 @@ describe('selfHandleResponse with responseInterceptor', () => {
   });
 });
 
+/** What may answer in the place of the proxy, what the client reads then, and the bytes of that body. */
+const ANSWERERS: [
+  name: string,
+  answer: (response: IncomingMessage, req: IncomingMessage, res: ServerResponse) => void,
+  text: string,
+  bytes: number,
+][] = [
+  ['pipes', (response, _req, res) => void response.pipe(res), 'whole', 5],
+  [
+    'is a responseInterceptor',
+    INTERCEPTOR as (response: IncomingMessage, req: IncomingMessage, res: ServerResponse) => void,
+    '<whole>',
+    7,
+  ],
+  [
+    'writes and ends, in several encodings',
+    (response, _req, res) => {
+      response.resume().once('end', () => {
+        res.write('\u00e9', 'latin1');
+        res.write(new Uint8Array([0x62]));
+        res.end('YyE=', 'base64');
+      });
+    },
+    '\ufffdbc!',
+    4,
+  ],
+  [
+    'ends only',
+    (response, _req, res) => {
+      response.resume().once('end', () => void res.end('whole'));
+    },
+    'whole',
+    5,
+  ],
+];
+
 describe.each(VERSIONS)('selfHandleResponse, for a client of %s', (version) => {
+  it.each(ANSWERERS)(
+    'selfHandleResponse: the summary says what was sent, by a listener that %s',
+    async (_name, answer, text, size) => {
+      const { url } = await upstream((_req, res) => res.writeHead(203).end('whole'));
+      const { ask, summary } = await proxyIn(version, {
+        target: url,
+        selfHandleResponse: true,
+        on: { proxyRes: answer },
+      });
+      const got = await ask();
+      expect((await got.ended()).text).toBe(text);
+      const { outcome, statusCode, bytes, attempts, timings } = await summary();
+      expect({ outcome, statusCode, bytes }).toEqual({
+        outcome: 'completed',
+        statusCode: got.status,
+        bytes: size,
+      });
+      expect(attempts).toEqual([{ target: url, statusCode: 203, duration: expect.any(Number) }]);
+      expect(timings.headers).toBeGreaterThan(0);
+    },
+  );
+
+  it.each([
+    ['HEAD', 200],
+    ['GET', 204],
+    ['GET', 304],
+  ])('selfHandleResponse: the summary counts no body for a %s that is answered with %d', async (method, status) => {
+    const { url } = await upstream((_req, res) => res.writeHead(status).end());
+    const { ask, summary } = await proxyIn(version, {
+      target: url,
+      selfHandleResponse: true,
+      on: {
+        proxyRes: (response, _req, res) => {
+          res.statusCode = response.statusCode ?? 0;
+          res.end('a body that nobody gets');
+        },
+      },
+    });
+    expect((await (await ask({ method })).ended()).text).toBe('');
+    const { statusCode, bytes, attempts } = await summary();
+    expect({ statusCode, bytes }).toEqual({ statusCode: status, bytes: 0 });
+    expect(attempts).toMatchObject([{ statusCode: status }]);
+  });
+
+  it('selfHandleResponse: the summary of an answer that broke off has the bytes that were sent, and the status of the attempt', async () => {
+    const { url, requests } = await manualUpstream();
+    const { ask, summary } = await proxyIn(version, {
+      target: url,
+      selfHandleResponse: true,
+      on: { proxyRes: (response, _req, res) => void response.pipe(res) },
+    });
+    const asked = ask();
+    const { res } = await requests.next();
+    eventStream(res).write('data: a\n\n');
+    const answer = await asked;
+    await answer.until('data: a\n\n');
+    res.destroy();
+    expect((await answer.ended()).cut).toBe(true);
+    const { outcome, bytes, attempts } = await summary();
+    expect({ outcome, bytes }).toEqual({ outcome: 'upstream-truncated', bytes: 9 });
+    expect(attempts).toMatchObject([{ statusCode: 200, error: 'UPSTREAM_TRUNCATED' }]);
+  });
+
+  it("selfHandleResponse: the bytes of a response of the proxy's own are not those of the listener", async () => {
+    const { url } = await upstream((_req, res) => {
+      res.writeHead(200).write('half', () => res.destroy());
+    });
+    const { ask, summary } = await proxyIn(version, {
+      target: url,
+      selfHandleResponse: true,
+      on: { proxyRes: INTERCEPTOR },
+    });
+    const answer = await ask();
+    await answer.ended();
+    const { statusCode, bytes } = await summary();
+    expect({ statusCode, bytes }).toEqual({ statusCode: 502, bytes: 0 });
+  });
+
+  it.each<[string, (response: IncomingMessage, res: ServerResponse) => void]>([
+    [
+      'setHeader',
+      ({ headers }, res) => {
+        for (const [name, value] of Object.entries(headers)) if (value !== undefined) res.setHeader(name, value);
+      },
+    ],
+    [
+      'appendHeader',
+      ({ headers }, res) => {
+        for (const [name, value] of Object.entries(headers)) if (value !== undefined) res.appendHeader(name, value);
+      },
+    ],
+    ['writeHead', ({ headers }, res) => void res.writeHead(200, headers)],
+    ['writeHead, with a reason phrase', ({ headers }, res) => void res.writeHead(200, 'Fine', headers)],
+    ['writeHead, with raw headers', ({ rawHeaders }, res) => void res.writeHead(200, rawHeaders)],
+  ])('selfHandleResponse: hop-by-hop headers that a listener copies are no obstacle: %s', async (_name, copy) => {
+    const { url } = await upstream((_req, res) => {
+      const hopByHop = { 'keep-alive': 'timeout=5', 'proxy-connection': 'keep-alive', upgrade: 'h2c' };
+      res.writeHead(200, { ...hopByHop, connection: 'keep-alive', 'x-kept': '1', 'content-length': '5' }).end('whole');
+    });
+    const { ask } = await proxyIn(version, {
+      target: url,
+      selfHandleResponse: true,
+      on: {
+        proxyRes: (response, _req, res) => {
+          res.statusMessage = response.statusMessage ?? '';
+          copy(response, res);
+          response.pipe(res);
+        },
+      },
+    });
+    const answer = await ask();
+    expect([answer.status, answer.headers['x-kept'], (await answer.ended()).text]).toEqual([200, '1', 'whole']);
+  });
+
   it("selfHandleResponse, with onClientClose: 'continue': is over when the upstream's answer is", async () => {
     const { url, requests } = await manualUpstream();
     const { ask, summary, proxy } = await proxyIn(version, {
