@@ -54,6 +54,9 @@ export const DEFAULT_EVENT_SIZE = '1mb';
 /** `limits.queue`: nobody waits where nobody asked for it, and who does no longer than a user would. */
 export const DEFAULT_QUEUE = { size: 0, timeout: 10_000 } as const;
 
+/** `via: true`: a pseudonym, since the name of a host within a firewall is nobody's business (RFC 9110 7.6.3). */
+export const DEFAULT_PSEUDONYM = 'express-sse-proxy';
+
 /** `heartbeat`: below the shortest idle timeouts of load balancers and of SDKs (20 s). */
 export const DEFAULT_HEARTBEAT = { interval: 15_000, comment: 'ping' } as const;
 

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { withheldFromProvider } from '../headers/header-policy.js';
+import { appendVia } from '../headers/via.js';
 import type { HeaderRules } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { Provider } from '../types/provider.js';
@@ -25,6 +26,8 @@ export interface SigningContext {
   credentials: Readonly<Record<string, string>> | undefined;
   /** What the policy puts in. */
   set: Readonly<Record<string, string>>;
+  /** The entry for `Via`. */
+  via: string | undefined;
   waiter: Waiter;
 }
 
@@ -56,7 +59,7 @@ export async function signedBy(
 /** As the passes over the upstream request are going to make them. */
 function headersToSign(
   provider: Provider,
-  { exchange, policy, credentials, set }: SigningContext,
+  { exchange, policy, credentials, set, via }: SigningContext,
 ): Record<string, string | string[]> {
   const withholds = policy.withholder(withheldFromProvider(provider, true));
   const headers: Record<string, string | string[]> = {};
@@ -64,6 +67,7 @@ function headersToSign(
     if (value !== undefined && !OF_CONNECTION.has(name) && withholds?.(name) !== true) headers[name] = value;
   }
   for (const [name, value] of Object.entries(provider.headers ?? {})) headers[name.toLowerCase()] ??= value;
+  if (via !== undefined) headers.via = appendVia(headers.via, via);
   for (const [name, value] of Object.entries({ ...credentials, ...set })) headers[name.toLowerCase()] = value;
   return headers;
 }

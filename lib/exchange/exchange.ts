@@ -16,6 +16,7 @@ import { isIdempotent } from '../failover/retry-policy.js';
 import { withheldFromClient } from '../headers/header-policy.js';
 import { isHttp2 } from '../headers/http2-translation.js';
 import { withholdFromClient } from '../headers/response-passes.js';
+import { viaEntry } from '../headers/via.js';
 import type { UnsettledAnswers } from '../observe/unsettled-answers.js';
 import { receivedBody } from '../request/parsed-body.js';
 import { editRequest, readEditable, wholeBody } from '../request/provider-edit.js';
@@ -251,7 +252,9 @@ export class ProxyExchange extends BaseExchange {
     const { path, set, credentials } = prepared;
     const body = prepared.body === undefined ? undefined : wholeBody(this.req, prepared.body);
     const policy = this.#config.requestHeaders;
-    const signed = await signedBy(provider, { exchange: this, path, body, policy, credentials, set, waiter: attempt });
+    const via = viaEntry(this.#config.via, this.req.httpVersion);
+    const context = { exchange: this, path, body, policy, credentials, set, via, waiter: attempt };
+    const signed = await signedBy(provider, context);
     return { ...prepared, credentials: signed, secrets: secretsOf(signed) };
   }
 

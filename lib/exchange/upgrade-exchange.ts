@@ -14,6 +14,7 @@ import { isTransferDecoded } from '../headers/framing.js';
 import { applyUpgradePasses } from '../headers/request-passes.js';
 import { applyResponsePasses } from '../headers/response-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
+import { viaEntry } from '../headers/via.js';
 import { offersWebSocket } from '../headers/websocket.js';
 import type { Config, Phase } from '../types/config.js';
 import type { HeaderFields, ResponseHead } from '../types/http.js';
@@ -192,6 +193,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
       policy: this.#config.requestHeaders,
       set: this.#policyHeaders,
       own: Object.keys(headers).map((name) => name.toLowerCase()),
+      via: viaEntry(this.#config.via, this.req.httpVersion),
       isForwarded: this.#isForwarded,
     });
     request.once('response', (response) => this.#onRefusal(response));
@@ -279,8 +281,8 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
    *
    * @throws whatever `rewriteHeaders` throws
    */
-  #headOf({ statusCode = 0, statusMessage = '', headers }: IncomingMessage): ResponseHead {
-    const { responseHeaders, rewriteHeaders } = this.#config;
+  #headOf({ statusCode = 0, statusMessage = '', headers, httpVersion: receivedBy }: IncomingMessage): ResponseHead {
+    const { responseHeaders, rewriteHeaders, via } = this.#config;
     const { method, httpVersion } = this.req;
     const head: ResponseHead = { statusCode, statusMessage, headers: { ...headers } as HeaderFields };
     applyResponsePasses(head.headers, {
@@ -292,6 +294,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
       transformed: false,
       withholds: responseHeaders.withholder(undefined),
       own: responseHeaders.headersFor(this),
+      via: viaEntry(via, receivedBy),
       app: {},
     });
     // Trailers are not passed on here.

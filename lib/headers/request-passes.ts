@@ -8,6 +8,7 @@ import { reframe } from './framing.js';
 import { CALLER_CREDENTIALS, withheldFromProvider } from './header-policy.js';
 import { HOP_BY_HOP, nominatedBy, removeNominatedBy } from './hop-by-hop.js';
 import { isHttp2, translateFromHttp2 } from './http2-translation.js';
+import { appendVia } from './via.js';
 import { isHandshakeHeader } from './websocket.js';
 
 /*
@@ -100,12 +101,17 @@ export interface UpstreamRequestContext {
   hasLeftOrigin: boolean;
   /** The response is read on its way, or is meant to arrive event by event: a content coding would be in it. */
   wantsIdentity: boolean;
+  /** The entry for `Via`; absent where none is added. */
+  via?: string | undefined;
   /** The request tells of the client (`xfwd`). */
   isForwarded: boolean;
 }
 
 /** What the passes over a WebSocket's handshake are told. A provider's credentials are never put on one. */
-export type UpstreamUpgradeContext = Pick<UpstreamRequestContext, 'req' | 'policy' | 'set' | 'own' | 'isForwarded'>;
+export type UpstreamUpgradeContext = Pick<
+  UpstreamRequestContext,
+  'req' | 'policy' | 'set' | 'own' | 'via' | 'isForwarded'
+>;
 
 type UpstreamPass = (request: ClientRequest, context: UpstreamRequestContext) => void;
 
@@ -113,6 +119,7 @@ type UpstreamPass = (request: ClientRequest, context: UpstreamRequestContext) =>
 const requestPasses: readonly UpstreamPass[] = [
   withholdFromUpstream,
   addProviderHeaders,
+  addVia,
   setCredentials,
   setPolicyHeaders,
   removeAtOtherOrigin,
@@ -123,7 +130,7 @@ const requestPasses: readonly UpstreamPass[] = [
 ];
 
 /** The same for a WebSocket's handshake. */
-const upgradePasses: readonly UpstreamPass[] = [withholdFromUpstream, setPolicyHeaders, setForwarded];
+const upgradePasses: readonly UpstreamPass[] = [withholdFromUpstream, addVia, setPolicyHeaders, setForwarded];
 
 /** Applies all passes to an upstream request whose head is not written yet. */
 export function applyRequestPasses(request: ClientRequest, context: UpstreamRequestContext): void {
@@ -159,6 +166,10 @@ function addProviderHeaders(request: ClientRequest, { provider }: UpstreamReques
   for (const [name, value] of Object.entries(provider.headers)) {
     if (!request.hasHeader(name)) request.setHeader(name, value);
   }
+}
+
+function addVia(request: ClientRequest, { via }: UpstreamRequestContext): void {
+  if (via !== undefined) request.setHeader('via', appendVia(request.getHeader('via'), via));
 }
 
 function setCredentials(request: ClientRequest, { credentials }: UpstreamRequestContext): void {

@@ -5,6 +5,7 @@ import { addNoTransform } from './cache-control.js';
 import { mayHaveContent } from './framing.js';
 import { removeConnectionHeaders } from './hop-by-hop.js';
 import { announcedTrailers } from './trailers.js';
+import { appendVia } from './via.js';
 
 /** What the passes over a response's head are told. */
 export interface ResponseContext {
@@ -21,6 +22,8 @@ export interface ResponseContext {
   withholds: ((name: string) => boolean) | undefined;
   /** The headers that the policy sets. */
   own: Readonly<HeaderFields>;
+  /** The entry for `Via`; absent where none is added. */
+  via?: string | undefined;
   /** What the app had set on the response before the proxy. */
   app: Readonly<IncomingHttpHeaders | NodeJS.Dict<number | string | string[]>>;
 }
@@ -35,6 +38,7 @@ const responsePasses: readonly ResponsePass[] = [
   describeTransformedBody,
   withholdFromClient,
   keepAppHeaders,
+  addVia,
   setPolicyHeaders,
   keepEventStreamUntouched,
 ];
@@ -121,6 +125,10 @@ function keepAppHeaders(headers: HeaderFields, { app }: ResponseContext): void {
     else if (name === 'vary') headers[name] = appendVary(own, upstream);
     else if (!DESCRIBES_RESPONSE.has(name)) headers[name] = own;
   }
+}
+
+function addVia(headers: HeaderFields, { via }: ResponseContext): void {
+  if (via !== undefined) headers.via = appendVia(headers.via, via);
 }
 
 function setPolicyHeaders(headers: HeaderFields, { own }: ResponseContext): void {

@@ -4,6 +4,7 @@ import { parseRoutes } from '../admission/path-guard.js';
 import {
   DEFAULT_EVENT_SIZE,
   DEFAULT_HEARTBEAT,
+  DEFAULT_PSEUDONYM,
   DEFAULT_QUEUE,
   DEFAULT_RETRY,
   DEFAULT_TIMEOUTS,
@@ -33,6 +34,7 @@ export function resolveOptions(options: SseProxyOptions): Config {
     rewriteHeaders,
     requestHeaders = {},
     responseHeaders = {},
+    via = false,
     allow,
     provider,
     onEvent,
@@ -57,6 +59,7 @@ export function resolveOptions(options: SseProxyOptions): Config {
     rewriteHeaders,
     requestHeaders: new ResolvedHeaderPolicy('requestHeaders', requestHeaders),
     responseHeaders: new ResolvedHeaderPolicy('responseHeaders', responseHeaders, 502),
+    via: via === true ? DEFAULT_PSEUDONYM : via || undefined,
     allow: allow === undefined ? undefined : parseRoutes(allow),
     provider,
     onEvent,

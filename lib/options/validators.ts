@@ -79,6 +79,11 @@ export const aHeaderName = check(
   'a name or a pattern',
   (value) => typeof value === 'string' || value instanceof RegExp,
 );
+/** RFC 9110 7.6.3: a token, or the name of a host with its port. */
+export const aPseudonym = check(
+  'a boolean, or a pseudonym without spaces',
+  (value) => typeof value === 'boolean' || (typeof value === 'string' && /^[\w!#$%&'*+.^`|~-]+(:\d+)?$/.test(value)),
+);
 const isSettable = (item: unknown): boolean => typeof item === 'string' || aSyncFunction.is(item);
 export const settableHeaders = check(
   'an object of strings and functions',

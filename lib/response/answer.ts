@@ -13,6 +13,7 @@ import { first } from '../headers/header-values.js';
 import { applyResponsePasses } from '../headers/response-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
 import { withoutWithheld } from '../headers/trailers.js';
+import { viaEntry } from '../headers/via.js';
 import type { ExchangeObservers } from '../observe/exchange-observers.js';
 import { readAlone } from '../request/reader-encodings.js';
 import type { Config } from '../types/config.js';
@@ -163,6 +164,7 @@ export class Answer {
       transformed: plan?.transforms === true,
       withholds: responseHeaders.withholder(withheldFromClient(provider)),
       own: responseHeaders.headersFor(exchange),
+      via: viaEntry(config.via, this.#source.httpVersion),
       app: client.appHeaders,
     });
     rewriteHead(config.rewriteHeaders, this.#head, exchange);

@@ -11,6 +11,8 @@ export interface Config {
   readonly rewriteHeaders: SseProxyOptions['rewriteHeaders'];
   readonly requestHeaders: HeaderRules;
   readonly responseHeaders: HeaderRules;
+  /** The pseudonym for `Via`; `undefined` where none is added. */
+  readonly via: string | undefined;
   /** `undefined` where all requests are forwarded. */
   readonly allow: readonly AllowedRoute[] | undefined;
   readonly provider: SseProxyOptions['provider'];

@@ -84,6 +84,19 @@ export interface SseProxyOptions<
   responseHeaders?: HeaderPolicy;
 
   /**
+   * Adds a `Via` field to what is forwarded in either direction, behind those that are there (RFC 9110 7.6.3): the version of HTTP by which
+   * the message was received, and a pseudonym: `true` for `express-sse-proxy`, or one of your own, also a host with its port. Which fields
+   * are there is decided before: with a `provider`, `via` is withheld unless `pass` names it.
+   *
+   * @default false
+   * @example
+   * ```ts
+   * via: 'my-gateway'
+   * ```
+   */
+  via?: boolean | string;
+
+  /**
    * The only requests that are forwarded: a method and a path as in Express 5, without the mount path. Others are answered with a
    * 404 or 405. `GET` includes `HEAD`.
    *

@@ -11,6 +11,7 @@ import { replaceMethod } from '../fast-path/replace-method.js';
 import { acceptsEventStream } from '../formats/stream-formats.js';
 import { isTransferDecoded } from '../headers/framing.js';
 import { applyRequestPasses } from '../headers/request-passes.js';
+import { viaEntry } from '../headers/via.js';
 import type { RequestBody } from '../request/replayed-body.js';
 import type { Config, Route } from '../types/config.js';
 import type { RequestEdit } from '../types/provider.js';
@@ -275,7 +276,8 @@ export class Attempt {
   }
 
   /** httpxy's `proxyReq`: the upstream request has its socket, and its head is still to be written. */
-  onRequest(request: ClientRequest, { requestHeaders, wantsIdentity, requestBody }: Config, options: Options): void {
+  onRequest(request: ClientRequest, config: Config, options: Options): void {
+    const { requestHeaders, wantsIdentity, requestBody, via } = config;
     const redirectedFrom = this.#request;
     this.#request = request;
     this.#options = options;
@@ -292,6 +294,7 @@ export class Attempt {
       hasLeftOrigin: this.#hasLeftOrigin,
       // What is meant to arrive event by event is asked for without a content coding.
       wantsIdentity: wantsIdentity || acceptsEventStream(this.req.headers.accept),
+      via: viaEntry(via, this.req.httpVersion),
       isForwarded: this.#settings?.isForwarded === true,
     });
     this.#watchConnection(request);
