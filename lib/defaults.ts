@@ -164,6 +164,21 @@ export const DECODED_REST = 64 * MB;
 /** RFC 9659: the window of zstd is 8 MiB at the most. Node would allow 128 MiB, and it stays in memory as long as the stream. */
 export const ZSTD_WINDOW_LOG = 23;
 
+/**
+ * How much of one event passes unread: several images. What is longer is no event, and finding its end is not worth decoding a
+ * compression bomb.
+ */
+export const LARGE_EVENT = 32 * MB;
+
+/**
+ * What is read of an event in JSON that is above `limits.eventSize`: the beginning of each string, arrays up to a size (images and
+ * embeddings are above), all of the rest. The figures that it may have are a few hundred bytes.
+ */
+export const ABRIDGED_TEXT = KB;
+export const ABRIDGED_LIST = 16 * KB;
+export const ABRIDGED_SIZE = 256 * KB;
+export const ABRIDGED_DEPTH = 1_000;
+
 /** Media types that are remembered as parsed: an upstream has a handful of them. */
 export const KNOWN_TYPES = 100;
 

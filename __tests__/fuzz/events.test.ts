@@ -2,8 +2,9 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
 import { type Block, EventReader, EventTooLarge } from '../../lib/events/event-reader.js';
-import { EventTap } from '../../lib/events/event-tap.js';
+import { EventTap, type EventTapHooks } from '../../lib/events/event-tap.js';
 import { EventTransformer } from '../../lib/events/event-transformer.js';
+import { OwnEdits } from '../../lib/events/own-edits.js';
 import type { ParsedEvent } from '../../lib/formats/format.js';
 import { json } from '../../lib/formats/json.js';
 import { jsonArray } from '../../lib/formats/json-array.js';
@@ -222,23 +223,31 @@ describe('a tap on anything, in any chunks', () => {
   ) {
     const events: ParsedEvent[] = [];
     const failures: unknown[] = [];
-    const onEvent = (event: ParsedEvent): void => {
-      expect(failures).toEqual([]);
-      events.push(event);
+    let unread = 0;
+    const hooks: EventTapHooks = {
+      event: (event, part) => {
+        expect(failures).toEqual([]);
+        if (part === undefined) events.push(event);
+      },
+      unread: () => {
+        unread += 1;
+      },
+      failed: (cause) => failures.push(cause),
     };
     const decoder = tap.isCoded === true ? createDecoder('gzip') : undefined;
-    const tested = new EventTap(FORMATS[tap.format], tap.limit, onEvent, (cause) => failures.push(cause), decoder);
+    const tested = new EventTap(FORMATS[tap.format], tap.limit, hooks, decoder);
     for (const chunk of chunks) tested.push(chunk);
     await tested.end(whole);
-    return { events: events.map(fieldsOf), failures };
+    return { events: events.map(fieldsOf), unread, failures };
   }
 
-  property('event tap: tells what a reader finds, until something is too large', anyStream, async (stream) => {
+  property('event tap: tells what a reader finds, and goes on behind what is too large', anyStream, async (stream) => {
     const chunks = chunksOf(stream.bytes, stream.cuts);
     const { events, tooLarge } = read(stream.format, stream.limit, chunks);
     const told = await tapped(stream, chunks);
-    expect(told.events).toEqual(events.map(fieldsOf));
-    expect(told.failures).toEqual(tooLarge ? [expect.any(EventTooLarge)] : []);
+    expect(told.events.slice(0, tooLarge ? events.length : undefined)).toEqual(events.map(fieldsOf));
+    expect(told.failures).toEqual([]);
+    if (!tooLarge) expect(told.unread).toBe(0);
   });
 
   property(
@@ -261,10 +270,40 @@ describe('a tap on anything, in any chunks', () => {
       const isWhole = damages.length === 0 && whole;
       const coded = { format, limit: MB, isCoded: true };
       const told = await tapped(coded, chunksOf(damaged(gzipSync(bytes), damages), cuts), isWhole);
-      if (isWhole) expect(told).toEqual({ events: read(format, MB, [bytes]).events.map(fieldsOf), failures: [] });
+      if (isWhole)
+        expect(told).toEqual({ events: read(format, MB, [bytes]).events.map(fieldsOf), unread: 0, failures: [] });
       expect(told.failures.length).toBeLessThanOrEqual(1);
     },
   );
+});
+
+describe('an edit of our own of anything, in any chunks', () => {
+  const nothing = { event() {}, unread() {}, failed() {} };
+
+  async function edited({ format, limit }: Stream, chunks: readonly Buffer[], isExtra: () => unknown) {
+    const options = { format: FORMATS[format], limit, isExtra, hooks: nothing, logError() {} };
+    const edits = new OwnEdits(options);
+    const output: Buffer[] = [];
+    edits.on('data', (chunk: Buffer) => output.push(chunk));
+    for (const chunk of chunks) edits.write(chunk);
+    edits.end();
+    await new Promise((resolve, reject) => edits.once('close', resolve).once('error', reject));
+    return Buffer.concat(output);
+  }
+
+  property('own edits: keep every byte where nothing is removed, whatever comes', anyStream, async (stream) => {
+    const chunks = chunksOf(stream.bytes, stream.cuts);
+    expect(await edited(stream, chunks, () => false)).toEqual(stream.bytes);
+    const fail = () => {
+      throw new Error('of the hook');
+    };
+    expect(await edited(stream, chunks, fail)).toEqual(stream.bytes);
+  });
+
+  property('own edits: remove the same, however the stream is cut', anyStream, async (stream) => {
+    const whole = await edited({ ...stream, limit: MB }, [stream.bytes], () => true);
+    expect(await edited({ ...stream, limit: MB }, chunksOf(stream.bytes, stream.cuts), () => true)).toEqual(whole);
+  });
 });
 
 describe('a transformer of anything, in any chunks', () => {

@@ -2,35 +2,36 @@ import type { Transform } from 'node:stream';
 import { DECODED_REST, DECODER_BACKLOG } from '../defaults.js';
 import type { EventFormat, ParsedEvent } from '../formats/format.js';
 import { DeferredQueue } from '../util/deferred-queue.js';
-import { EventReader } from './event-reader.js';
+import { EventReader, type Part } from './event-reader.js';
+
+export interface EventTapHooks {
+  /**
+   * An event was read. Must not throw.
+   *
+   * @param part it is for the account only: an abridged one, or the unfinished end of the stream
+   */
+  event(event: ParsedEvent, part: Part | undefined): void;
+  /** An event is too large, and was skipped: what it had in it is not known. */
+  unread(): void;
+  /** The bytes cannot be decoded, or are no events: nothing is read any more. Called at most once. */
+  failed(cause: unknown): void;
+}
 
 /**
  * Reads a stream beside its way to the client. Chunks are read in the next turn of the event loop, when they have been sent, and so
  * have those of every other stream.
  */
 export class EventTap {
-  readonly #onEvent: (event: ParsedEvent) => void;
-  readonly #onFailure: (cause: unknown) => void;
+  readonly #hooks: EventTapHooks;
   readonly #decoder: Transform | undefined;
   readonly #backlog: number;
   #reader: EventReader | undefined;
   readonly #pending: DeferredQueue<Buffer>;
 
-  /**
-   * @param onEvent must not throw
-   * @param onFailure called at most once, if an event is too large or the bytes cannot be decoded; nothing is read any more
-   * @param decoder for bytes in a content coding
-   */
-  constructor(
-    format: EventFormat,
-    limit: number,
-    onEvent: (event: ParsedEvent) => void,
-    onFailure: (cause: unknown) => void,
-    decoder?: Transform,
-  ) {
-    this.#reader = new EventReader(format, limit);
-    this.#onEvent = onEvent;
-    this.#onFailure = onFailure;
+  /** @param decoder for bytes in a content coding */
+  constructor(format: EventFormat, limit: number, hooks: EventTapHooks, decoder?: Transform) {
+    this.#reader = new EventReader(format, limit, () => hooks.unread());
+    this.#hooks = hooks;
     this.#decoder = decoder;
     this.#backlog = Math.max(DECODER_BACKLOG, limit);
     this.#pending = new DeferredQueue((chunk) =>
@@ -82,15 +83,21 @@ export class EventTap {
   #read(bytes: Buffer): void {
     if (this.#reader === undefined) return;
     try {
-      for (const { event } of this.#reader.read(bytes)) if (event !== undefined) this.#onEvent(event);
+      for (const { event, part } of this.#reader.read(bytes)) {
+        if (event !== undefined) this.#hooks.event(event, part);
+      }
     } catch (cause) {
       this.#fail(cause);
     }
   }
 
   #readEnd(whole: boolean): void {
-    const last = whole ? this.#reader?.end().event : undefined;
-    if (last !== undefined) this.#onEvent(last);
+    try {
+      const last = whole ? this.#reader?.end() : undefined;
+      if (last?.event !== undefined) this.#hooks.event(last.event, last.part);
+    } catch (cause) {
+      this.#fail(cause);
+    }
     this.#reader = undefined;
   }
 
@@ -98,6 +105,6 @@ export class EventTap {
     if (this.#reader === undefined) return;
     this.#reader = undefined;
     this.#decoder?.destroy();
-    this.#onFailure(cause);
+    this.#hooks.failed(cause);
   }
 }

@@ -2,7 +2,12 @@ import type { EventFormat as AnyEventFormat } from '../types/format.js';
 import type { EventFields, StreamEvent } from '../types/hooks.js';
 
 /** A format whose parser gives `ParsedEvent`s. */
-export type EventFormat = AnyEventFormat<ParsedEvent>;
+export interface EventFormat extends AnyEventFormat<ParsedEvent> {
+  /** Its blocks are JSON, or text with JSON in it, so that one can be read of which long strings and arrays were left out. */
+  readonly isJson?: boolean;
+  /** What ends a block: to read one that lacks it at the end of a stream. */
+  readonly ending?: Buffer;
+}
 
 /** An event that was read. Its fields may be changed; the block that it was read from keeps the original bytes. */
 export class ParsedEvent implements StreamEvent {

@@ -9,6 +9,7 @@ const CLOSE = new Set([0x5d, 0x7d]);
 export const jsonArray: EventFormat = {
   mediaTypes: ['application/json'],
   isText: true,
+  isJson: true,
   endsWithStream: false,
   scanner() {
     let depth = 0;
@@ -33,11 +34,12 @@ export const jsonArray: EventFormat = {
   },
   parser() {
     // The array's bracket precedes the first element, a comma each of the others. JSON that is no array has no events.
-    let expected = '[';
+    // Of an array whose first elements are too large to be read, the first that is seen has the comma.
+    let expected = /^(?:\[|,\s*[[{])/;
     return (block) => {
       const text = block.toString().trim();
-      if (!text.startsWith(expected)) return undefined;
-      expected = ',';
+      if (!expected.test(text)) return undefined;
+      expected = /^,/;
       return new ParsedEvent(text.slice(1).trimStart());
     };
   },

@@ -4,6 +4,7 @@ import { type EventFormat, ParsedEvent } from './format.js';
 export const json: EventFormat = {
   mediaTypes: ['application/json'],
   isText: true,
+  isJson: true,
   endsWithStream: true,
   scanner: () => () => -1,
   parser: () => (block) => new ParsedEvent(block.toString()),

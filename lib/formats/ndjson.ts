@@ -11,6 +11,7 @@ export const ndjson: EventFormat = {
     ...['application/jsonlines', 'application/x-jsonlines', 'application/json-lines', 'application/stream+json'],
   ],
   isText: true,
+  isJson: true,
   endsWithStream: true,
   scanner: () => (chunk, from) => {
     const end = chunk.indexOf(LF, from);

@@ -15,7 +15,9 @@ const DATA = Buffer.from('data:');
 export const sse: EventFormat = {
   mediaTypes: ['text/event-stream'],
   isText: true,
+  isJson: true,
   endsWithStream: false,
+  ending: Buffer.from('\n\n'),
   scanner,
   parser,
   encode: (fields) => Buffer.from(encode(fields)),

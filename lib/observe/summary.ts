@@ -14,8 +14,10 @@ export class Summary implements Omit<Observer, 'attempt'> {
   reading: Reading | undefined;
   /** The upstream's answer came to its end. */
   isWhole = false;
-  /** A part of the answer could not be read. */
+  /** The rest of the answer could not be read. */
   isBlind = false;
+  /** An event in the midst of the answer could not be read: whatever was in it is missing in the figures. */
+  hasGap = false;
   /** Its figures belong to another exchange. */
   isRetrieved = false;
   readonly #startedAt = performance.now();
@@ -75,7 +77,8 @@ export class Summary implements Omit<Observer, 'attempt'> {
 
   /** What the provider has reported so far. */
   usage(): Usage {
-    const usage = usageOf(this.reading, this.isWhole && !this.isBlind);
+    const told = usageOf(this.reading, this.isWhole && !this.isBlind);
+    const usage = this.hasGap ? { ...told, complete: false } : told;
     const hasFigures = (usage.inputTokens ?? usage.outputTokens ?? usage.totalTokens) !== undefined;
     return this.isRetrieved && hasFigures ? { ...usage, retrieved: true } : usage;
   }

@@ -28,9 +28,11 @@ export interface BodyPlan {
   observes: boolean;
   /** `transformEvent` is called with its events. */
   edits: boolean;
-  /** Its events may be changed, by `transformEvent` or by an edit of the proxy's own. */
+  /** Events that are there only because the request was edited are removed. */
+  removes: boolean;
+  /** Its events may be changed, in either way. */
   transforms: boolean;
-  /** Its events should be changed, but its bytes cannot be decoded or its events cannot be written. */
+  /** `transformEvent` should be called, but its bytes cannot be decoded or its events cannot be written. */
   unreadable: boolean;
   /** Heartbeats are sent while it is silent. */
   beats: boolean;
@@ -69,10 +71,12 @@ export function planBody({ config, req, headers, streamFormat, hasExtras, hasPro
   const observes = hasEvents && config.onEvent !== undefined;
   const mayTransform = config.noTransform === 'ignore' || !forbidsTransform(headers);
   const edits = hasEvents && config.transformEvent !== undefined && mayTransform;
-  const transforms = hasEvents && (edits || hasExtras);
   const beats = hasEvents && config.heartbeat !== undefined && takesHeartbeats(format, type);
 
   const known = coding !== undefined && isDecodable(coding);
+  // Where it cannot be done it is left undone. In a format without an encoder, an event cannot be taken from its neighbours.
+  const removes = hasEvents && hasExtras && format.encode !== undefined && (coding === undefined || known);
+  const transforms = edits || removes;
   const onTheWay = known && eventStream && (transforms || beats || !isAccepted(req, coding));
   const isPlain = coding === undefined || onTheWay;
   // A body of known length, or in a content coding, has no room for anything that the proxy inserts.
@@ -86,8 +90,9 @@ export function planBody({ config, req, headers, streamFormat, hasExtras, hasPro
     reads,
     observes,
     edits,
+    removes,
     transforms,
-    unreadable: transforms && (!isPlain || format.encode === undefined),
+    unreadable: edits && (!isPlain || format.encode === undefined),
     beats: beats && hasRoom,
     reconnects: format === sse && hasRoom && acceptsEventStream(req.headers.accept),
     reportsErrors: hasEvents && config.truncation === 'event' && format.encode !== undefined && hasRoom,

@@ -1,9 +1,9 @@
 import type { Transform } from 'node:stream';
 import { SseProxyError } from '../errors.js';
 import { EventTooLarge } from '../events/event-reader.js';
-import { EventTap } from '../events/event-tap.js';
-import { EventTransformer, type EventTransformerHooks } from '../events/event-transformer.js';
-import { extrasOf } from '../events/own-edits.js';
+import { EventTap, type EventTapHooks } from '../events/event-tap.js';
+import { EventTransformer } from '../events/event-transformer.js';
+import { OwnEdits } from '../events/own-edits.js';
 import { endsAnswer, UsageMeter } from '../events/usage-meter.js';
 import type { ParsedEvent } from '../formats/format.js';
 import { createDecoder, isDecodable } from '../headers/content-coding.js';
@@ -37,16 +37,19 @@ export class Pipeline {
   readonly stages: readonly Transform[];
   readonly #options: PipelineOptions;
   readonly #meter: UsageMeter | undefined;
+  readonly #ownEdits: OwnEdits | undefined;
   readonly #transformer: EventTransformer | undefined;
   readonly #tap: EventTap | undefined;
-  /** Events that the transformer received: the provider reads them after their bytes have been sent. */
+  /** It was logged that an event is too large: that is told once per stream. */
+  #isLargeTold = false;
+  /** Events that came in in front of the edits: the provider reads them after their bytes have been sent. */
   #received: DeferredQueue<ParsedEvent> | undefined;
   /** Events that the client was sent: `onEvent` gets them after their bytes have been sent. */
   #sent: DeferredQueue<ParsedEvent> | undefined;
 
   /** @throws {SseProxyError} `EVENTS_UNREADABLE` */
   constructor(options: PipelineOptions) {
-    const { plan, config, observers, provider } = options;
+    const { plan, config, observers, provider, edit } = options;
     if (plan.unreadable) throw new SseProxyError('EVENTS_UNREADABLE');
     if (plan.isUnknown) {
       if ((config.onEvent ?? config.transformEvent ?? config.heartbeat ?? provider) !== undefined) {
@@ -55,16 +58,21 @@ export class Pipeline {
     } else if (plan.eventStream && config.transformEvent !== undefined && !plan.edits) {
       config.logError('transformEvent was not called: the upstream forbids it by no-transform (see `noTransform`)');
     }
+    if (plan.eventStream && edit?.isExtra !== undefined && !plan.removes) {
+      config.logError('events that were asked for by an edit of the request stay in the stream: it cannot be edited');
+    }
     this.#options = options;
     if (plan.reads && provider !== undefined) {
       this.#meter = new UsageMeter({ streamed: plan.eventStream, provider, logError: config.logError });
       observers.summary.reading = this.#meter.reading;
     }
     if (plan.eventStream && (plan.reads || plan.observes || plan.transforms)) observers.summary.events = 0;
-    if (plan.transforms) this.#transformer = this.#createTransformer();
-    else if (plan.reads || plan.observes) this.#tap = this.#createTap();
+    if (plan.removes) this.#ownEdits = this.#createOwnEdits();
+    if (plan.edits) this.#transformer = this.#createTransformer();
+    // What comes in is read in front of the edits, and what is sent is observed behind them.
+    else if (plan.observes || (plan.reads && !plan.removes)) this.#tap = this.#createTap();
     const decoder = plan.decode === undefined ? undefined : createDecoder(plan.decode);
-    this.stages = [decoder, this.#transformer].filter((stage) => stage !== undefined);
+    this.stages = [decoder, this.#ownEdits, this.#transformer].filter((stage) => stage !== undefined);
   }
 
   /** Observes what the client is sent. */
@@ -82,6 +90,7 @@ export class Pipeline {
 
   /** The body broke off: an event that is incomplete now stays incomplete. */
   breakOff(): void {
+    this.#ownEdits?.breakOff(this.#options.plan.reportsErrors);
     this.#transformer?.breakOff();
   }
 
@@ -118,40 +127,82 @@ export class Pipeline {
     this.#sent?.flush();
   }
 
+  #createOwnEdits(): OwnEdits {
+    const { plan, config, edit } = this.#options;
+    const { format } = plan;
+    const { eventSize: limit, logError } = config;
+    const [count, ...others] = this.#receives();
+    const read = inTurn(others);
+    const event: EventTapHooks['event'] = (given, part) => {
+      if (part !== 'unfinished') count?.(given);
+      read(given);
+    };
+    const hooks = { ...this.#failures('read'), event };
+    return new OwnEdits({ format, limit, isExtra: (event) => edit?.isExtra?.(event), hooks, logError });
+  }
+
   #createTransformer(): EventTransformer {
-    const { plan, config, observers } = this.#options;
-    const received = plan.reads ? new DeferredQueue(this.#reads()) : undefined;
-    this.#received = received;
+    const { plan, config, exchange, observers } = this.#options;
+    const { transformEvent } = config;
     if (plan.observes) this.#sent = new DeferredQueue(this.#observes());
     return new EventTransformer(plan.format, config.eventSize, {
-      received: inTurn([this.#counts(), received && ((event) => received.push(event))]),
-      transform: this.#edits(),
+      received: plan.removes ? undefined : inTurn(this.#receives()),
+      transform: (event) => transformEvent?.(event, exchange) as TransformResult | Promise<TransformResult>,
       waiting: (isWaiting) => observers.waiting(isWaiting ? 'transformEvent' : undefined),
       collectsSent: plan.observes,
     });
   }
 
+  /** What is done with events as they come in: they are read when their bytes have been sent. */
+  #receives(): EventSink[] {
+    if (!this.#options.plan.reads) return [this.#counts()];
+    const received = new DeferredQueue(this.#reads());
+    this.#received = received;
+    return [this.#counts(), (event) => received.push(event)];
+  }
+
   #createTap(): EventTap | undefined {
-    const { plan, config, observers } = this.#options;
-    const { format, eventStream, reads, observes, decodeAside } = plan;
+    const { plan, config } = this.#options;
+    const { format, eventStream, observes, removes, decodeAside } = plan;
     if (decodeAside !== undefined && !isDecodable(decodeAside)) {
       config.logError('events in the content coding "%s" cannot be observed', decodeAside);
       return undefined;
     }
-    return new EventTap(
-      format,
-      config.eventSize,
-      inTurn([
-        eventStream ? this.#counts() : undefined,
-        reads ? this.#reads() : undefined,
-        observes ? this.#observes() : undefined,
-      ]),
-      (cause) => {
-        observers.summary.isBlind = true;
-        config.logError('the rest of a response is not observed: %o', cause);
+    const count = eventStream && !removes ? this.#counts() : undefined;
+    const read = plan.reads && !removes ? this.#reads() : undefined;
+    const observe = observes ? this.#observes() : undefined;
+    const event: EventTapHooks['event'] = (given, part) => {
+      if (part !== 'unfinished') count?.(given);
+      read?.(given);
+      if (part === undefined) observe?.(given);
+      else if (part === 'large' && observe !== undefined) this.#tellLarge();
+    };
+    const hooks = { ...this.#failures('observed'), event };
+    const decoder = decodeAside === undefined ? undefined : createDecoder(decodeAside);
+    return new EventTap(format, config.eventSize, hooks, decoder);
+  }
+
+  /** What becomes of an account that has a gap. */
+  #failures(what: 'read' | 'observed'): Omit<EventTapHooks, 'event'> {
+    const { observers, config } = this.#options;
+    return {
+      unread: () => {
+        // Behind the end of the answer nothing belongs to it.
+        if (this.#meter?.reading.ended !== true) observers.summary.hasGap = true;
+        this.#tellLarge();
       },
-      decodeAside === undefined ? undefined : createDecoder(decodeAside),
-    );
+      failed: (cause) => {
+        observers.summary.isBlind = true;
+        config.logError(`the rest of a response is not ${what}: %o`, cause);
+      },
+    };
+  }
+
+  #tellLarge(): void {
+    if (this.#isLargeTold) return;
+    this.#isLargeTold = true;
+    const { eventSize, logError } = this.#options.config;
+    logError('an event is not observed: it has more than %d bytes (`limits.eventSize`)', eventSize);
   }
 
   #counts(): EventSink {
@@ -176,24 +227,7 @@ export class Pipeline {
     const { onEvent, logError } = config;
     return (event) => void runHook('onEvent', () => onEvent?.(event, exchange), logError);
   }
-
-  /** The edits of an event: first the proxy's own, and then the user's `transformEvent`. */
-  #edits(): EventTransformerHooks['transform'] {
-    const { plan, config, exchange, edit } = this.#options;
-    const { transformEvent } = config;
-    const isExtra = extrasOf(edit);
-    const users =
-      plan.edits && transformEvent !== undefined
-        ? (event: ParsedEvent) => transformEvent(event, exchange) as TransformResult | Promise<TransformResult>
-        : undefined;
-    if (isExtra === undefined) return users ?? unchanged;
-    return users === undefined
-      ? (event) => (isExtra(event) ? null : event)
-      : (event) => (isExtra(event) ? null : users(event));
-  }
 }
-
-const unchanged = (event: ParsedEvent): ParsedEvent => event;
 
 /** Calls the sinks one after the other. Those that are `undefined` are left out when it is created. */
 function inTurn(given: readonly (EventSink | undefined)[]): EventSink {

@@ -353,8 +353,8 @@ export interface SseProxyOptions<
       timeout?: number;
     };
     /**
-     * The most that is held of one event, or of a JSON response that is read for its usage. Beyond it nothing is observed any more
-     * (`onEvent`, usage), and a stream that is to be transformed ends.
+     * The most that is held of one event, or of a JSON response that is read for its usage. `onEvent` misses what is larger, usage is
+     * read of JSON without its long strings and arrays, and `transformEvent` ends the stream.
      *
      * @default '1mb'
      */

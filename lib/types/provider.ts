@@ -65,7 +65,10 @@ export interface Provider {
    * `commit`. Synchronous. Anything else says that it is an error, and not which: it is logged, and taken for 502.
    */
   errorStatus?(event: StreamEvent): number | undefined;
-  /** Reads usage, model and the like from an event of a stream, or from a whole JSON answer. What it throws is logged. */
+  /**
+   * Reads usage, model and the like from an event of a stream, or from a whole JSON answer. What it throws is logged. Of JSON above
+   * `limits.eventSize` long strings are shortened, and long arrays empty.
+   */
   read(event: StreamEvent, reading: Reading): void;
   /** The event that tells a client in the middle of a stream of a failure. Synchronous; if it fails, that is logged, and no event is sent. */
   errorEvent(failure: ProviderFailure, exchange: Exchange): EventFields;
@@ -94,7 +97,7 @@ export interface RequestEdit {
   body: string;
   /**
    * Whether an event of the answer is there only because of the change, and is to be kept from the client. Synchronous; where it
-   * fails, the stream breaks off.
+   * fails, that is logged, and the rest of the stream passes as it comes. Not asked of events above `limits.eventSize`, which pass.
    */
   isExtra?(event: StreamEvent): boolean;
 }

@@ -240,7 +240,7 @@ if (typeof zlib.createZstdCompress === 'function' && Number.parseInt(process.ver
 
 describe.each(BOMBS)('1 GB in a few bytes of %s', (coding, bomb) => {
   const opening = 'data: 1\n\ndata: ';
-  /** Of the coded bytes, to be more than limits.eventSize. */
+  /** Of the coded bytes, to be more than is skipped of one event. */
   const ENOUGH = 64 * 1024;
   let bytes: Buffer;
   beforeAll(async () => {
@@ -262,7 +262,7 @@ describe.each(BOMBS)('1 GB in a few bytes of %s', (coding, bomb) => {
     ['an event', SSE, 1],
     ['a JSON answer', JSON_TYPE, undefined],
   ])(
-    'decompression bomb: 1 GB in a few bytes pass as they are, and are not read any further than limits.eventSize: %s',
+    'decompression bomb: 1 GB in a few bytes pass as they are, and are read no further than an event may be skipped: %s',
     async (_what, type, events) => {
       const usages: unknown[] = [];
       const used = memory();

@@ -2,8 +2,10 @@ import { Transform } from 'node:stream';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
 import { EventTooLarge } from '../../../lib/events/event-reader.js';
-import { EventTap } from '../../../lib/events/event-tap.js';
+import { EventTap, type EventTapHooks } from '../../../lib/events/event-tap.js';
 import type { EventFormat } from '../../../lib/formats/format.js';
+import { json } from '../../../lib/formats/json.js';
+import { jsonArray } from '../../../lib/formats/json-array.js';
 import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
 import { createDecoder } from '../../../lib/headers/content-coding.js';
@@ -19,6 +21,10 @@ interface Tapped {
   tap: EventTap;
   /** The data of the events that were read. */
   seen: string[];
+  /** The data of those that are for the account only. */
+  parts: string[];
+  /** How many events could not be read. */
+  unread(): number;
   failures: unknown[];
 }
 
@@ -32,18 +38,21 @@ function tapped({
   decoder?: Transform;
 } = {}): Tapped {
   const seen: string[] = [];
+  const parts: string[] = [];
   const failures: unknown[] = [];
+  let unread = 0;
   onCleanUp(() => {
     decoder?.destroy();
   });
-  const tap = new EventTap(
-    format,
-    limit,
-    ({ data }) => seen.push(data),
-    (cause) => failures.push(cause),
-    decoder,
-  );
-  return { tap, seen, failures };
+  const hooks: EventTapHooks = {
+    event: ({ data }, part) => (part === undefined ? seen : parts).push(data),
+    unread: () => {
+      unread += 1;
+    },
+    failed: (cause) => failures.push(cause),
+  };
+  const tap = new EventTap(format, limit, hooks, decoder);
+  return { tap, seen, parts, unread: () => unread, failures };
 }
 
 const text = (from: number, to: number): string =>
@@ -96,11 +105,19 @@ describe('a tap', () => {
     expect(failures).toEqual([]);
   });
 
-  it('event tap: takes half an event of an event stream for none at the end', () => {
-    const { tap, seen, failures } = tapped();
-    tap.push(Buffer.from('data: 1\n\ndata: 2\n'));
-    expect(tap.end(true)).toBeUndefined();
+  it.each([
+    ['data: 2', true, ['2']],
+    ['data: 2\n', true, ['2']],
+    ['data: 2\r\n', true, ['2']],
+    ['event: x\r', true, []],
+    [': x', true, []],
+    ['data: 2\n', false, []],
+  ])('event tap: reads an event without its blank line for the account: %j, whole: %p', (rest, whole, expected) => {
+    const { tap, seen, parts, failures } = tapped();
+    tap.push(Buffer.from(`data: 1\n\n${rest}`));
+    expect(tap.end(whole)).toBeUndefined();
     expect(seen).toEqual(['1']);
+    expect(parts).toEqual(expected);
     expect(failures).toEqual([]);
   });
 
@@ -114,16 +131,61 @@ describe('a tap', () => {
 });
 
 describe('an event that is too large', () => {
-  it('event tap: an event that is too large is told of once, and nothing is read any more', async () => {
-    const { tap, seen, failures } = tapped({ limit: 20 });
+  it('event tap: an event that is too large is skipped, and the small ones behind it are read', async () => {
+    const { tap, seen, parts, unread, failures } = tapped({ limit: 20 });
     tap.push(Buffer.from(`${text(1, 2)}data: ${'x'.repeat(20)}\n\n${text(3, 3)}`));
     tap.push(Buffer.from(text(4, 4)));
     await turns(1);
-    tap.push(Buffer.from(`data: ${'x'.repeat(20)}\n\n${text(5, 5)}`));
+    tap.push(Buffer.from(`data: ${'x'.repeat(20)}`));
+    tap.push(Buffer.from(`\n\n${text(5, 5)}`));
     await turns(1);
     expect(tap.end(true)).toBeUndefined();
-    expect(seen).toEqual(['1', '2']);
-    expect(failures).toEqual([new EventTooLarge(20)]);
+    expect(seen).toEqual(['1', '2', '3', '4', '5']);
+    expect(parts).toEqual([]);
+    expect(unread()).toBe(2);
+    expect(failures).toEqual([]);
+  });
+
+  const image = 'A'.repeat(2 * MB);
+  const large = JSON.stringify({ a: 1, image, usage: { tokens: 7 }, id: 'x' });
+  it.each<[string, EventFormat, string, string[]]>([
+    ['Server-Sent Events', sse, `event: big\r\ndata: ${large}\r\n\r\n${text(1, 1)}`, ['1']],
+    ['NDJSON', ndjson, `${large}\n{"b":1}\n`, ['{"b":1}']],
+    ['the last line of NDJSON', ndjson, `{"b":1}\n${large}`, ['{"b":1}']],
+    ['a JSON array, first', jsonArray, `[${large},{"b":1}]`, ['{"b":1}']],
+    ['a JSON array, last', jsonArray, `[{"b":1},${large}]`, ['{"b":1}']],
+    ['JSON', json, large, []],
+  ])(
+    'event tap: an event that is too large is read without its long strings: %s',
+    async (_name, format, stream, small) => {
+      for (const size of [1_000, 64 * 1024, stream.length]) {
+        const { tap, seen, parts, unread, failures } = tapped({ format });
+        const bytes = Buffer.from(stream);
+        for (let i = 0; i < bytes.length; i += size) tap.push(bytes.subarray(i, i + size));
+        expect(tap.end(true)).toBeUndefined();
+        expect(seen).toEqual(small);
+        expect(parts.map((part) => JSON.parse(part))).toEqual([
+          { a: 1, image: expect.stringMatching(/^A+$/), usage: { tokens: 7 }, id: 'x' },
+        ]);
+        expect(parts[0]?.length).toBeLessThan(2_000);
+        expect([unread(), failures]).toEqual([0, []]);
+      }
+    },
+  );
+
+  it('event tap: of a JSON array whose first element cannot be read, the others are', () => {
+    const members = Array.from({ length: 30_000 }, (_, i) => `"member ${i}":"${'x'.repeat(40)}"`).join(',');
+    const { tap, seen, parts, unread } = tapped({ format: jsonArray });
+    tap.push(Buffer.from(`[{${members}},{"b":1}\n, {"c":1}]`));
+    expect(tap.end(true)).toBeUndefined();
+    expect([seen, parts, unread()]).toEqual([['{"b":1}', '{"c":1}'], [], 1]);
+  });
+
+  it('event tap: an event that is too large, and never ends, is one that could not be read', () => {
+    const { tap, seen, parts, unread } = tapped();
+    tap.push(Buffer.from(`${text(1, 1)}data: ${large}\n`));
+    expect(tap.end(true)).toBeUndefined();
+    expect([seen, parts, unread()]).toEqual([['1'], [], 1]);
   });
 
   it('event tap: an event that is too large costs no memory, however much there is of it', async () => {
@@ -204,11 +266,11 @@ describe('bytes in a content coding', () => {
     expect(failures).toEqual([expect.objectContaining({ code: 'Z_DATA_ERROR' })]);
   });
 
-  it('event tap: compressed bytes that hold an event which is too large are not decoded any further', async () => {
+  it('event tap: compressed bytes that hold an event without end are not decoded any further', async () => {
     const decoder = createDecoder('gzip');
     const { tap, seen, failures } = tapped({ limit: 100, decoder });
     const closed = new Promise((resolve) => decoder.once('close', resolve));
-    tap.push(gzipSync(`${text(1, 1)}data: ${'x'.repeat(MB)}`));
+    tap.push(gzipSync(`${text(1, 1)}data: ${'x'.repeat(33 * MB)}`));
     await closed;
     expect(seen).toEqual(['1']);
     expect(failures).toEqual([new EventTooLarge(100)]);

@@ -85,7 +85,7 @@ describe('the work that a response makes', () => {
     ['an event stream', 'provider, onFinish', SSE, {}, ['reads', 'reportsErrors']],
     ['an event stream', 'onUsage, truncation: destroy', SSE, {}, ['reads']],
     ['an event stream', 'everything', SSE, {}, ['reads', 'observes', 'edits', 'transforms', 'beats', 'reportsErrors']],
-    ['an event stream with events to take out', 'no option', SSE, { hasExtras: true }, ['transforms']],
+    ['an event stream with events to take out', 'no option', SSE, { hasExtras: true }, ['removes', 'transforms']],
 
     // NDJSON has no comments: no heartbeats.
     ['NDJSON', 'everything', NDJSON, {}, ['reads', 'observes', 'edits', 'transforms', 'reportsErrors']],
@@ -108,12 +108,18 @@ describe('the work that a response makes', () => {
     ['no-transform', 'onEvent, transformEvent', { ...SSE, ...noTransform }, {}, ['observes']],
     ['no-transform', 'transformEvent, noTransform: ignore', { ...SSE, ...noTransform }, {}, ['edits', 'transforms']],
     // What is there only because of this side is taken out all the same: the client gets what it would have got.
-    ['no-transform', 'transformEvent', { ...SSE, ...noTransform }, { hasExtras: true }, ['transforms']],
+    ['no-transform', 'transformEvent', { ...SSE, ...noTransform }, { hasExtras: true }, ['removes', 'transforms']],
 
     // A body of known length has no room for more, unless it will have another one.
     ['a length', 'onEvent, heartbeat, truncation: event', { ...SSE, ...length }, {}, ['observes']],
     ['a length', 'transformEvent, heartbeat', { ...SSE, ...length }, {}, ['edits', 'transforms', 'beats']],
-    ['a length', 'truncation: event', { ...SSE, ...length }, { hasExtras: true }, ['transforms', 'reportsErrors']],
+    [
+      'a length',
+      'truncation: event',
+      { ...SSE, ...length },
+      { hasExtras: true },
+      ['removes', 'transforms', 'reportsErrors'],
+    ],
 
     // In a content coding.
     ['a coding that the client does not take', 'no option', { ...SSE, ...gzip }, {}, ['decode gzip']],
