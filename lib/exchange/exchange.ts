@@ -19,7 +19,7 @@ import { withholdFromClient } from '../headers/response-passes.js';
 import { viaEntry } from '../headers/via.js';
 import type { UnsettledAnswers } from '../observe/unsettled-answers.js';
 import { receivedBody } from '../request/parsed-body.js';
-import { editRequest, readEditable, wholeBody } from '../request/provider-edit.js';
+import { editRequest, mayEdit, readEditable, wholeBody } from '../request/provider-edit.js';
 import { pauseFlowing } from '../request/read-body.js';
 import { shareBody } from '../request/reader-encodings.js';
 import type { RequestBody } from '../request/replayed-body.js';
@@ -33,6 +33,7 @@ import type { UpstreamResponse } from '../upstream/upstream-response.js';
 import { responseHookFailed, runHook } from '../util/hooks.js';
 import { makeRoomForListeners } from '../util/listeners.js';
 import { askedPath } from '../util/request-target.js';
+import { then } from '../util/then.js';
 import { BaseExchange } from './base-exchange.js';
 import { mayContinue } from './client-departure.js';
 import { Deadlines, TIMEOUT_CODES } from './deadlines.js';
@@ -53,6 +54,8 @@ import {
 } from './state.js';
 
 type Next = (error?: unknown) => void;
+
+type PreparedBody = Pick<PreparedRequest, 'body' | 'edit'>;
 
 /** What the exchanges of one proxy share. */
 export interface Services extends Doorkeeper {
@@ -220,7 +223,8 @@ export class ProxyExchange extends BaseExchange {
     this.path = path;
     const set = this.#config.requestHeaders.headersFor(this);
     const { provider } = attempt.route;
-    return provider === undefined ? { path, set } : this.#prepareFor(provider, attempt, { path, set });
+    if (provider !== undefined) return this.#prepareFor(provider, attempt, { path, set });
+    return then(this.#prepareBody(attempt), (body) => ({ path, set, ...body }));
   }
 
   async #prepareFor(
@@ -233,7 +237,7 @@ export class ProxyExchange extends BaseExchange {
     try {
       const sentPath = upstreamPath(provider, this, path);
       if (sentPath !== path) confine(sentPath);
-      const body = attempt.body.isOwn ? undefined : await this.#prepareBody(provider);
+      const body = await this.#prepareBody(attempt);
       const prepared = { path: sentPath, set, credentials, secrets, ...body };
       return provider.sign === undefined ? prepared : await this.#sign(provider, attempt, prepared);
     } catch (error) {
@@ -242,10 +246,16 @@ export class ProxyExchange extends BaseExchange {
     }
   }
 
-  async #prepareBody(provider: Provider): Promise<Pick<PreparedRequest, 'body' | 'edit'>> {
+  /** `undefined` for a body that is sent as it comes. */
+  #prepareBody({ route, body: { isOwn } }: Attempt): Promise<PreparedBody> | undefined {
+    const isAsItComes = isOwn || (!mayEdit(route) && route.provider?.sign === undefined);
+    return isAsItComes ? undefined : this.#editBody(route);
+  }
+
+  async #editBody(route: Route): Promise<PreparedBody> {
     const maxSize = this.#config.requestBody;
-    this.#body = await readEditable(provider, { req: this.req, body: this.#body, maxSize });
-    return editRequest(provider, this, this.#body);
+    this.#body = await readEditable(route, { req: this.req, body: this.#body, maxSize });
+    return editRequest(route, this, this.#body);
   }
 
   async #sign(provider: Provider, attempt: Attempt, prepared: PreparedRequest): Promise<PreparedRequest> {
@@ -555,7 +565,7 @@ export class ProxyExchange extends BaseExchange {
   }
 
   #stopAttempt(attempt: Attempt, body: RequestBody): void {
-    // A body that a provider has edited is edited anew from what the client sent.
+    // A body that was edited for one target is edited anew from what the client sent.
     if (attempt.edit === undefined) this.#body = body;
     this.#deadlines.leave();
     attempt.abort();

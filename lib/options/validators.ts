@@ -1,7 +1,19 @@
 import { types } from 'node:util';
 import bytes from 'bytes';
 import { LONGEST_DELAY } from '../defaults.js';
-import { aFunction, aString, aTarget, type Check, check, firstWrong, isObject, oneOf, quote } from '../util/checks.js';
+import {
+  aFunction,
+  aProvider,
+  aString,
+  aSyncFunction,
+  aTarget,
+  type Check,
+  check,
+  firstWrong,
+  isObject,
+  oneOf,
+  quote,
+} from '../util/checks.js';
 
 /*
  * What the values of options may be, in words and as a test. `util/checks.ts` has those that are also used elsewhere.
@@ -13,12 +25,6 @@ export const anObject = check('an object', isObject);
 export const booleanOrObject = check(
   'a boolean or an object',
   (value) => typeof value === 'boolean' || isObject(value),
-);
-/** A function whose result is used at once: what an async one resolves with would come too late. */
-export const aSyncFunction = check(
-  'a synchronous function',
-  (value) => typeof value === 'function' && !types.isAsyncFunction(value),
-  (value) => (types.isAsyncFunction(value) ? '. It is async: what it resolves with would come too late' : ''),
 );
 export const aStringOrNull = check('a string', (value) => typeof value === 'string' || value === null);
 export const aLine = check(
@@ -96,7 +102,10 @@ export const settableHeaders = check(
 export const targetsOrFunction = check(
   'an array of targets or a function',
   (value) => Array.isArray(value) || aSyncFunction.is(value),
-  (value) => (aTarget.is(value) ? `. Write a list: [${quote(value)}]` : (aSyncFunction.hint?.(value) ?? '')),
+  (value) => {
+    if (aProvider.is(value)) return '. Write a list: [provider]';
+    return aTarget.is(value) ? `. Write a list: [${quote(value)}]` : (aSyncFunction.hint?.(value) ?? '');
+  },
 );
 export const aFilter = check('a path, an array of paths or a function', (value) => {
   return typeof value === 'string' || typeof value === 'function' || (Array.isArray(value) && value.every(aString.is));

@@ -85,6 +85,9 @@ export interface Route {
   readonly provider: Provider | undefined;
   /** `undefined` for that of the options. */
   readonly pathRewrite: FallbackTarget['pathRewrite'];
+  /** See {@link FallbackTarget.model} and {@link FallbackTarget.editBody}. */
+  readonly model?: string | undefined;
+  readonly editBody?: FallbackTarget['editBody'];
   /** `undefined` for those of the options. */
   readonly headers: Readonly<Record<string, string>> | undefined;
 }

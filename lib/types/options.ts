@@ -296,7 +296,7 @@ export interface SseProxyOptions<
    *
    * @example
    * ```ts
-   * fallbacks: ['https://eu.api.example', { provider: azure, pathRewrite: toAzure }]
+   * fallbacks: ['https://eu.api.example', anthropic({ apiKey }), { provider: vllm, model: 'llama-3.3' }]
    * ```
    */
   fallbacks?: readonly Fallback[] | ((failed: AttemptFailed, exchange: Exchange<TReq, TRes>) => Fallback | undefined);
@@ -415,8 +415,8 @@ export interface HeaderPolicy {
   set?: Readonly<Record<string, string | ((exchange: Exchange) => string | undefined)>>;
 }
 
-/** A target to fall back to, or only its address. */
-export type Fallback = NonNullable<Options['target']> | FallbackTarget;
+/** A target to fall back to, or only its address, or only its provider. */
+export type Fallback = NonNullable<Options['target']> | FallbackTarget | Provider;
 
 /** A target to fall back to. */
 export interface FallbackTarget {
@@ -434,6 +434,25 @@ export interface FallbackTarget {
    * @default the proxy's own
    */
   pathRewrite?: (path: string, req: IncomingMessage) => string | undefined;
+  /**
+   * The model to ask for: takes the place of the `model` of a JSON request body, which keeps all its other bytes. A body that has none,
+   * or that cannot be read, goes as it came. For an API that has the model in its path: `pathRewrite`.
+   *
+   * @default the one that the client asks for
+   */
+  model?: string;
+  /**
+   * Changes a JSON request body, after `model` and before the provider's own edits: gives the new text, or an object to be written as JSON;
+   * `undefined` to leave it. Synchronous. It is given what the client sent, whatever the attempts before have made of it. If it fails,
+   * nothing is sent (`HOOK_FAILED`).
+   *
+   * @default the body of the client
+   * @example
+   * ```ts
+   * editBody: (body) => ({ ...JSON.parse(body), model: 'llama-3.3', store: undefined })
+   * ```
+   */
+  editBody?: (body: string, exchange: Exchange) => string | object | undefined;
   /** In the place of the proxy's own `headers`, which are meant for its own target. */
   headers?: Record<string, string>;
 }

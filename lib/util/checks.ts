@@ -1,4 +1,4 @@
-import { inspect } from 'node:util';
+import { inspect, types } from 'node:util';
 import { suggestionFor } from './suggestions.js';
 
 /** What a value must be, in words and as a test. */
@@ -30,6 +30,12 @@ export const isObject = (value: unknown): value is Record<string, unknown> => {
 export const aBoolean = check('a boolean', (value) => typeof value === 'boolean');
 export const aString = check('a string', (value) => typeof value === 'string');
 export const aFunction = check('a function', (value) => typeof value === 'function');
+/** A function whose result is used at once: what an async one resolves with would come too late. */
+export const aSyncFunction = check(
+  'a synchronous function',
+  (value) => typeof value === 'function' && !types.isAsyncFunction(value),
+  (value) => (types.isAsyncFunction(value) ? '. It is async: what it resolves with would come too late' : ''),
+);
 export const aTarget = check(
   'an absolute URL with http:, https:, ws: or wss:, or an object with host and port',
   (value) =>

@@ -95,6 +95,7 @@ describe('a value that cannot be right is named and quoted', () => {
     ['retry', 3, '3'],
     ['fallbacks', 'http://127.0.0.1:2', "'http://127.0.0.1:2'"],
     ['fallbacks', { target: 'http://127.0.0.1:2' }, 'an object'],
+    ['fallbacks', openai({ apiKey: 'sk-test' }), 'an object. Write a list: [provider]'],
     ['commit', true, 'true'],
     ['commit', 'first', "'first'"],
     ['commit', ['head'], 'an array'],
@@ -257,6 +258,7 @@ describe('a value that is right', () => {
     ['fallbacks', ['http://127.0.0.1:2', new URL('http://127.0.0.1:3'), { host: '127.0.0.1', port: 4 }]],
     ['fallbacks', [{ target: 'http://127.0.0.1:2', pathRewrite: String, headers: { 'x-a': '1' } }]],
     ['fallbacks', [{ provider: openai({ apiKey: 'sk-test' }) }]],
+    ['fallbacks', [openai({ apiKey: 'sk-test' }), { target: 'http://127.0.0.1:2', model: 'm', editBody: String }]],
     ['fallbacks', () => undefined],
     ['commit', 'head'],
     ['commit', 'first-event'],
@@ -418,6 +420,25 @@ describe('a fallback', () => {
     ],
     ['has headers in a line', { target, headers: 'x-a: 1' }, '`fallbacks.headers` must be'],
     ['has a header that is a number', { target, headers: { 'x-a': 1 } }, '`fallbacks.headers` must be'],
+    ['has a model that is none', { target, model: '' }, "`fallbacks.model` must be a string that is not empty, got ''"],
+    ['has a model in a function', { target, model: () => 'm' }, '`fallbacks.model` must be a string'],
+    ['has an edited body', { target, editBody: '{}' }, "`fallbacks.editBody` must be a synchronous function, got '{}'"],
+    [
+      'has an async `editBody`',
+      { target, async editBody() {} },
+      '`fallbacks.editBody` must be a synchronous function, got a function. It is async',
+    ],
+    [
+      'is a provider at no address',
+      { ...openai({ apiKey: 'sk-test' }), target: 'api.example' },
+      'A fallback needs a `target`, or a `provider` that has one',
+    ],
+    [
+      'is a provider that was not called',
+      openai,
+      'A fallback must be a target or an object, got a function. Call it: openai(',
+    ],
+    ['misspells `model`', { target, modle: 'm' }, 'Unknown option `fallbacks.modle`. Did you mean `model`?'],
     ['has a name that is not known', { target, header: {} }, 'Unknown option `fallbacks.header`'],
   ])('options, fallbacks: is refused where it %s', (_how, fallback, message) => {
     expect(complaint({ target, fallbacks: [fallback] })).toContain(message);
@@ -430,6 +451,7 @@ describe('a fallback', () => {
     const url = new URL('http://127.0.0.1:2');
     const pathRewrite = (path: string): string => path;
     const headers = { 'x-a': '1' };
+    const editBody = (body: string): string => body;
     const none = { pathRewrite: undefined, headers: {} };
     const { routes, nextFallback } = resolve({
       provider: own,
@@ -442,6 +464,8 @@ describe('a fallback', () => {
         { target: url },
         { provider: other },
         { provider: other, target, pathRewrite, headers },
+        other,
+        { target, model: 'm', editBody },
       ],
     });
     expect(routes).toEqual([
@@ -453,6 +477,8 @@ describe('a fallback', () => {
       { target: url, provider: own, ...none },
       { target: 'http://127.0.0.1:3', provider: other, ...none },
       { target, provider: other, pathRewrite, headers },
+      { target: 'http://127.0.0.1:3', provider: other, ...none },
+      { target, provider: own, ...none, model: 'm', editBody },
     ]);
     expect(nextFallback).toBeUndefined();
   });
