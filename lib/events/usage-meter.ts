@@ -1,5 +1,6 @@
 import type { EventFormat, ParsedEvent } from '../formats/format.js';
 import type { Config } from '../types/config.js';
+import type { Exchange } from '../types/hooks.js';
 import type { Provider, Reading } from '../types/provider.js';
 import { runHook } from '../util/hooks.js';
 import { EventReader } from './event-reader.js';
@@ -17,6 +18,7 @@ export interface UsageMeterOptions {
   /** Whether the answer is a stream of events, and not JSON in one piece. */
   streamed: boolean;
   provider: Provider;
+  exchange: Exchange;
   logError: Config['logError'];
 }
 
@@ -28,16 +30,18 @@ export class UsageMeter {
   /** What the provider has found so far. */
   readonly reading: Reading;
   readonly #provider: Provider;
+  readonly #exchange: Exchange;
   readonly #logError: Config['logError'];
 
-  constructor({ streamed, provider, logError }: UsageMeterOptions) {
+  constructor({ streamed, provider, exchange, logError }: UsageMeterOptions) {
     this.reading = newReading(streamed);
     this.#provider = provider;
+    this.#exchange = exchange;
     this.#logError = logError;
   }
 
   read(event: ParsedEvent): void {
-    void runHook('read', () => this.#provider.read(event, this.reading), this.#logError);
+    void runHook('read', () => this.#provider.read(event, this.reading, this.#exchange), this.#logError);
   }
 }
 

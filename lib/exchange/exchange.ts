@@ -24,6 +24,7 @@ import { pauseFlowing } from '../request/read-body.js';
 import { shareBody } from '../request/reader-encodings.js';
 import type { RequestBody } from '../request/replayed-body.js';
 import { Answer } from '../response/answer.js';
+import { errorBodyOf } from '../response/first-event-gate.js';
 import type { Config, Phase, Route } from '../types/config.js';
 import type { HeaderFields } from '../types/http.js';
 import type { Provider } from '../types/provider.js';
@@ -516,11 +517,11 @@ export class ProxyExchange extends BaseExchange {
     const error = new SseProxyError('UPSTREAM_ERROR_EVENT', { statusCode });
     this.#observers.attemptFailed(error.code);
     if (this.#tryAgain(this.#decide(failure), failure)) return;
-    const secrets = this.#attempt?.secrets;
-    const said = event?.json() === undefined ? undefined : (secrets?.mask(event.data) ?? event.data);
+    const { secrets, route } = this.#attempt as Attempt;
+    const body = event && errorBodyOf(event, { config: this.#config, exchange: this, provider: route.provider });
     this.#answerFailure(error, (response, attempt) => {
       attempt?.abort();
-      response.answer({ said });
+      response.answer({ said: body && (secrets?.mask(body) ?? body) });
     });
   }
 

@@ -47,7 +47,7 @@ export function resolveOptions(options: SseProxyOptions): Config {
     fallbacks = [],
     commit = 'head',
     onClientClose = 'abort',
-    truncation = provider === undefined ? 'destroy' : 'event',
+    truncation,
     onUsage,
     onFinish,
     onError = 'respond',
@@ -111,7 +111,7 @@ function checkCall(given: unknown): void {
 
 function resolveHeartbeat({
   interval = DEFAULT_HEARTBEAT.interval,
-  comment = DEFAULT_HEARTBEAT.comment,
+  comment,
 }: {
   interval?: number;
   comment?: string;

@@ -1,13 +1,11 @@
-import { isErrorStatus } from '../errors.js';
-import type { EventFields, Exchange, StreamEvent } from '../types/hooks.js';
-import type { Provider, ProviderFailure, Reading, RequestEdit } from '../types/provider.js';
+import type { Exchange, StreamEvent } from '../types/hooks.js';
+import type { Provider, RequestEdit } from '../types/provider.js';
 import { aBoolean, aString, isObject } from '../util/checks.js';
-import { ACCOUNT_HEADERS } from './auth/account-headers.js';
 import { type ApiKey, bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
 import { aHeaderText, checkProviderOptions } from './auth/check-options.js';
-import { isMoreOfTheSame, readChat } from './dialects/chat.js';
+import { speaking } from './dialects/by-path.js';
 import { member } from './dialects/figures.js';
-import { readResponse, readResponsesEvent } from './dialects/responses.js';
+import { openaiDialect } from './dialects/openai.js';
 
 /** Options of {@link openaiCompatible}. */
 export interface OpenAICompatibleOptions {
@@ -73,19 +71,7 @@ export function openaiCompatible(options: OpenAICompatibleOptions): Provider {
 
 /** All but name and address. */
 function dialect(includeUsage = false): Omit<Provider, 'name' | 'target' | 'credentials'> {
-  const retryMethods = ['POST'];
-  const withheld = { response: ACCOUNT_HEADERS };
-  const editRequest = includeUsage && { editRequest: askForUsage };
-  return { read, errorEvent, errorBody, errorStatus, retryMethods, withheld, ...editRequest };
-}
-
-function read(event: StreamEvent, reading: Reading): void {
-  if (isMoreOfTheSame(event, reading)) return;
-  const payload = event.json();
-  const type = member(payload, 'type');
-  if (typeof type === 'string' && type.startsWith('response.')) readResponsesEvent(type, payload, reading);
-  else if (member(payload, 'object') === 'response') readResponse(payload, reading, false);
-  else readChat(event, reading);
+  return { ...speaking(openaiDialect), ...(includeUsage && { editRequest: askForUsage }) };
 }
 
 /** `stream_options` is known to Chat Completions and to Completions, and only where they stream. */
@@ -135,47 +121,4 @@ function parseObject(text: string): Record<string, unknown> | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** The SDKs throw where a chunk has an `error`; in Responses an event of that type says the same. */
-export function errorEvent(failure: ProviderFailure, { path }: Exchange): EventFields {
-  const body = errorBody(failure);
-  if (!/^[^?]*\/responses\/?(\?|$)/.test(path)) return { data: JSON.stringify(body) };
-  const { code, message } = failure;
-  return { event: 'error', data: JSON.stringify({ type: 'error', code, message, param: null, ...body }) };
-}
-
-/** The status that an error has where it is not inside a 200, by its code or type. */
-const STATUSES = new Map<unknown, number>([
-  ['invalid_request_error', 400],
-  ['invalid_api_key', 401],
-  ['authentication_error', 401],
-  ['permission_error', 403],
-  ['not_found_error', 404],
-  ['rate_limit_error', 429],
-  ['rate_limit_exceeded', 429],
-  ['requests', 429],
-  ['tokens', 429],
-  ['insufficient_quota', 429],
-  ['server_error', 500],
-  ['engine_overloaded', 503],
-  ['overloaded', 503],
-]);
-
-/** Of a chunk with an `error`; in Responses, of an `error` event or a response that has failed. */
-export function errorStatus(event: StreamEvent): number | undefined {
-  const payload = event.json();
-  const isError = member(payload, 'type') === 'error';
-  const error =
-    member(payload, 'error') ?? member(member(payload, 'response'), 'error') ?? (isError ? payload : undefined);
-  if (error === undefined || error === null) return undefined;
-  const code = member(error, 'code');
-  // Some servers put the status there; Azure as a string.
-  const status = typeof code === 'string' && /^\d{3}$/.test(code) ? Number(code) : code;
-  if (isErrorStatus(status)) return status;
-  return STATUSES.get(code) ?? STATUSES.get(member(error, 'type')) ?? 502;
-}
-
-export function errorBody({ message, code }: ProviderFailure): { error: object } {
-  return { error: { message, type: 'proxy_error', param: null, code } };
 }

@@ -97,7 +97,7 @@ export class Answer {
       headers: head.headers,
       streamFormat,
       hasExtras: edit?.isExtra !== undefined,
-      hasProvider: provider !== undefined,
+      provider,
     });
   }
 

@@ -10,6 +10,7 @@ import { first } from '../headers/header-values.js';
 import { essenceOf, isJsonType } from '../headers/media-type.js';
 import type { Config } from '../types/config.js';
 import type { HeaderFields } from '../types/http.js';
+import type { Provider } from '../types/provider.js';
 
 /** What is done with the body of one response. */
 export interface BodyPlan {
@@ -53,11 +54,11 @@ export interface PlanContext {
   streamFormat: EventFormat | undefined;
   /** The request was edited, and the response may have events that are there only because of that. */
   hasExtras: boolean;
-  hasProvider: boolean;
+  provider: Provider | undefined;
 }
 
 /** Decides once per response, by its head. A feature that is off, or that does not apply to this response, costs nothing. */
-export function planBody({ config, req, headers, streamFormat, hasExtras, hasProvider }: PlanContext): BodyPlan {
+export function planBody({ config, req, headers, streamFormat, hasExtras, provider }: PlanContext): BodyPlan {
   const contentType = first(headers['content-type']);
   const type = essenceOf(contentType);
   const coding = codingOf(headers['content-encoding']);
@@ -67,9 +68,10 @@ export function planBody({ config, req, headers, streamFormat, hasExtras, hasPro
   // That it is a stream, `isEventStream` may have said; which format it has is another question.
   const hasEvents = eventStream && !isUnknown;
 
-  const reads = config.reads && hasProvider && (hasEvents || (!eventStream && isJsonType(contentType)));
+  const reads = config.reads && provider !== undefined && (hasEvents || (!eventStream && isJsonType(contentType)));
   const observes = hasEvents && config.onEvent !== undefined;
   const mayTransform = config.noTransform === 'ignore' || !forbidsTransform(headers);
+  const truncation = config.truncation ?? (provider === undefined ? 'destroy' : (provider.truncation ?? 'event'));
   const edits = hasEvents && config.transformEvent !== undefined && mayTransform;
   const beats = hasEvents && config.heartbeat !== undefined && takesHeartbeats(format, type);
 
@@ -95,7 +97,7 @@ export function planBody({ config, req, headers, streamFormat, hasExtras, hasPro
     unreadable: edits && (!isPlain || format.encode === undefined),
     beats: beats && hasRoom,
     reconnects: format === sse && hasRoom && acceptsEventStream(req.headers.accept),
-    reportsErrors: hasEvents && config.truncation === 'event' && format.encode !== undefined && hasRoom,
+    reportsErrors: hasEvents && truncation === 'event' && format.encode !== undefined && hasRoom,
   };
 }
 

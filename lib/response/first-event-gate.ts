@@ -5,7 +5,7 @@ import type { Config } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { Provider } from '../types/provider.js';
 import { quote } from '../util/checks.js';
-import { awaitHook, callHook, type Waiter } from '../util/hooks.js';
+import { awaitHook, callHook, tryHook, type Waiter } from '../util/hooks.js';
 
 export interface GateContext {
   config: Config;
@@ -33,11 +33,24 @@ export async function failureOf(
     typeof commit === 'function' ? await awaitHook('commit', () => commit(event, exchange), waiter, 502) : undefined;
   // `commit` leaves it to the provider.
   if (verdict !== undefined) return verdict ? undefined : eventFailure(502, event);
-  const statusCode = callHook('errorStatus', () => provider?.errorStatus?.(event), readStatus, 502);
+  const statusCode = callHook('errorStatus', () => provider?.errorStatus?.(event, exchange), readStatus, 502);
   if (statusCode === undefined) return undefined;
   if (isErrorStatus(statusCode)) return eventFailure(statusCode, event);
   config.logError('errorStatus must give a status of 400 to 599, got %s: taken for 502', quote(statusCode));
   return eventFailure(502, event);
+}
+
+/**
+ * What a client is answered instead of a stream that begins with this error event: a body that says the same. `undefined` where there is
+ * none. What a hook throws is logged.
+ */
+export function errorBodyOf(
+  event: ParsedEvent,
+  { config, exchange, provider }: Pick<GateContext, 'config' | 'exchange' | 'provider'>,
+): string | undefined {
+  const body = (): unknown => provider?.errorBodyOf?.(event, exchange);
+  const text = tryHook('errorBodyOf', body, (given) => JSON.stringify(given) as string | undefined, config.logError);
+  return text ?? (event.json() === undefined ? undefined : event.data);
 }
 
 function eventFailure(statusCode: number, event?: ParsedEvent): EventFailure {

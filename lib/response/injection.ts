@@ -1,4 +1,5 @@
 import type { ClientResponse } from '../client/client-response.js';
+import { DEFAULT_HEARTBEAT } from '../defaults.js';
 import { isErrorStatus, type SseProxyError } from '../errors.js';
 import { EventReader } from '../events/event-reader.js';
 import { Heartbeat } from '../events/heartbeat.js';
@@ -49,9 +50,8 @@ export class Injection {
       boundary.sent(chunk);
     });
     if (!plan.beats || config.heartbeat === undefined) return;
-    const { interval, comment } = config.heartbeat;
-    const bytes = plan.format.encodeComment?.(comment) ?? EMPTY;
-    const heartbeat = new Heartbeat(interval, () => this.#beat(bytes, relay));
+    const bytes = this.#heartbeatOf(config.heartbeat.comment);
+    const heartbeat = new Heartbeat(config.heartbeat.interval, () => this.#beat(bytes, relay));
     this.#heartbeat = heartbeat;
     relay.observeSent(() => heartbeat.sent());
   }
@@ -59,6 +59,18 @@ export class Injection {
   /** Sends no more heartbeats. */
   stop(): void {
     this.#heartbeat?.stop();
+  }
+
+  /** @param comment of the options; `undefined` where they give none */
+  #heartbeatOf(comment: string | undefined): Buffer {
+    const { plan, config, exchange, provider } = this.#options;
+    const { format } = plan;
+    const read = (fields: EventFields | undefined) => fields && written('heartbeat', format, fields);
+    const ofProvider =
+      comment === undefined && provider?.heartbeat !== undefined
+        ? tryHook('heartbeat', () => provider.heartbeat?.(exchange), read, config.logError)
+        : undefined;
+    return ofProvider ?? format.encodeComment?.(comment ?? DEFAULT_HEARTBEAT.comment) ?? EMPTY;
   }
 
   #beat(bytes: Buffer, relay: Relay): void {
@@ -77,33 +89,40 @@ export class Injection {
   /** Sends an error event, if the stream is between two events. Nothing may be sent after it. */
   tell(error: SseProxyError): void {
     const { plan, hasEnded, config, provider, exchange } = this.#options;
-    const last = this.#last;
-    // A complete answer has not failed, whatever became of its connection. Nor is one told of twice, by two proxies in a row.
-    if (!plan.reportsErrors || !this.#boundary.isReached || hasEnded(last) || this.#isTold(last)) return;
+    // A complete answer has not failed, whatever became of its connection.
+    if (!plan.reportsErrors || !this.#boundary.isReached || hasEnded(this.#last)) return;
+    const last = this.#lastEvent();
+    // Nor is a client told twice, by two proxies in a row.
+    if (last !== undefined && this.#isError(last)) return;
     const own = { event: 'error', data: JSON.stringify(error) };
-    const block = tryHook(
+    const blocks = tryHook(
       'errorEvent',
-      () => provider?.errorEvent(error, exchange),
-      (fields: EventFields | null | undefined) => written(plan.format, fields ?? own),
+      () => provider?.errorEvent(error, exchange, last),
+      (fields: EventFields | readonly EventFields[] | null | undefined) =>
+        [fields ?? own].flat().map((event) => written('errorEvent', plan.format, event)),
       config.logError,
     );
-    if (block !== undefined) this.#insert(block);
+    for (const block of blocks ?? []) this.#insert(block);
   }
 
-  /** Whether the last event that was sent is an error. */
-  #isTold(last: Buffer): boolean {
-    const { plan, config, provider } = this.#options;
+  /** The last event that was sent, if it is whole in the last chunk. */
+  #lastEvent(): ParsedEvent | undefined {
+    const { plan, config } = this.#options;
     let latest: ParsedEvent | undefined;
     try {
-      for (const { event } of new EventReader(plan.format, config.eventSize).read(last)) latest = event ?? latest;
+      for (const { event } of new EventReader(plan.format, config.eventSize).read(this.#last)) latest = event ?? latest;
     } catch {
-      return false;
+      return undefined;
     }
-    const event = latest;
-    if (event === undefined) return false;
+    return latest;
+  }
+
+  #isError(event: ParsedEvent): boolean {
+    const { config, exchange, provider } = this.#options;
     const said = event.json();
     if (event.event === 'error' || (isObject(said) && Boolean(said.error))) return true;
-    return tryHook('errorStatus', () => provider?.errorStatus?.(event), isErrorStatus, config.logError) === true;
+    const status = (): number | undefined => provider?.errorStatus?.(event, exchange);
+    return tryHook('errorStatus', status, isErrorStatus, config.logError) === true;
   }
 
   #insert(bytes: Buffer): void {
@@ -122,9 +141,9 @@ export function createInjection(options: InjectionOptions): Injection | undefine
 }
 
 /** @throws {TypeError} for a value that is no event, or an event that the format cannot express */
-function written(format: EventFormat, fields: EventFields): Buffer {
-  if (!isObject(fields)) throw new TypeError(`errorEvent must give an event, got ${kindOf(fields)}`);
+function written(hook: string, format: EventFormat, fields: EventFields): Buffer {
+  if (!isObject(fields)) throw new TypeError(`${hook} must give an event, got ${kindOf(fields)}`);
   const block = format.encode?.(fields) ?? EMPTY;
-  if (fields.data === undefined || block.length === 0) throw new TypeError('errorEvent must give an event with `data`');
+  if (fields.data === undefined || block.length === 0) throw new TypeError(`${hook} must give an event with \`data\``);
   return block;
 }

@@ -49,7 +49,7 @@ export class Pipeline {
 
   /** @throws {SseProxyError} `EVENTS_UNREADABLE` */
   constructor(options: PipelineOptions) {
-    const { plan, config, observers, provider, edit } = options;
+    const { plan, config, exchange, observers, provider, edit } = options;
     if (plan.unreadable) throw new SseProxyError('EVENTS_UNREADABLE');
     if (plan.isUnknown) {
       if ((config.onEvent ?? config.transformEvent ?? config.heartbeat ?? provider) !== undefined) {
@@ -63,7 +63,7 @@ export class Pipeline {
     }
     this.#options = options;
     if (plan.reads && provider !== undefined) {
-      this.#meter = new UsageMeter({ streamed: plan.eventStream, provider, logError: config.logError });
+      this.#meter = new UsageMeter({ streamed: plan.eventStream, provider, exchange, logError: config.logError });
       observers.summary.reading = this.#meter.reading;
     }
     if (plan.eventStream && (plan.reads || plan.observes || plan.transforms)) observers.summary.events = 0;
@@ -97,11 +97,11 @@ export class Pipeline {
   /** Whether the answer is complete by the rules of its dialect; `last` is its last chunk. */
   hasEnded(last: Buffer): boolean {
     if (this.#meter !== undefined) return this.#meter.reading.ended;
-    const { plan, config, provider } = this.#options;
+    const { plan, config, exchange, provider } = this.#options;
     if (provider === undefined) return false;
     const { format, eventStream: streamed } = plan;
     const { eventSize, logError } = config;
-    return endsAnswer(last, { format, eventSize, streamed, provider, logError });
+    return endsAnswer(last, { format, eventSize, streamed, provider, exchange, logError });
   }
 
   /** The error that the client is told if a stage fails. */

@@ -33,10 +33,11 @@ export interface Config {
   readonly transformEvent: SseProxyOptions['transformEvent'];
   readonly noTransform: 'respect' | 'ignore';
   /** After so many milliseconds of silence, a comment. */
-  readonly heartbeat: { readonly interval: number; readonly comment: string } | undefined;
+  readonly heartbeat: { readonly interval: number; readonly comment: string | undefined } | undefined;
   /** `limits.eventSize` in bytes. */
   readonly eventSize: number;
-  readonly truncation: 'destroy' | 'event';
+  /** `undefined` where the options leave it to the provider. */
+  readonly truncation: 'destroy' | 'event' | undefined;
   readonly onUsage: SseProxyOptions['onUsage'];
   readonly onFinish: SseProxyOptions['onFinish'];
   readonly onError: 'respond' | 'next';

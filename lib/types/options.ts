@@ -162,8 +162,8 @@ export interface SseProxyOptions<
 
   /**
    * Sends a comment to clients of `text/event-stream` while the upstream is silent, and only between events: `: ping` and a blank
-   * line, or another `comment`. EventSource ignores comments (WHATWG HTML, 9.2.6). `true` for the defaults
-   * below.
+   * line, or another `comment`. EventSource ignores comments (WHATWG HTML, 9.2.6). Where a provider's clients take a comment for a
+   * failure (Google's), it is an event that says nothing: `data: {}`. `true` for the defaults below.
    *
    * @default false
    */
@@ -177,9 +177,9 @@ export interface SseProxyOptions<
          */
         interval?: number;
         /**
-         * Without line breaks.
+         * Without line breaks. It goes before the provider's own heartbeat.
          *
-         * @default 'ping'
+         * @default 'ping', or what the provider's clients ignore
          */
         comment?: string;
       };
@@ -365,7 +365,8 @@ export interface SseProxyOptions<
    * How a client learns that its stream broke off: `'event'` sends an error event in the dialect of the provider where that is
    * possible (between two events of an uncompressed stream) before the connection is cut; `'destroy'` only cuts.
    *
-   * @default 'event' with a `provider`, 'destroy' without
+   * @default what the provider says: 'event', and 'destroy' where its clients hide what such an event says (`mistral()`); 'destroy'
+   * without a provider
    */
   truncation?: 'destroy' | 'event';
 

@@ -64,14 +64,37 @@ export interface Provider {
    * The HTTP status that an error event stands for, 400 to 599; `undefined` (also `null` or `false`) for an event that is none. Used by
    * `commit`. Synchronous. Anything else says that it is an error, and not which: it is logged, and taken for 502.
    */
-  errorStatus?(event: StreamEvent): number | undefined;
+  errorStatus?(event: StreamEvent, exchange: Exchange): number | undefined;
+  /**
+   * The JSON body of an error response that says the same as an error event: where `commit` answers instead of a stream that begins with
+   * an error, the client reads a body and no event. Synchronous. Default, and for `undefined`: the `data` of the event, where that is JSON.
+   */
+  errorBodyOf?(event: StreamEvent, exchange: Exchange): unknown;
   /**
    * Reads usage, model and the like from an event of a stream, or from a whole JSON answer. What it throws is logged. Of JSON above
    * `limits.eventSize` long strings are shortened, and long arrays empty.
    */
-  read(event: StreamEvent, reading: Reading): void;
-  /** The event that tells a client in the middle of a stream of a failure. Synchronous; if it fails, that is logged, and no event is sent. */
-  errorEvent(failure: ProviderFailure, exchange: Exchange): EventFields;
+  read(event: StreamEvent, reading: Reading, exchange: Exchange): void;
+  /**
+   * The event that tells a client in the middle of a stream of a failure; several, where its clients differ in what they heed.
+   * Synchronous; if it fails, that is logged, and no event is sent.
+   *
+   * @param last the last event that the client was sent, for dialects that number their events
+   */
+  errorEvent(
+    failure: ProviderFailure,
+    exchange: Exchange,
+    last?: StreamEvent | undefined,
+  ): EventFields | readonly EventFields[];
+  /**
+   * `truncation`, where the options give none: `'destroy'` for an API whose clients hide what an error event says. Default: `'event'`.
+   */
+  readonly truncation?: 'event' | 'destroy';
+  /**
+   * The event that is sent while a stream is silent (`heartbeat`), for an API whose clients take a comment for a failure; `undefined` for a
+   * comment. Synchronous. A `comment` that the options give goes before it. Default: a comment.
+   */
+  heartbeat?(exchange: Exchange): EventFields | undefined;
   /** The JSON body that tells a client of a failure. Synchronous; if it fails, that is logged, and the proxy's own body is sent. */
   errorBody(failure: ProviderFailure, exchange: Exchange): unknown;
 }

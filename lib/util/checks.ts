@@ -62,7 +62,10 @@ export const aProvider = check(
   (value) =>
     isObject(value) &&
     ['read', 'errorEvent', 'errorBody'].every((name) => typeof value[name] === 'function') &&
-    ['rewritePath', 'sign', 'formatOf'].every((name) => isFunctionOrAbsent(value[name])) &&
+    ['rewritePath', 'sign', 'formatOf', 'errorStatus', 'errorBodyOf', 'heartbeat'].every((name) =>
+      isFunctionOrAbsent(value[name]),
+    ) &&
+    [undefined, 'event', 'destroy'].includes(value.truncation as undefined) &&
     (value.withheld === undefined || isWithheld(value.withheld)),
   (value) => (typeof value === 'function' ? `. Call it: ${value.name || 'openai'}({ apiKey: ... })` : ''),
 );

@@ -299,6 +299,23 @@ describe('a stream that begins with an error', () => {
     },
   );
 
+  it.each([
+    { type: 'error', sequence_number: 0, code: 'rate_limit_exceeded', message: 'Slow down.', param: null },
+    {
+      type: 'response.failed',
+      response: { status: 'failed', error: { code: 'rate_limit_exceeded', message: 'Slow down.' } },
+    },
+  ])(
+    'commit on the first event: a stream that begins with an error has an error body in its place: Responses’ %j',
+    async (event) => {
+      const { url } = await answering(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+      const proxy = await proxyApp({ provider: openai({ target: url, apiKey: SERVERS_KEY }), ...FIRST_EVENT });
+      const response = await post(`${proxy.url}/v1/responses`);
+      const error = { message: 'Slow down.', type: 'server_error', param: null, code: 'rate_limit_exceeded' };
+      expect([response.statusCode, JSON.parse(await readText(response))]).toEqual([429, { error }]);
+    },
+  );
+
   it('commit on the first event: a stream that begins with an error may be a line of NDJSON', async () => {
     const { url } = await upstream((_req, res) => {
       res.writeHead(200, { 'content-type': 'application/x-ndjson' }).end('{"error":"model not loaded"}\n');

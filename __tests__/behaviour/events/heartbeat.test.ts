@@ -6,6 +6,7 @@ import compression from 'compression';
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import type { Express } from 'express';
 import type { SseProxyOptions } from '../../../lib/index.js';
+import { gemini, openai, type Provider } from '../../../lib/providers/index.js';
 import { openRequest, readAll, reader, readUntilCut, responseTo } from '../../support/clients/http.js';
 import { closing } from '../../support/clients/http2.js';
 import { rawClient } from '../../support/clients/raw.js';
@@ -95,6 +96,47 @@ describe('a heartbeat', () => {
     const { res, response } = await openStream({ heartbeat: { ...heartbeat, comment: 'still here' } });
     expect(await reader(response).until('\n\n')).toBe(': still here\n\n');
     res.end();
+  });
+
+  it.each<[string, string, Provider, Partial<typeof heartbeat & { comment: string }>]>([
+    ['is one that Google’s clients read', 'data: {}\n\n', gemini({ apiKey: 'sk' }), {}],
+    ['is the comment of the options, if they give one', ': here\n\n', gemini({ apiKey: 'sk' }), { comment: 'here' }],
+    ['is a comment at most providers', PING, openai({ apiKey: 'sk' }), {}],
+  ])('heartbeat: %s', async (_name, expected, { target, ...provider }, given) => {
+    const path = '/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse';
+    const { requests, url } = await manualUpstream();
+    const proxy = await proxyApp({ provider: { ...provider, target: url }, heartbeat: { ...heartbeat, ...given } });
+    const req = openRequest(proxy.url, { path: provider.name === 'openai' ? '/v1/chat/completions' : path });
+    req.end();
+    const { res } = await requests.next();
+    res.writeHead(200, SSE).flushHeaders();
+    expect(await reader(await responseTo(req)).until('\n\n')).toBe(expected);
+    res.end();
+  });
+
+  it('heartbeat: of a provider is a comment at an endpoint that is OpenAI’s, and where it fails', async () => {
+    const errors: unknown[] = [];
+    const failing = {
+      ...gemini({ apiKey: 'sk' }),
+      heartbeat: () => {
+        throw new Error('no');
+      },
+    };
+    const logger = { info() {}, warn() {}, error: (text: string) => errors.push(text) };
+    for (const [path, provider] of [
+      ['/v1beta/openai/chat/completions', gemini({ apiKey: 'sk' })],
+      ['/v1beta/models/g:streamGenerateContent?alt=sse', failing],
+    ] as const) {
+      const { requests, url } = await manualUpstream();
+      const proxy = await proxyApp({ provider: { ...provider, target: url }, heartbeat, logger });
+      const req = openRequest(proxy.url, { path });
+      req.end();
+      const { res } = await requests.next();
+      res.writeHead(200, SSE).flushHeaders();
+      expect(await reader(await responseTo(req)).until('\n\n')).toBe(PING);
+      res.end();
+    }
+    expect(errors).toEqual([expect.stringContaining('heartbeat')]);
   });
 
   it('heartbeat: counts in the bytes of the summary, and not as an event', async () => {

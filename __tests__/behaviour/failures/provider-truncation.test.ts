@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import type { SseProxyOptions } from '../../../lib/index.js';
 import {
   anthropic,
   gemini,
@@ -34,16 +35,17 @@ const MESSAGE = 'The upstream closed the connection before its response was comp
 const ERROR = `{"message":"${MESSAGE}","type":"proxy_error","param":null,"code":"UPSTREAM_TRUNCATED"}`;
 const CHUNK = `data: {"error":${ERROR}}\n\n`;
 
-/** Provider, answer, and the event that says that it broke off. */
-const DIALECTS: [string, Create, ProviderAnswer, string][] = [
+/** For the SDKs and for agents; `count` events were sent, and have numbers. */
+const failedResponse = (count: number): string =>
+  `event: error\ndata: {"type":"error","sequence_number":${count},"code":"UPSTREAM_TRUNCATED","message":"${MESSAGE}",` +
+  `"param":null,"error":${ERROR}}\n\n` +
+  `event: response.failed\ndata: {"type":"response.failed","sequence_number":${count + 1},"response":{"object":"response",` +
+  `"status":"failed","error":{"code":"UPSTREAM_TRUNCATED","message":"${MESSAGE}"},"output":[]}}\n\n`;
+
+/** Provider, answer, and the events that say that it broke off. */
+const DIALECTS: [string, Create, ProviderAnswer, string | ((count: number) => string)][] = [
   ['openai, chat completions', openai, openaiChat, CHUNK],
-  [
-    'openai, responses',
-    openai,
-    openaiResponses,
-    'event: error\n' +
-      `data: {"type":"error","code":"UPSTREAM_TRUNCATED","message":"${MESSAGE}","param":null,"error":${ERROR}}\n\n`,
-  ],
+  ['openai, responses', openai, openaiResponses, failedResponse],
   [
     'anthropic',
     anthropic,
@@ -51,18 +53,21 @@ const DIALECTS: [string, Create, ProviderAnswer, string][] = [
     `event: error\ndata: {"type":"error","error":{"type":"api_error","message":"${MESSAGE}"}}\n\n`,
   ],
   ['gemini', gemini, geminiSse, `data: {"error":{"code":502,"message":"${MESSAGE}","status":"UNAVAILABLE"}}\n\n`],
-  ['mistral', mistral, mistralChat, CHUNK],
   ['ollama', ollama, ollamaChat, `{"error":"${MESSAGE}"}\n`],
   ["ollama, at OpenAI's endpoint", ollama, ollamaCompatible, CHUNK],
 ];
+
+const errorAfter = (error: string | ((count: number) => string), count: number): string =>
+  typeof error === 'string' ? error : error(count);
 
 /** What the client gets of an answer of which the provider sends this much, and then dies. */
 async function cutAfter(
   create: Create,
   answer: ProviderAnswer,
   bytes: Buffer,
+  options: SseProxyOptions = {},
 ): Promise<{ body: string; cut: boolean }> {
-  const { upstream, proxy } = await proxiedProvider(create);
+  const { upstream, proxy } = await proxiedProvider(create, options);
   const coming = post(proxy.url + answer.path);
   const asked = await upstream.next();
   asked.start(answer);
@@ -84,7 +89,7 @@ describe('an answer that breaks off', () => {
     async (_name, create, answer, error) => {
       for (let count = 0; count < answer.parts.length; count += 1) {
         const bytes = bytesOf(answer.parts.slice(0, count));
-        expect(await cutAfter(create, answer, bytes)).toEqual({ body: bytes + error, cut: true });
+        expect(await cutAfter(create, answer, bytes)).toEqual({ body: bytes + errorAfter(error, count), cut: true });
       }
     },
   );
@@ -96,8 +101,9 @@ describe('an answer that breaks off', () => {
       const first = bytesOf(answer.parts.slice(0, 1));
       const lastOfSecond = Buffer.byteLength(bytesOf(answer.parts.slice(0, 2)).toString().trimEnd());
       for (const at of [1, 10, lastOfSecond - 1, lastOfSecond]) {
-        const before = at > first.length ? first : '';
-        expect(await cutAfter(create, answer, whole.subarray(0, at))).toEqual({ body: before + error, cut: true });
+        const isBehindFirst = at > first.length;
+        const said = (isBehindFirst ? first : '') + errorAfter(error, isBehindFirst ? 1 : 0);
+        expect(await cutAfter(create, answer, whole.subarray(0, at))).toEqual({ body: said, cut: true });
       }
     },
   );
@@ -110,6 +116,15 @@ describe('an answer that breaks off', () => {
       expect(await cutAfter(create, answer, bytes)).toEqual({ body: bytes.toString(), cut: true });
     },
   );
+
+  it("truncation, provider's error event: an answer of Mistral's that breaks off is cut only: its clients show no such event", async () => {
+    const begun = bytesOf(mistralChat.parts.slice(0, 2)) as Buffer;
+    expect(await cutAfter(mistral, mistralChat, begun)).toEqual({ body: begun.toString(), cut: true });
+    expect(await cutAfter(mistral, mistralChat, begun, { truncation: 'event' })).toEqual({
+      body: begun + CHUNK,
+      cut: true,
+    });
+  });
 
   it("truncation, provider's error event: an answer that breaks off does not say so in a JSON array, which has no place for it; its usage is told", async () => {
     const { upstream, proxy, usages } = await proxiedProvider(gemini);

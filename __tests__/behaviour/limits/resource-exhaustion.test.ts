@@ -938,7 +938,7 @@ describe('what takes a megabyte of malice in its stride:', () => {
   const OPTIONS = '{"stream_options": {"a":1 ,"b":[]}},';
   const body = (member: string, options: string): string => `{"stream":true,${member},"stream_options":${options}}`;
   const openaiError = (path: string): boolean =>
-    provider.openai.errorEvent?.(failure, exchangeFor(path))?.event === 'error';
+    [provider.openai.errorEvent?.(failure, exchangeFor(path)) ?? []].flat().some(({ event }) => event === 'error');
   const ollamaError = (path: string): string => JSON.stringify(ollama().errorBody?.(failure, exchangeFor(path)));
   const retryAfter = (value: string): number | undefined => {
     const headers = { 'retry-after': value };

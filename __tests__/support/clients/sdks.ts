@@ -46,6 +46,10 @@ export interface SdkStream {
 export interface Sdk {
   name: string;
   provider(options: ProviderOptions): Provider;
+  /** What is sent while its streams are silent. */
+  heartbeat: string;
+  /** It throws what an error event says, and is sent one. */
+  showsErrors: boolean;
   /** An answer as the provider streams it, and one in one piece. */
   streamed: ProviderAnswer;
   whole: ProviderAnswer;
@@ -114,6 +118,8 @@ function chatUsage(usage: OpenAI.CompletionUsage): Said['usage'] {
 
 export const openaiSdk: Sdk = {
   name: 'openai, chat completions',
+  heartbeat: ': ping\n\n',
+  showsErrors: true,
   provider: openai,
   streamed: openaiChat,
   whole: openaiChatWhole,
@@ -149,6 +155,8 @@ function responsesUsage(usage: OpenAI.Responses.ResponseUsage): Said['usage'] {
 
 export const openaiResponsesSdk: Sdk = {
   name: 'openai, responses',
+  heartbeat: ': ping\n\n',
+  showsErrors: true,
   provider: openai,
   streamed: openaiResponses,
   whole: openaiResponsesWhole,
@@ -193,6 +201,8 @@ function messageUsage(usage: Anthropic.Usage): Said['usage'] {
 
 export const anthropicRawSdk: Sdk = {
   name: 'anthropic, raw',
+  heartbeat: ': ping\n\n',
+  showsErrors: true,
   provider: anthropic,
   streamed: anthropicText,
   whole: anthropicWhole,
@@ -265,6 +275,8 @@ function geminiUsage(usage: GeminiUsage): Said['usage'] {
 
 export const geminiSdk: Sdk = {
   name: 'google genai',
+  heartbeat: 'data: {}\n\n',
+  showsErrors: true,
   provider: gemini,
   streamed: geminiSse,
   whole: geminiWhole,
@@ -322,6 +334,8 @@ const mistralUsage = (usage: MistralUsage): Said['usage'] =>
 
 export const mistralSdk: Sdk = {
   name: 'mistral',
+  heartbeat: ': ping\n\n',
+  showsErrors: false,
   provider: mistral,
   streamed: mistralChat,
   whole: mistralWhole,

@@ -49,7 +49,13 @@ export function bytesOf(parts: readonly Part[]): Buffer {
 }
 
 /** What a provider reads in an answer that comes in these chunks; `whole` unless it breaks off there. */
-export function reads(provider: Provider, format: EventFormat, chunks: readonly Buffer[], whole = true): Told {
+export function reads(
+  provider: Provider,
+  { format, path }: Pick<ProviderAnswer, 'format' | 'path'>,
+  chunks: readonly Buffer[],
+  whole = true,
+): Told {
+  const exchange = exchangeFor(path);
   const reading: Reading = {
     streamed: format !== json,
     usage: {},
@@ -60,10 +66,10 @@ export function reads(provider: Provider, format: EventFormat, chunks: readonly 
   };
   const reader = new EventReader(format, 1024 * 1024);
   for (const chunk of chunks) {
-    for (const { event } of reader.read(chunk)) if (event !== undefined) provider.read(event, reading);
+    for (const { event } of reader.read(chunk)) if (event !== undefined) provider.read(event, reading, exchange);
   }
   const last = whole ? reader.end().event : undefined;
-  if (last !== undefined) provider.read(last, reading);
+  if (last !== undefined) provider.read(last, reading, exchange);
   const { reported, streamed, id, usage, ...told } = reading;
   const { reported: own, ...figures } = usage;
   return { ...told, usage: figures };

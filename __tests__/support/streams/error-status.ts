@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { EventReader } from '../../../lib/events/event-reader.js';
 import { ParsedEvent } from '../../../lib/formats/format.js';
 import type { Provider } from '../../../lib/types/provider.js';
-import { bytesOf, type ProviderAnswer } from './dialects.js';
+import { bytesOf, exchangeFor, type ProviderAnswer } from './dialects.js';
 import { blocksOf } from './event-streams.js';
 
 /** An error event, and the status that it stands for. */
@@ -42,8 +42,9 @@ export function describeErrorStatus(
     errors,
   }: { answers: readonly ProviderAnswer[]; failing: Record<string, number>; errors: ErrorCase[] },
 ): void {
+  const exchange = exchangeFor(answers[0]?.path ?? '/');
   const statusOf = (data: unknown, event?: string): number | undefined =>
-    provider.errorStatus?.(new ParsedEvent(typeof data === 'string' ? data : JSON.stringify(data), event));
+    provider.errorStatus?.(new ParsedEvent(typeof data === 'string' ? data : JSON.stringify(data), event), exchange);
 
   describe('has the status of', () => {
     const named = errors.map((error) => ({ ...error, text: JSON.stringify(error.data) }));
@@ -53,10 +54,12 @@ export function describeErrorStatus(
   });
 
   describe('has the status of what is an error in an answer, and of nothing else:', () => {
-    it.each(answers)('errorStatus: has the status of what is an error in $name', ({ name, format, parts }) => {
+    it.each(answers)('errorStatus: has the status of what is an error in $name', ({ name, path, format, parts }) => {
       const blocks = blocksOf(new EventReader(format, 1024 * 1024), [bytesOf(parts)]);
       const events = blocks.flatMap(({ event }) => event ?? []);
-      const statuses = events.map((event) => provider.errorStatus?.(event)).filter((status) => status !== undefined);
+      const statuses = events
+        .map((event) => provider.errorStatus?.(event, exchangeFor(path)))
+        .filter((status) => status !== undefined);
       expect(events.length).toBeGreaterThan(0);
       expect(statuses).toEqual(failing[name] === undefined ? [] : [failing[name]]);
     });

@@ -3,9 +3,10 @@ import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { ParsedEvent } from '../../../lib/formats/format.js';
 import { usageOf } from '../../../lib/observe/usage.js';
+import type { Exchange } from '../../../lib/types/hooks.js';
 import type { Provider, Reading } from '../../../lib/types/provider.js';
 import type { Usage } from '../../../lib/types/summary.js';
-import { bytesOf, type ProviderAnswer, reads, toldBy } from './dialects.js';
+import { bytesOf, exchangeFor, type ProviderAnswer, reads, toldBy } from './dialects.js';
 
 const RUNS = { numRuns: 200 };
 
@@ -31,17 +32,18 @@ const junk = fc.oneof(fc.jsonValue(), fc.constantFrom(...HOSTILE));
 /** What every provider's `read` is held to, with answers in its dialect. */
 export function describeReading(provider: Provider, answers: readonly ProviderAnswer[]): void {
   describe('reads', () => {
-    it.each(answers)('read: $name', ({ format, parts }) => {
-      expect(reads(provider, format, [bytesOf(parts)])).toEqual(toldBy(parts));
+    it.each(answers)('read: $name', (answer) => {
+      expect(reads(provider, answer, [bytesOf(answer.parts)])).toEqual(toldBy(answer.parts));
     });
   });
 
   describe('reads the same wherever it is split:', () => {
-    it.each(answers)('read: the same wherever it is split: $name', ({ format, parts }) => {
+    it.each(answers)('read: the same wherever it is split: $name', (answer) => {
+      const { parts } = answer;
       const bytes = bytesOf(parts);
       const whole = toldBy(parts);
       for (let at = 0; at <= bytes.length; at += 1) {
-        const told = reads(provider, format, [bytes.subarray(0, at), bytes.subarray(at)]);
+        const told = reads(provider, answer, [bytes.subarray(0, at), bytes.subarray(at)]);
         // A matcher would take its time, some ten thousand times.
         if (!isDeepStrictEqual(told, whole)) expect({ at, told }).toEqual({ at, told: whole });
       }
@@ -49,47 +51,58 @@ export function describeReading(provider: Provider, answers: readonly ProviderAn
   });
 
   describe('reads no more than has come, event by event:', () => {
-    it.each(answers)('read: no more than has come: $name', ({ format, parts }) => {
+    it.each(answers)('read: no more than has come: $name', (answer) => {
+      const { parts } = answer;
       for (let count = 0; count < parts.length; count += 1) {
         const soFar = parts.slice(0, count);
-        expect(reads(provider, format, [bytesOf(soFar)], false)).toEqual(toldBy(soFar));
+        expect(reads(provider, answer, [bytesOf(soFar)], false)).toEqual(toldBy(soFar));
       }
     });
   });
 
   describe('takes what makes no sense for nothing', () => {
+    const exchange = exchangeFor(answers[0]?.path ?? '/');
+
     it.each(['', '[DONE]x', 'null', 'true', '0', '"text"', '[]', '[[]]', '[null]', '{}', '{', 'undefined', 'NaN'])(
       'read: takes what makes no sense for nothing: %j',
       (text) => {
-        expect(readTexts(provider, [text])).toEqual(blank());
+        const reading = blank();
+        provider.read(new ParsedEvent(text), reading, exchange);
+        expect(reading).toEqual(blank());
       },
     );
 
     it('read: takes what makes no sense for nothing: any JSON', () => {
       fc.assert(
-        fc.property(fc.array(junk), (payloads) => expectSense(readAll(provider, payloads))),
+        fc.property(fc.array(junk.map((event) => ({ event, exchange }))), (given) =>
+          expectSense(readAll(provider, given)),
+        ),
         RUNS,
       );
     });
 
-    const events = answers.flatMap(({ format, parts }) => dataOf(format.parser(), parts));
+    const events = answers.flatMap(({ path, format, parts }) =>
+      dataOf(format.parser(), parts).map((event) => ({ event, exchange: exchangeFor(path) })),
+    );
 
     it('read: takes what makes no sense for nothing: an event with something else in the place of any of its members, or without it', () => {
-      for (const event of events) {
+      for (const { event, exchange } of events) {
         for (const path of paths(event)) {
-          for (const value of [undefined, ...HOSTILE]) expectSense(readAll(provider, [put(event, path, value)]));
+          for (const value of [undefined, ...HOSTILE]) {
+            expectSense(readAll(provider, [{ event: put(event, path, value), exchange }]));
+          }
         }
       }
     });
 
     it('read: takes what makes no sense for nothing: an answer with anything in the place of any of its members', () => {
-      const places = events.flatMap((event, i) => paths(event).map((path) => ({ i, path })));
+      const places = events.flatMap(({ event }, i) => paths(event).map((path) => ({ i, path })));
       fc.assert(
         fc.property(fc.constantFrom(...places), junk, ({ i, path }, value) => {
           expectSense(
             readAll(
               provider,
-              events.map((event, at) => (at === i ? put(event, path, value) : event)),
+              events.map((given, at) => (at === i ? { ...given, event: put(given.event, path, value) } : given)),
             ),
           );
         }),
@@ -103,17 +116,18 @@ function blank(): Reading {
   return { usage: {}, reported: {}, usageComplete: false, hasContent: false, ended: false };
 }
 
-function readTexts(provider: Provider, texts: readonly string[]): Reading {
-  const reading = blank();
-  for (const text of texts) provider.read(new ParsedEvent(text), reading);
-  return reading;
+/** An event in an exchange. */
+interface Given {
+  event: unknown;
+  exchange: Exchange;
 }
 
-function readAll(provider: Provider, payloads: readonly unknown[]): Reading {
-  return readTexts(
-    provider,
-    payloads.map((payload) => JSON.stringify(payload) ?? ''),
-  );
+function readAll(provider: Provider, given: readonly Given[]): Reading {
+  const reading = blank();
+  for (const { event, exchange } of given) {
+    provider.read(new ParsedEvent(JSON.stringify(event) ?? ''), reading, exchange);
+  }
+  return reading;
 }
 
 /** Whatever was read: it is of the types that it is declared with, and what is told of it does not contradict itself. */

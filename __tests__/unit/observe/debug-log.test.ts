@@ -103,7 +103,7 @@ describe('a head', () => {
     const config = resolveOptions({ target: TARGET, ...options } as SseProxyOptions);
     exchange.req.headers['accept-encoding'] = accepts;
     const streamFormat = eventStream ? sse : undefined;
-    const kind = { streamFormat, hasExtras: false, hasProvider: config.provider !== undefined };
+    const kind = { streamFormat, hasExtras: false, provider: config.provider };
     const plan = hasBody ? planBody({ config, req: exchange.req, headers, ...kind }) : undefined;
     news();
     diagnostics.planned({ statusCode, headers, isGated, eventStream, plan });

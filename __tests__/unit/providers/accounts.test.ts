@@ -11,6 +11,7 @@ import { anthropic, gemini, mistral, ollama, openai, openaiCompatible } from '..
 import type { Provider, Reading } from '../../../lib/types/provider.js';
 import type { Usage } from '../../../lib/types/summary.js';
 import { type Account, expectedOf, SHAPES, type Shape } from '../../support/streams/accounts.js';
+import { exchangeFor } from '../../support/streams/dialects.js';
 
 const apiKey = 'sk';
 const PROVIDERS: Record<Shape['dialect'], Provider> = {
@@ -35,11 +36,12 @@ function told(shape: Shape, chunks: readonly Buffer[], isWhole: boolean): Omit<U
   const reading: Reading = { streamed, usage: {}, reported: {}, usageComplete: false, hasContent: false, ended: false };
   const reader = new EventReader(format, 1024 * 1024);
   const provider = PROVIDERS[shape.dialect];
+  const exchange = exchangeFor(shape.path);
   for (const chunk of chunks) {
-    for (const { event } of reader.read(chunk)) if (event !== undefined) provider.read(event, reading);
+    for (const { event } of reader.read(chunk)) if (event !== undefined) provider.read(event, reading, exchange);
   }
   const last = isWhole ? reader.end().event : undefined;
-  if (last !== undefined) provider.read(last, reading);
+  if (last !== undefined) provider.read(last, reading, exchange);
   const { reported, ...figures } = usageOf(reading, isWhole);
   return figures;
 }

@@ -4,6 +4,7 @@ import { usageOf } from '../../../lib/observe/usage.js';
 import { anthropic, gemini, mistral, ollama, openai } from '../../../lib/providers/index.js';
 import type { Provider, Reading } from '../../../lib/types/provider.js';
 import type { Usage } from '../../../lib/types/summary.js';
+import { exchangeFor } from '../../support/streams/dialects.js';
 
 const PROVIDERS = {
   openai: openai({ apiKey: 'sk' }),
@@ -12,6 +13,8 @@ const PROVIDERS = {
   mistral: mistral({ apiKey: 'sk' }),
   ollama: ollama(),
 } satisfies Record<string, Provider>;
+
+const exchange = exchangeFor('/');
 
 type Dialect = keyof typeof PROVIDERS;
 
@@ -24,7 +27,7 @@ function readingOf(dialect: Dialect, answer: Answer): Reading {
   const reading: Reading = { streamed, usage: {}, reported: {}, usageComplete: false, hasContent: false, ended: false };
   for (const event of events) {
     const text = typeof event === 'string' ? event : JSON.stringify(event);
-    PROVIDERS[dialect].read(new ParsedEvent(text, typeOf(event)), reading);
+    PROVIDERS[dialect].read(new ParsedEvent(text, typeOf(event)), reading, exchange);
   }
   return reading;
 }
@@ -450,7 +453,7 @@ describe("usage: the provider's own object", () => {
   it("usage, the provider's own object: is not the one that hooks are handed", () => {
     const event = new ParsedEvent(JSON.stringify({ choices: [], usage }));
     const reading = readingOf('openai', []);
-    PROVIDERS.openai.read(event, reading);
+    PROVIDERS.openai.read(event, reading, exchange);
     (event.json() as { usage: { prompt_tokens: number } }).usage.prompt_tokens = 1;
     expect(usageOf(reading, true)).toMatchObject({ inputTokens: 9, reported: usage });
   });

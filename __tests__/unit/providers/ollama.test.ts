@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { credentialsOf } from '../../../lib/credentials/resolve-credentials.js';
 import { ollama } from '../../../lib/providers/index.js';
+import type { EventFields } from '../../../lib/types/hooks.js';
 import { exchangeFor, OLLAMA } from '../../support/streams/dialects.js';
 import { describeErrorStatus } from '../../support/streams/error-status.js';
 import { describeReading } from '../../support/streams/provider-reading.js';
@@ -40,7 +41,7 @@ describe('ollama()', () => {
   });
 
   it("ollama(): tells of a failure as OpenAI does at OpenAI's endpoint", () => {
-    const { data = '' } = provider.errorEvent(failure, exchangeFor('/v1/chat/completions'));
+    const { data = '' } = provider.errorEvent(failure, exchangeFor('/v1/chat/completions')) as EventFields;
     expect(JSON.parse(data)).toMatchObject({ error: { message: 'It failed.', code: 'UPSTREAM_TRUNCATED' } });
   });
 });

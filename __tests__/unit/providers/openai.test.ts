@@ -98,7 +98,7 @@ describe.each([
 });
 
 describe('what a client is told of a failure', () => {
-  const { errorEvent, errorBody } = openai({ apiKey: 'sk' });
+  const { errorEvent, errorBody, errorBodyOf } = openai({ apiKey: 'sk' });
   const failure = { message: 'It failed.', code: 'UPSTREAM_TRUNCATED', statusCode: 502 };
   const error = { message: 'It failed.', type: 'proxy_error', param: null, code: 'UPSTREAM_TRUNCATED' };
 
@@ -113,15 +113,49 @@ describe('what a client is told of a failure', () => {
     },
   );
 
-  it.each(['/v1/responses', '/v1/responses?a=1'])(
-    'openai(), error body: a failure is an event of the type `error` at %s',
-    (path) => {
-      const { event, data = '' } = errorEvent(failure, exchangeFor(path));
-      expect(event).toBe('error');
+  it.each([
+    ['/v1/responses', undefined, 0],
+    ['/v1/responses?a=1', new ParsedEvent('{"type":"response.created","sequence_number":0}'), 1],
+    ['/v1/responses', new ParsedEvent('{"type":"response.output_text.delta","sequence_number":41}'), 42],
+    ['/v1/responses', new ParsedEvent('{"sequence_number":"7"}'), 0],
+  ])(
+    'openai(), error event: at %s, a failure is an error, and a response that has failed: after %j',
+    (path, last, next) => {
       const { code, message } = failure;
-      expect(JSON.parse(data)).toEqual({ type: 'error', code, message, param: null, error });
+      const payloads = [errorEvent(failure, exchangeFor(path), last)].flat().map(({ event, data = '' }) => {
+        const payload = JSON.parse(data) as { type: string };
+        expect(event).toBe(payload.type);
+        return payload;
+      });
+      expect(payloads).toEqual([
+        { type: 'error', sequence_number: next, code, message, param: null, error },
+        {
+          type: 'response.failed',
+          sequence_number: next + 1,
+          response: { object: 'response', status: 'failed', error: { code, message }, output: [] },
+        },
+      ]);
     },
   );
+
+  it.each([
+    [
+      { type: 'error', sequence_number: 3, code: 'rate_limit_exceeded', message: 'Slow down.', param: null },
+      { message: 'Slow down.', type: 'server_error', param: null, code: 'rate_limit_exceeded' },
+    ],
+    [
+      { type: 'response.failed', response: { status: 'failed', error: { code: 'server_error', message: 'No.' } } },
+      { message: 'No.', type: 'server_error', param: null, code: 'server_error' },
+    ],
+    [{ error: { message: 'No.', type: 'x', code: 'y', param: null } }, undefined],
+    [{ type: 'response.failed', response: { error: null } }, undefined],
+    ['[DONE]', undefined],
+    [null, undefined],
+  ])('openai(), error body: of the error event %j', (event, expected) => {
+    const text = typeof event === 'string' ? event : JSON.stringify(event);
+    const body = errorBodyOf?.(new ParsedEvent(text), exchangeFor('/v1/responses'));
+    expect(body).toEqual(expected && { error: expected });
+  });
 });
 
 describe('includeUsage', () => {

@@ -59,7 +59,7 @@ async function plan(
   const req = await requestWith([`Accept-Encoding: ${accepts}`]);
   const context = { config: { isEventStream: () => eventStream }, exchange: exchangeFor('/'), provider: undefined };
   const streamFormat = streamFormatOf({ statusCode: 200, statusMessage: '', headers }, context);
-  return planBody({ config, req, headers, streamFormat, hasExtras, hasProvider: config.provider !== undefined });
+  return planBody({ config, req, headers, streamFormat, hasExtras, provider: config.provider });
 }
 
 /** What a plan has to do: the names of all that is not off, and the codings to undo. */

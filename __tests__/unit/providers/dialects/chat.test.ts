@@ -3,13 +3,16 @@ import fc from 'fast-check';
 import { ParsedEvent } from '../../../../lib/formats/format.js';
 import { mistral, ollama, openai } from '../../../../lib/providers/index.js';
 import type { Provider, Reading } from '../../../../lib/types/provider.js';
+import { exchangeFor } from '../../../support/streams/dialects.js';
+
+const exchange = exchangeFor('/v1/chat/completions');
 
 const newReading = (): Reading => ({ usage: {}, reported: {}, usageComplete: false, hasContent: false, ended: false });
 
 /** What a provider takes from events with this data, in order. */
 function readingOf({ read }: Provider, data: readonly string[]): Reading {
   const reading = newReading();
-  for (const text of data) read(new ParsedEvent(text), reading);
+  for (const text of data) read(new ParsedEvent(text), reading, exchange);
   return reading;
 }
 
@@ -107,10 +110,15 @@ describe.each(PROVIDERS)('%s', (_name, provider) => {
       provider.read(
         new ParsedEvent(JSON.stringify({ model: 'm', choices: [{ delta: { content } }], usage: null })),
         reading,
+        exchange,
       );
     }
     expect(parse).not.toHaveBeenCalled();
-    provider.read(new ParsedEvent('{"usage":{"prompt_tokens":1,"completion_tokens":2},"choices":[]}'), reading);
+    provider.read(
+      new ParsedEvent('{"usage":{"prompt_tokens":1,"completion_tokens":2},"choices":[]}'),
+      reading,
+      exchange,
+    );
     parse.mockRestore();
     expect(reading).toMatchObject({ usage: { inputTokens: 1, outputTokens: 2 }, usageComplete: true });
   });

@@ -1,0 +1,41 @@
+import type { Exchange } from '../../types/hooks.js';
+import type { Provider } from '../../types/provider.js';
+import { ACCOUNT_HEADERS } from '../auth/account-headers.js';
+import { anthropicDialect } from './anthropic.js';
+import type { Dialect } from './dialect.js';
+import { geminiDialect } from './gemini.js';
+import { ollamaDialect } from './ollama.js';
+import { openaiDialect } from './openai.js';
+
+/**
+ * The dialects that are known by the end of a path. Most hosts speak several: Google's, Anthropic's and Ollama's have endpoints that are
+ * OpenAI's, and many gateways have some that are Anthropic's.
+ */
+const DIALECTS: readonly (readonly [path: RegExp, dialect: Dialect])[] = [
+  [/\/(?:completions|responses|embeddings)$|\/responses\/[^/]+$/, openaiDialect],
+  [/\/v1\/messages$|:(?:streamR|r)awPredict$/, anthropicDialect],
+  [/:(?:streamG|g)enerateContent$/, geminiDialect],
+  [/\/api\/(?:chat|generate|embed|embeddings)$/, ollamaDialect],
+];
+
+/** What a provider says and understands: the dialect that the path of a request is known to have, and its own everywhere else. */
+export function speaking(own: Dialect): Omit<Provider, 'name' | 'target'> {
+  const of = ({ path }: Exchange): Dialect => dialectOf(path) ?? own;
+  return {
+    read: (event, reading, exchange) => of(exchange).read(event, reading, exchange),
+    errorEvent: (failure, exchange, last) => of(exchange).errorEvent(failure, exchange, last),
+    errorBody: (failure, exchange) => of(exchange).errorBody(failure, exchange),
+    errorBodyOf: (event, exchange) => of(exchange).errorBodyOf?.(event, exchange),
+    errorStatus: (event, exchange) => of(exchange).errorStatus(event, exchange),
+    formatOf: (head, exchange) => of(exchange).formatOf?.(head, exchange),
+    heartbeat: (exchange) => of(exchange).heartbeat?.(exchange),
+    retryMethods: ['POST'],
+    withheld: { response: ACCOUNT_HEADERS },
+  };
+}
+
+function dialectOf(path: string): Dialect | undefined {
+  const end = path.indexOf('?');
+  const name = (end < 0 ? path : path.slice(0, end)).replace(/\/$/, '');
+  return DIALECTS.find(([pattern]) => pattern.test(name))?.[1];
+}

@@ -1,0 +1,87 @@
+import { isErrorStatus } from '../../errors.js';
+import type { EventFields, Exchange, StreamEvent } from '../../types/hooks.js';
+import type { ProviderFailure } from '../../types/provider.js';
+import { isObject } from '../../util/checks.js';
+import { member, word } from './figures.js';
+
+/**
+ * The SDKs throw where a chunk has an `error`. In Responses they throw at an event of the type `error`, and agents wait for a response that
+ * has failed. Its events are numbered.
+ *
+ * @param last the last event that the client was sent
+ */
+export function errorEvent(
+  failure: ProviderFailure,
+  { path }: Exchange,
+  last?: StreamEvent | undefined,
+): EventFields | EventFields[] {
+  const body = errorBody(failure);
+  if (!/^[^?]*\/responses\/?(\?|$)/.test(path)) return { data: JSON.stringify(body) };
+  const { code, message } = failure;
+  const number = member(last?.json(), 'sequence_number');
+  const next = Number.isSafeInteger(number) ? Number(number) + 1 : 0;
+  return [
+    typed({ type: 'error', sequence_number: next, code, message, param: null, ...body }),
+    typed({
+      type: 'response.failed',
+      sequence_number: next + 1,
+      response: { object: 'response', status: 'failed', error: { code, message }, output: [] },
+    }),
+  ];
+}
+
+function typed(payload: { type: string; [member: string]: unknown }): EventFields {
+  return { event: payload.type, data: JSON.stringify(payload) };
+}
+
+/** In Responses the error stands in other places than in the body of an error response. */
+export function errorBodyOf(event: StreamEvent): { error: object } | undefined {
+  const payload = event.json();
+  if (isObject(member(payload, 'error'))) return undefined;
+  const {
+    code = null,
+    message,
+    param = null,
+    type,
+  } = (member(member(payload, 'response'), 'error') ?? {
+    ...(payload as object),
+    type: 'server_error',
+  }) as Record<string, unknown>;
+  if (word(message) === undefined) return undefined;
+  return { error: { message, type: word(type) ?? 'server_error', param, code } };
+}
+
+/** The status that an error has where it is not inside a 200, by its code or type. */
+const STATUSES = new Map<unknown, number>([
+  ['invalid_request_error', 400],
+  ['invalid_api_key', 401],
+  ['authentication_error', 401],
+  ['permission_error', 403],
+  ['not_found_error', 404],
+  ['rate_limit_error', 429],
+  ['rate_limit_exceeded', 429],
+  ['requests', 429],
+  ['tokens', 429],
+  ['insufficient_quota', 429],
+  ['server_error', 500],
+  ['engine_overloaded', 503],
+  ['overloaded', 503],
+]);
+
+/** Of a chunk with an `error`; in Responses, of an `error` event or a response that has failed. */
+export function errorStatus(event: StreamEvent): number | undefined {
+  const payload = event.json();
+  const isError = member(payload, 'type') === 'error';
+  const error =
+    member(payload, 'error') ?? member(member(payload, 'response'), 'error') ?? (isError ? payload : undefined);
+  if (error === undefined || error === null) return undefined;
+  const code = member(error, 'code');
+  // Some servers put the status there; Azure as a string.
+  const status = typeof code === 'string' && /^\d{3}$/.test(code) ? Number(code) : code;
+  if (isErrorStatus(status)) return status;
+  return STATUSES.get(code) ?? STATUSES.get(member(error, 'type')) ?? 502;
+}
+
+export function errorBody({ message, code }: ProviderFailure): { error: object } {
+  return { error: { message, type: 'proxy_error', param: null, code } };
+}
