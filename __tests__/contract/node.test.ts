@@ -15,7 +15,7 @@ import { certificate } from '../support/servers/certificate.js';
 import { listen } from '../support/servers/listen.js';
 import { rawUpstream, recorder, recording, secureUpstream, upstream } from '../support/servers/upstreams.js';
 import { closeAll, onCleanUp } from '../support/watch/clean-up.js';
-import { until } from '../support/watch/wait.js';
+import { Queue, until } from '../support/watch/wait.js';
 
 afterEach(closeAll);
 
@@ -254,6 +254,62 @@ describe('the connection of an outgoing request', () => {
     next();
     await once(response, 'end');
     expect(pushed).toEqual(['1', '2', 'read', null, 'read']);
+  });
+
+  /** A request in the middle of its body, whose upstream has answered and closed: the next write fails before the answer is read. */
+  async function closedInMidUpload(): Promise<{ req: ClientRequest; socket: net.Socket; close(): void }> {
+    const arrived = new Queue<net.Socket>();
+    const { url } = await rawUpstream((socket) => arrived.push(socket));
+    const req = http.request(url, { method: 'POST', agent: false });
+    req.write('first');
+    const upstreamSocket = await arrived.next();
+    const close = (): void => {
+      upstreamSocket.write('HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\n\r\nover');
+      upstreamSocket.resetAndDestroy();
+    };
+    return { req, socket: req.socket as net.Socket, close };
+  }
+
+  it('connection of an outgoing request: is destroyed by a write that fails, with an answer in it that was not read', async () => {
+    const { req, close } = await closedInMidUpload();
+    const responses: unknown[] = [];
+    req.on('response', (response) => responses.push(response));
+    close();
+    const failed = once(req, 'error');
+    req.write('x');
+    expect(await failed).toMatchObject([{ syscall: 'write' }]);
+    await once(req, 'close');
+    expect(responses).toEqual([]);
+  });
+
+  it('connection of an outgoing request: writes by `_write` or `_writev`, one at a time, and reads on, to its end, while one of them has not called back', async () => {
+    const { req, socket, close } = await closedInMidUpload();
+    const calls: string[] = [];
+    const { _write: write, _writev: writev } = socket;
+    let fail = (): void => {};
+    socket._write = (chunk, encoding, done) => {
+      calls.push('write');
+      write.call(socket, chunk, encoding, (error) => {
+        fail = () => done(error);
+      });
+    };
+    socket._writev = (chunks, done) => {
+      calls.push('writev');
+      writev?.call(socket, chunks, (error) => {
+        fail = () => done(error);
+      });
+    };
+    close();
+    req.write('x');
+    const [response] = (await once(req, 'response')) as [IncomingMessage];
+    const ended = once(socket, 'end');
+    req.write('y');
+    expect(await readText(response)).toBe('over');
+    await ended;
+    expect(calls).toEqual(['writev']);
+    const failed = once(req, 'error');
+    fail();
+    expect(await failed).toMatchObject([{ syscall: 'write' }]);
   });
 });
 

@@ -8,8 +8,9 @@ import { REDIRECTED_BODY, STALE_AFTER } from '../defaults.js';
 import { SseProxyError, toSseProxyError } from '../errors.js';
 import { Connection } from '../fast-path/connection.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
+import { holdWriteErrors } from '../fast-path/write-errors.js';
 import { acceptsEventStream } from '../formats/stream-formats.js';
-import { isTransferDecoded } from '../headers/framing.js';
+import { isTransferDecoded, mayHaveContent } from '../headers/framing.js';
 import { applyRequestPasses } from '../headers/request-passes.js';
 import { viaEntry } from '../headers/via.js';
 import type { RequestBody } from '../request/replayed-body.js';
@@ -119,6 +120,7 @@ export class Attempt {
   #prepared: PreparedRequest | undefined;
   #settings: AttemptSettings | undefined;
   #headReceived = false;
+  #response: IncomingMessage | undefined;
   #connected = false;
   #started = false;
   #over = false;
@@ -300,6 +302,7 @@ export class Attempt {
     this.#watchConnection(request);
     this.#bytesReadBefore = request.socket?.bytesRead ?? 0;
     this.#idleTime = idleTimeOf(request.socket);
+    if (request.socket !== null) holdWriteErrors(request.socket);
     // The request that follows a redirect gets its connection later.
     if (request.socket === null) request.once('socket', (socket) => this.#onSocket(socket));
     this.#guard(request);
@@ -338,6 +341,7 @@ export class Attempt {
   /** httpxy's `proxyRes`. */
   onResponse(response: IncomingMessage): void {
     this.#headReceived = true;
+    this.#response = response;
     if (this.#options?.selfHandleResponse) {
       this.response.isHandedOver = true;
       this.#handlers.handedOver(response);
@@ -363,6 +367,7 @@ export class Attempt {
   #onSocket(socket: Socket): void {
     this.#bytesReadBefore = socket.bytesRead;
     this.#idleTime = idleTimeOf(socket);
+    holdWriteErrors(socket);
   }
 
   #watchConnection({ socket }: ClientRequest): void {
@@ -394,6 +399,8 @@ export class Attempt {
     replaceMethod(request, 'emit', (...args: Parameters<typeof emit>) => {
       // A redirect was followed: errors of the earlier request's connection do not matter any more.
       if (args[0] === 'error' && request !== this.#request) return true;
+      // The upstream has closed its connection behind its answer, in the middle of an upload.
+      if (args[0] === 'error' && this.#isAnswered && isOfConnection(args[1])) return true;
       try {
         this.#notice(args);
         return emit.apply(request, args);
@@ -403,6 +410,15 @@ export class Attempt {
         return true;
       }
     });
+  }
+
+  /** The whole answer has arrived, by its own framing: an end that is the connection's alone may be that of a broken one. */
+  get #isAnswered(): boolean {
+    const response = this.#response;
+    if (response?.complete !== true) return false;
+    const { headers, statusCode = 0 } = response;
+    if (headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined) return true;
+    return !mayHaveContent(this.req.method, statusCode);
   }
 
   #notice([event, value]: readonly unknown[]): void {
@@ -417,6 +433,12 @@ export class Attempt {
 /** httpxy keeps what it may have to send once more, without a word to whoever sends it. */
 function redirectedLimit(limit: number): number {
   return limit === Number.POSITIVE_INFINITY ? REDIRECTED_BODY : limit;
+}
+
+/** A system call for the connection has failed. What Node's parser says of bytes behind an answer is another matter. */
+function isOfConnection(error: unknown): boolean {
+  const { syscall } = error as NodeJS.ErrnoException;
+  return syscall === 'write' || syscall === 'read';
 }
 
 function idleTimeOf(socket: Socket | null): number {
