@@ -7,6 +7,7 @@ import { UpgradeExchange } from './exchange/upgrade-exchange.js';
 import { CircuitBreaker } from './failover/circuit-breaker.js';
 import { ActiveExchanges } from './fast-path/active-exchanges.js';
 import { serverOf } from './fast-path/node-internals.js';
+import { FailureReport } from './observe/failure-report.js';
 import { UnsettledAnswers } from './observe/unsettled-answers.js';
 import { resolveOptions } from './options/resolve.js';
 import type { Config } from './types/config.js';
@@ -40,6 +41,7 @@ export function createSseProxy<
   const services: Services = {
     config,
     upstream,
+    failures: new FailureReport(config),
     answers: new UnsettledAnswers(),
     limiter:
       config.concurrency === Number.POSITIVE_INFINITY

@@ -182,6 +182,17 @@ export const ABRIDGED_DEPTH = 1_000;
 /** Media types that are remembered as parsed: an upstream has a handful of them. */
 export const KNOWN_TYPES = 100;
 
+// --- limits of what is told -----------------------------------------------------------------------------------------
+
+/** Characters of one error in a log: a stack of some dozen frames, and those of its causes. */
+export const ERROR_TEXT = 8 * KB;
+
+/** Characters of a cause's message on the console: what made a connection fail is said in a line. */
+export const CAUSE_TEXT = 300;
+
+/** Errors that are remembered as told on the console. Which are the same is said by their text, which anything may be part of. */
+export const DISTINCT_ERRORS = 100;
+
 // --- limits of secrets ----------------------------------------------------------------------------------------------
 
 /** What is shorter is no secret, and would be found everywhere. */

@@ -73,11 +73,13 @@ export interface SseProxyErrorOptions {
   headers?: Readonly<Record<string, string>>;
   /** The hook that failed. */
   hook?: string;
+  /** The message in place of the code's own. Clients get it: it must name no host, path or credential. */
+  message?: string;
 }
 
 /**
  * The error of a failed exchange. Express's error handling reads `status`, `statusCode`, `expose` and `headers` (the conventions of
- * `http-errors`). The message is fixed per code and safe to show; the details are in `cause`.
+ * `http-errors`). The message is one of few per code and safe to show; the details are in `cause`.
  */
 export class SseProxyError extends Error {
   override readonly name = 'SseProxyError';
@@ -94,7 +96,7 @@ export class SseProxyError extends Error {
 
   constructor(code: SseProxyErrorCode, options: SseProxyErrorOptions = {}) {
     const [statusCode, , message] = FAILURES[code];
-    super(message, 'cause' in options ? { cause: options.cause } : undefined);
+    super(options.message ?? message, 'cause' in options ? { cause: options.cause } : undefined);
     this.code = code;
     this.statusCode = isErrorStatus(options.statusCode) ? options.statusCode : statusCode;
     this.headers = { ...ERROR_HEADERS[code], ...options.headers };
@@ -165,6 +167,37 @@ const UNREACHABLE = new Set([
 ]);
 const TLS_CODE = /^(ERR_TLS_|ERR_SSL_|EPROTO$|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH)/;
 
+/** What OpenSSL says of bytes that are no TLS, in its code or, where Node has but `EPROTO`, in its message. */
+const NO_TLS =
+  /WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST|HTTPS_PROXY_REQUEST|UNKNOWN_PROTOCOL|RECORD_TOO_SMALL/;
+
+/** Messages in place of the code's own, where the cause tells more: the same code may have other remedies. */
+export const MESSAGES = {
+  headTooLarge: "The head of the upstream's response is too large.",
+  noTls: 'The upstream does not speak TLS.',
+  onlyTls: 'The upstream speaks TLS only.',
+} as const;
+
+/**
+ * Tells apart a head above Node's limit, a target with `https:` that does not speak TLS, and one with `http:` that does; `undefined`
+ * for any other error.
+ */
+function messageFor(error: unknown): string | undefined {
+  const code = codeOfCause(error);
+  if (code === 'HPE_HEADER_OVERFLOW') return MESSAGES.headTooLarge;
+  const { rawPacket, message } = (error ?? {}) as { rawPacket?: unknown; message?: unknown };
+  if (code.startsWith('HPE_')) return isTlsRecord(rawPacket) ? MESSAGES.onlyTls : undefined;
+  const reason = code === 'EPROTO' ? String(message).toUpperCase().replaceAll(' ', '_') : code;
+  return /^(EPROTO$|ERR_SSL_)/.test(code) && NO_TLS.test(reason) ? MESSAGES.noTls : undefined;
+}
+
+/** RFC 8446 5.1: an alert, or a handshake, of whatever version of TLS. */
+function isTlsRecord(bytes: unknown): boolean {
+  return (
+    ArrayBuffer.isView(bytes) && bytes instanceof Uint8Array && (bytes[0] === 21 || bytes[0] === 22) && bytes[1] === 3
+  );
+}
+
 /**
  * Names a failure of the upstream connection by Node's error code.
  *
@@ -176,7 +209,9 @@ export function toSseProxyError(error: unknown, headPassedOn: boolean): SseProxy
   if (codeOfCause(error).startsWith('HPM_ERR_INVALID_MULTIPART')) {
     return new SseProxyError('PROXY_FAILED', { cause: error, statusCode: 400 });
   }
-  return new SseProxyError(headPassedOn ? 'UPSTREAM_TRUNCATED' : codeOf(error), { cause: error });
+  if (headPassedOn) return new SseProxyError('UPSTREAM_TRUNCATED', { cause: error });
+  const message = messageFor(error);
+  return new SseProxyError(codeOf(error), { cause: error, ...(message !== undefined && { message }) });
 }
 
 function codeOfCause(error: unknown): string {

@@ -934,7 +934,7 @@ describe('logger', () => {
       },
     });
     await exchange(proxy.url);
-    expect(logger.error.mock.calls.flat()).toContain(failure);
+    expect(logger.error.mock.calls).toEqual([[expect.stringContaining(`on.proxyRes failed: ${failure.stack}`)]]);
   });
 
   it('HPM logger: is silence where none is given', async () => {

@@ -2,6 +2,8 @@ import type { Transform } from 'node:stream';
 import { types } from 'node:util';
 import { MAX_CAUSES, MIN_SECRET_LENGTH } from '../defaults.js';
 import type { HeaderFields } from '../types/http.js';
+import { describe } from '../util/error-log.js';
+import type { LogError } from '../util/hooks.js';
 import { memberOf } from '../util/member-of.js';
 import { SecretMasker } from './secret-masker.js';
 import { patternOf, type Spelled, spell } from './spellings.js';
@@ -66,4 +68,13 @@ export class Secrets {
   createMasker(): Transform {
     return new SecretMasker(this, this.#values);
   }
+}
+
+/** Masks what is logged: the error of a hook that could not read an event may quote it. */
+export function maskedLog(logError: LogError, secrets: Secrets | undefined): LogError {
+  if (secrets === undefined) return logError;
+  return (...what) => {
+    secrets.maskError(what[1]);
+    logError(secrets.mask(describe(...what)));
+  };
 }

@@ -17,6 +17,7 @@ import { withheldFromClient } from '../headers/header-policy.js';
 import { isHttp2 } from '../headers/http2-translation.js';
 import { withholdFromClient } from '../headers/response-passes.js';
 import { viaEntry } from '../headers/via.js';
+import type { FailureReport, FailureScene } from '../observe/failure-report.js';
 import type { UnsettledAnswers } from '../observe/unsettled-answers.js';
 import { receivedBody } from '../request/parsed-body.js';
 import { editRequest, mayEdit, readEditable, wholeBody } from '../request/provider-edit.js';
@@ -62,6 +63,8 @@ type PreparedBody = Pick<PreparedRequest, 'body' | 'edit'>;
 export interface Services extends Doorkeeper {
   config: Config;
   upstream: Upstream;
+  /** Who tells the developer of failures. */
+  failures: FailureReport;
   /** Which answers are still to be counted. */
   answers: UnsettledAnswers;
   circuits: ReadonlyMap<Route, CircuitBreaker>;
@@ -214,6 +217,7 @@ export class ProxyExchange extends BaseExchange {
       information: (info) => this.#onInformation(info),
       head: (response, source) => this.#onHead(response, source),
       empty: () => this.#onEmpty(),
+      hookFailed: (error) => this.#services.failures.hookFailed(error, this.#scene),
       failed: (error, notify) => this.#onFailure(error, notify),
     };
   }
@@ -469,8 +473,7 @@ export class ProxyExchange extends BaseExchange {
 
   /** Middleware that reads the request beside the proxy has thrown. */
   #onReaderFailure(cause: unknown): void {
-    this.#fail(new SseProxyError('HOOK_FAILED', { cause }));
-    this.#config.logError('a listener of a body failed: %o', cause);
+    this.#fail(new SseProxyError('HOOK_FAILED', { cause, hook: 'a listener of a body' }));
   }
 
   #onTimeout(phase: Phase): void {
@@ -503,7 +506,12 @@ export class ProxyExchange extends BaseExchange {
   #onFailure(error: SseProxyError, notify?: Notify): void {
     const failure: Failure = { kind: 'error', error, reached: this.#attempt?.reachedUpstream === true };
     const decision = this.#decide(failure);
+    this.#services.failures.hookFailed(error, this.#scene);
     if (decision.next === 'ignore') return;
+    // Pooled connections die, and clients leave: that is nothing to be told of.
+    if (decision.next !== 'fresh-connection' && decision.next !== 'end') {
+      this.#services.failures.failed(error, this.#scene);
+    }
     this.#observers.attemptFailed(error.code);
     if (decision.next === 'end') this.#end();
     else if (decision.next === 'break-off') this.#breakOff(error, notify);
@@ -523,6 +531,10 @@ export class ProxyExchange extends BaseExchange {
       attempt?.abort();
       response.answer({ said: body && (secrets?.mask(body) ?? body) });
     });
+  }
+
+  get #scene(): FailureScene {
+    return { target: this.target, secrets: this.#attempt?.secrets };
   }
 
   #decide(failure: Failure): Decision {

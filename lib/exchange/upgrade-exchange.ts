@@ -362,12 +362,15 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
   }
 
   fail(cause: unknown, notify?: Notify): void {
-    if (this.#isOver || this.#isClosing || this.#failure !== undefined) return;
     const { headersSent } = this.#response;
     const error =
       this.#timeoutCode === undefined
         ? toSseProxyError(cause, headersSent)
         : new SseProxyError(this.#timeoutCode, { cause });
+    const { failures } = this.#services;
+    failures.hookFailed(error, {});
+    if (this.#isOver || this.#isClosing || this.#failure !== undefined) return;
+    failures.failed(error, { target: this.target });
     this.#failure = error;
     this.#observers.attemptFailed(error.code);
     this.#stopUpstream();

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import bytes from 'bytes';
 import type { Exchange } from '../types/hooks.js';
 import type { StreamSummary, Usage } from '../types/summary.js';
+import { causeCode } from '../util/cause-code.js';
 import { aFunction, checkNested, isObject, oneOf, quote } from '../util/checks.js';
 import { escapeIn, pathOf, word } from './log-text.js';
 
@@ -26,12 +27,13 @@ const CHECKS = { write: aFunction, format: oneOf('text', 'json') };
  * Creates an `onFinish` that writes a line for each exchange:
  * `POST /openai/v1/chat/completions 200 completed gpt-5-mini 12+345 tokens 16.9 KB first token 312 ms total 4.2 s`. What is not
  * known is left out. So is the query, which may hold credentials. The path is the one that the client asked for (Express's
- * `originalUrl`).
+ * `originalUrl`). Of an exchange that has failed, the code of what made it fail and the target's origin are told, too:
+ * `POST /openai/v1/models 502 upstream-error UPSTREAM_UNREACHABLE ECONNREFUSED at http://10.0.0.7:8080 96 B total 3 ms`.
  *
  * With `format: 'json'`, the members have the names of OpenTelemetry's semantic conventions, where these have one: those for
  * [HTTP](https://opentelemetry.io/docs/specs/semconv/http/http-spans/) and for
  * [GenAI](https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/) (status: development). Our own are `outcome`,
- * `attempts`, `first_token_ms` and `total_ms`.
+ * `error_cause` (such as `ECONNREFUSED`), `attempts`, `first_token_ms` and `total_ms`.
  *
  * @example
  * createSseProxy({ target, onFinish: accessLog({ format: 'json' }) });
@@ -49,13 +51,15 @@ export function accessLog(options: AccessLogOptions = {}): (summary: StreamSumma
 }
 
 function textLine(summary: StreamSummary, req: IncomingMessage): string {
-  const { statusCode, outcome, error, model, usage, attempts, timings } = summary;
+  const { statusCode, outcome, error, model, usage, attempts, timings, target } = summary;
   const parts = [
     word(req.method ?? '-'),
     word(pathOf(req)),
     statusCode ?? '-',
     outcome,
     error?.code,
+    error && causeCode(error),
+    error && target && `at ${word(target)}`,
     model && word(model),
     usage && tokens(usage),
     bytes.format(summary.bytes, { decimalPlaces: 1, unitSeparator: ' ' }),
@@ -94,6 +98,7 @@ function jsonLine(summary: StreamSummary, req: IncomingMessage): string {
     'http.response.body.size': summary.bytes,
     outcome,
     'error.type': error?.code ?? (isError ? String(statusCode) : undefined),
+    error_cause: causeCode(error),
     ...serverOf(target),
     'gen_ai.provider.name': provider,
     'gen_ai.response.model': model,

@@ -16,7 +16,7 @@ import type { Config, RetryConfig, Route, Timeouts } from '../types/config.js';
 import type { SseProxyOptions } from '../types/options.js';
 import type { Provider } from '../types/provider.js';
 import { aProvider, aTarget, isObject, quote } from '../util/checks.js';
-import { harmless } from '../util/hooks.js';
+import { createLogError } from '../util/error-log.js';
 import { checkOptions } from './schema.js';
 
 /**
@@ -79,7 +79,7 @@ export function resolveOptions(options: SseProxyOptions): Config {
     onError,
     reads: (onUsage ?? onFinish) !== undefined,
     wantsIdentity: (provider ?? onEvent ?? transformEvent) !== undefined || heartbeat !== false || commit !== 'head',
-    logError: resolveLogError(hpm.logger),
+    logError: createLogError(hpm.logger),
   });
 }
 
@@ -151,11 +151,6 @@ function resolveRoutes(fallbacks: NonNullable<SseProxyOptions['fallbacks']>, pro
   const ownRoute: Route = { target: undefined, provider, pathRewrite: undefined, headers: undefined };
   if (typeof fallbacks === 'function') return [ownRoute];
   return [ownRoute, ...fallbacks.map((fallback) => resolveFallback(fallback, provider))];
-}
-
-function resolveLogError(given: SseProxyOptions['logger']): Config['logError'] {
-  const logger = given && harmless(given);
-  return (message, ...values) => logger?.error(`[express-sse-proxy] ${message}`, ...values);
 }
 
 /** Without the members that are `undefined`: an option that is undefined was not given, and must not replace a default. */

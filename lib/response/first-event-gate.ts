@@ -36,7 +36,7 @@ export async function failureOf(
   const statusCode = callHook('errorStatus', () => provider?.errorStatus?.(event, exchange), readStatus, 502);
   if (statusCode === undefined) return undefined;
   if (isErrorStatus(statusCode)) return eventFailure(statusCode, event);
-  config.logError('errorStatus must give a status of 400 to 599, got %s: taken for 502', quote(statusCode));
+  config.logError(`errorStatus must give a status of 400 to 599, got ${quote(statusCode)}: taken for 502`);
   return eventFailure(502, event);
 }
 

@@ -26,7 +26,7 @@ export class BodyMasking {
   createStages(): readonly Transform[] {
     const masker = this.#secrets.createMasker();
     if (this.coding !== undefined && !isDecodable(this.coding)) {
-      this.#logError('a body in the content coding "%s" was withheld: it may hold the credentials', this.coding);
+      this.#logError(`a body in the content coding "${this.coding}" was withheld: it may hold the credentials`);
       this.#stages = [new Transform({ transform: (_chunk, _encoding, callback) => callback() })];
     } else this.#stages = this.coding === undefined ? [masker] : [createDecoder(this.coding), masker];
     return this.#stages;
@@ -41,12 +41,4 @@ export class BodyMasking {
 export function maskHead(secrets: Secrets, head: ResponseHead): void {
   secrets.maskHeaders(head.headers);
   head.statusMessage = secrets.mask(head.statusMessage);
-}
-
-/** Masks what is logged: the error of a hook that could not read an event may quote it. */
-export function maskedLog(logError: Config['logError'], secrets: Secrets): Config['logError'] {
-  return (message, ...values) => {
-    for (const value of values) secrets.maskError(value);
-    logError(message, ...values);
-  };
 }

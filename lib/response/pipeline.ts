@@ -165,7 +165,7 @@ export class Pipeline {
     const { plan, config } = this.#options;
     const { format, eventStream, observes, removes, decodeAside } = plan;
     if (decodeAside !== undefined && !isDecodable(decodeAside)) {
-      config.logError('events in the content coding "%s" cannot be observed', decodeAside);
+      config.logError(`events in the content coding "${decodeAside}" cannot be observed`);
       return undefined;
     }
     const count = eventStream && !removes ? this.#counts() : undefined;
@@ -193,7 +193,7 @@ export class Pipeline {
       },
       failed: (cause) => {
         observers.summary.isBlind = true;
-        config.logError(`the rest of a response is not ${what}: %o`, cause);
+        config.logError(`the rest of a response is not ${what}`, cause);
       },
     };
   }
@@ -202,7 +202,7 @@ export class Pipeline {
     if (this.#isLargeTold) return;
     this.#isLargeTold = true;
     const { eventSize, logError } = this.#options.config;
-    logError('an event is not observed: it has more than %d bytes (`limits.eventSize`)', eventSize);
+    logError(`an event is not observed: it has more than ${eventSize} bytes (\`limits.eventSize\`)`);
   }
 
   #counts(): EventSink {

@@ -45,8 +45,11 @@ export interface Config {
   readonly reads: boolean;
   /** `true` if bodies are read or changed on their way, which a content coding would prevent. */
   readonly wantsIdentity: boolean;
-  /** Writes to the user's `logger`; never throws. */
-  readonly logError: (message: string, ...values: unknown[]) => void;
+  /**
+   * Tells whoever runs the app what has failed, and what was thrown: by `logger`, else on the console, where each distinct error is
+   * told once. Never throws.
+   */
+  readonly logError: (message: string, ...cause: [cause?: unknown]) => void;
 }
 
 /**

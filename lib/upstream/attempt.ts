@@ -21,7 +21,7 @@ import { AttemptBody, type OwnBody } from './attempt-body.js';
 import { originOf } from './origin.js';
 import { UpstreamResponse } from './upstream-response.js';
 
-/** What an attempt reports. After `failed` nothing else is reported. */
+/** What an attempt reports. After `failed` nothing else is reported, but hooks that fail. */
 export interface AttemptHandlers {
   /** The path is known, after `pathRewrite`. Returns what to send. */
   prepare(attempt: Attempt, path: string): PreparedRequest | Promise<PreparedRequest>;
@@ -44,6 +44,8 @@ export interface AttemptHandlers {
   head(response: UpstreamResponse, source: IncomingMessage): void;
   /** The request was only forwarded (`forward` without a target): there is no response to wait for. */
   empty(): void;
+  /** A hook has failed. Also called where the attempt is over, and nobody waits for it any more. */
+  hookFailed(error: SseProxyError): void;
   /** The attempt has failed. `notify` calls the `error` listeners, for the errors that have some. */
   failed(error: SseProxyError, notify: Notify | undefined): void;
 }
@@ -247,15 +249,17 @@ export class Attempt {
   }
 
   fail(error: unknown, notify?: Notify): void {
-    // A hook that has answered the request is respected, whatever follows.
-    if (this.res.writableEnded) this.#over = true;
-    if (this.#over) return;
-    this.secrets?.maskError(error);
     // With `commit` the head may have arrived without having been passed on.
     const isPassedOn = this.res.headersSent || this.response.isHandedOver;
     const failure = this.#timedOut
       ? new SseProxyError('UPSTREAM_TIMEOUT', { cause: error })
       : toSseProxyError(error, this.#headReceived && isPassedOn);
+    // Not before: what came instead of HTTP is told by its bytes, which are not kept.
+    this.secrets?.maskError(failure);
+    if (failure.code === 'HOOK_FAILED') this.#handlers.hookFailed(failure);
+    // A hook that has answered the request is respected, whatever follows.
+    if (this.res.writableEnded) this.#over = true;
+    if (this.#over) return;
     this.#over = true;
     this.#handlers.failed(failure, notify);
   }

@@ -6,12 +6,14 @@ import { SseProxyError } from '../errors.js';
  * hook that failed.
  */
 
-type Logger = NonNullable<Options['logger']>;
-type LogError = (message: string, ...values: unknown[]) => void;
+export type Logger = NonNullable<Options['logger']>;
+
+/** Tells whoever runs the app what has failed, and what was thrown (`error-log.ts`). Never throws. */
+export type LogError = (message: string, ...cause: [cause?: unknown]) => void;
 
 /** Calls a hook that nobody waits for. What it throws or rejects with is logged. Returns a promise where the hook is async. */
 export function runHook(name: string, hook: () => unknown, logError: LogError): Promise<void> | undefined {
-  const failed = (cause: unknown): void => logError(`${name} failed: %o`, cause);
+  const failed = (cause: unknown): void => logError(`${name} failed`, cause);
   try {
     const result = hook();
     return isPromiseLike(result) ? onRejection(result, failed) : undefined;
@@ -42,7 +44,7 @@ export function tryHook<T, U>(name: string, hook: () => T, read: (result: T) => 
   try {
     return callSync(name, hook, read);
   } catch (cause) {
-    logError(`${name} failed: %o`, cause);
+    logError(`${name} failed`, cause);
     return undefined;
   }
 }

@@ -1,13 +1,14 @@
 import { once } from 'node:events';
 import http, { ServerResponse } from 'node:http';
 import { describe, expect, it } from '@jest/globals';
-import type { Options, Plugin } from 'http-proxy-middleware';
+import type { Plugin } from 'http-proxy-middleware';
 import type { Exchange, ResponseHead, SseProxyOptions } from '../../../lib/index.js';
 import { openRequest, readAll, readText, readUntilCut, request, responseTo } from '../../support/clients/http.js';
 import { closedPort } from '../../support/servers/listen.js';
 import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream, upstream } from '../../support/servers/upstreams.js';
 import { onCleanUp } from '../../support/watch/clean-up.js';
+import { logbook } from '../../support/watch/log.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 import { expectOneSummary } from '../../support/watch/summary.js';
 import { Queue, signal, turns } from '../../support/watch/wait.js';
@@ -39,11 +40,6 @@ function withHook(name: string, hook: () => unknown): SseProxyOptions {
         ? { plugins: [(server: Parameters<Plugin>[0]) => server.on(event as 'start', hook)] }
         : { [name]: hook };
   return options as SseProxyOptions;
-}
-
-function logger(): { logger: NonNullable<Options['logger']>; errors: unknown[][] } {
-  const errors: unknown[][] = [];
-  return { errors, logger: { info() {}, warn() {}, error: (...args: unknown[]) => errors.push(args) } };
 }
 
 async function expectHookFailed(response: http.IncomingMessage, statusCode: number): Promise<void> {
@@ -250,14 +246,14 @@ describe('a hook that fails when the upstream has answered', () => {
         await ended.promise;
         throw FAILURE;
       };
-      const log = logger();
+      const log = logbook();
       const proxy = await proxyApp({ target: url, logger: log.logger, ...withHook(name, hook) });
 
       expect(await readText(await request(proxy.url))).toBe('fine');
       await expectOneSummary(proxy, { outcome: 'completed' });
       ended.resolve();
       await turns();
-      expect(log.errors.flat()).toContain(FAILURE);
+      expect(log.errors).toEqual([expect.stringContaining(FAILURE.message)]);
     },
   );
 
@@ -290,12 +286,12 @@ describe('a hook that fails when the upstream has answered', () => {
 describe('a listener for the end that fails', () => {
   it.each(MANNERS)('a listener for the end that fails: is only logged: onFinish %s', async (manner) => {
     const { url } = await upstream((_req, res) => res.end('fine'));
-    const log = logger();
+    const log = logbook();
     const proxy = await proxyApp({ target: url, logger: log.logger, ...withHook('onFinish', FAILING[manner]) });
 
     expect(await readText(await request(proxy.url))).toBe('fine');
     await expectOneSummary(proxy, { outcome: 'completed' });
-    expect(log.errors.flat()).toContain(FAILURE);
+    expect(log.errors).toEqual([expect.stringContaining(FAILURE.message)]);
   });
 
   it.each(MANNERS)('a listener for the end that fails: is harmless without a logger: onFinish %s', async (manner) => {
@@ -309,7 +305,7 @@ describe('a listener for the end that fails', () => {
   it.each(MANNERS)(
     'a listener for the end that fails: is only logged, and the proxy answers: on.error %s',
     async (manner) => {
-      const log = logger();
+      const log = logbook();
       const proxy = await proxyApp({
         target: `http://127.0.0.1:${await closedPort()}`,
         logger: log.logger,
@@ -320,13 +316,13 @@ describe('a listener for the end that fails', () => {
       expect(response.statusCode).toBe(502);
       expect(JSON.parse(await readText(response)).error.code).toBe('UPSTREAM_UNREACHABLE');
       await expectOneSummary(proxy, { outcome: 'upstream-error' });
-      expect(log.errors.flat()).toContain(FAILURE);
+      expect(log.errors).toEqual([expect.stringContaining(FAILURE.message)]);
     },
   );
 
   it.each(MANNERS)('a listener for the end that fails: is only logged after the head: on.error %s', async (manner) => {
     const { url, requests } = await manualUpstream();
-    const log = logger();
+    const log = logbook();
     const proxy = await proxyApp({ target: url, logger: log.logger, ...withHook('on.error', FAILING[manner]) });
 
     const req = openRequest(proxy.url);
@@ -337,14 +333,14 @@ describe('a listener for the end that fails', () => {
     response.once('data', () => res.destroy());
     expect((await readUntilCut(response)).cut).toBe(true);
     await expectOneSummary(proxy, { outcome: 'upstream-truncated' });
-    expect(log.errors.flat()).toContain(FAILURE);
+    expect(log.errors).toEqual([expect.stringContaining(FAILURE.message)]);
   });
 
   it.each(MANNERS)(
     'a listener for the end that fails: is only logged when the client has left: on.econnreset %s',
     async (manner) => {
       const { url, requests } = await manualUpstream();
-      const log = logger();
+      const log = logbook();
       const proxy = await proxyApp({ target: url, logger: log.logger, ...withHook('on.econnreset', FAILING[manner]) });
 
       const req = openRequest(proxy.url);
@@ -353,7 +349,7 @@ describe('a listener for the end that fails', () => {
       req.destroy();
       await received.closed;
       await expectOneSummary(proxy, { outcome: 'client-closed' });
-      expect(log.errors.flat()).toContain(FAILURE);
+      expect(log.errors).toEqual([expect.stringContaining(FAILURE.message)]);
     },
   );
 

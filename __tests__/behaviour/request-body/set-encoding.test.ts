@@ -16,6 +16,7 @@ import { listen } from '../../support/servers/listen.js';
 import { hpmApp, http2Proxy, listenHttp2, proxyApp } from '../../support/servers/proxies.js';
 import { eventStream, recorder, upstream } from '../../support/servers/upstreams.js';
 import { onCleanUp } from '../../support/watch/clean-up.js';
+import { logbook } from '../../support/watch/log.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 import { signal, turns, until } from '../../support/watch/wait.js';
 
@@ -564,14 +565,13 @@ describe('a listener of a response that throws', () => {
         res.flushHeaders();
         setImmediate(() => res.end(TEXT));
       });
-      const errors: unknown[] = [];
-      const logger = { info() {}, warn() {}, error: (...values: unknown[]) => void errors.push(values.at(-1)) };
+      const { logger, errors } = logbook();
       const proxy = await proxyApp({ target: url, logger, on: { proxyRes: (response) => void listen(response) } });
       const response = await request(proxy.url);
       response.on('error', () => {}).resume();
       await new Promise((resolve) => response.once('close', resolve));
       expect(await proxy.summary()).toMatchObject({ error: { code: 'HOOK_FAILED' } });
-      expect(errors).toContainEqual(new Error('of a listener'));
+      expect(errors).toEqual([expect.stringContaining('a listener of a body failed: Error: of a listener')]);
       expect(proxy.proxy.active).toBe(0);
     },
   );

@@ -21,11 +21,25 @@ export function watchProcess(): unknown[] {
   return seen;
 }
 
+/** Keeps what proxies say of failures out of the tests' report, where failures are caused on purpose. */
+function mute(): void {
+  for (const level of ['warn', 'error'] as const) {
+    const { [level]: write } = console;
+    console[level] = (...values: unknown[]) => {
+      if (!String(values[0]).startsWith('[express-sse-proxy]')) write(...values);
+    };
+    onCleanUp(() => {
+      console[level] = write;
+    });
+  }
+}
+
 /** For a whole test file: everything that a test opens is closed after it, and nothing may have happened that never must. */
 export function closeAndWatchEachTest(): void {
   let incidents: unknown[];
   beforeEach(() => {
     incidents = watchProcess();
+    mute();
   });
   afterEach(async () => {
     await closeAll();

@@ -142,7 +142,7 @@ describe('edits of our own', () => {
     const { edits, output, seen, logged, closed } = edited({ extra });
     edits.end('data: 1\n\ndata: 2\n\n');
     await closed;
-    expect([output, seen, logged]).toEqual([['data: 1\n\ndata: 2\n\n'], ['1', '2'], ['isExtra failed: %o']]);
+    expect([output, seen, logged]).toEqual([['data: 1\n\ndata: 2\n\n'], ['1', '2'], ['isExtra failed']]);
   });
 
   it.each(['scanner', 'parser'] as const)('own edits: pass all where the %s of a format throws', async (name) => {

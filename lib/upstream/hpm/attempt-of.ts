@@ -1,7 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SseProxyError } from '../../errors.js';
 import { shareBody } from '../../request/reader-encodings.js';
-import type { Config } from '../../types/config.js';
 import type { Attempt } from '../attempt.js';
 import { UpstreamResponse } from '../upstream-response.js';
 
@@ -16,10 +15,8 @@ export function realResponse(res: ServerResponse | undefined): ServerResponse | 
 }
 
 /** Prepares a message for hooks that may read it: an exception in their listeners ends the exchange, not the process. */
-export function share(message: IncomingMessage, attempt: Attempt, config: Config): void {
+export function share(message: IncomingMessage, attempt: Attempt): void {
   shareBody(message, (cause) => {
-    // Called first, since it masks credentials in the cause.
-    attempt.fail(new SseProxyError('HOOK_FAILED', { cause }));
-    config.logError('a listener of a body failed: %o', cause);
+    attempt.fail(new SseProxyError('HOOK_FAILED', { cause, hook: 'a listener of a body' }));
   });
 }

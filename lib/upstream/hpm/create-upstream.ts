@@ -93,7 +93,7 @@ export function createUpstream(config: Config): Upstream {
     ...(typeof router === 'function' && {
       router: async (req: IncomingMessage, res: ServerResponse | undefined, options: Options) => {
         const attempt = attemptOf(res);
-        if (attempt !== undefined) share(req, attempt, config);
+        if (attempt !== undefined) share(req, attempt);
         const routed = awaitHook(
           'router',
           () => router(req, realResponse(res), preparer.withOwnHeaders(options)),

@@ -1,6 +1,7 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { type Duplex, Readable, Stream } from 'node:stream';
 import type { Options, Plugin } from 'http-proxy-middleware';
+import { maskedLog } from '../../credentials/secrets.js';
 import { SseProxyError } from '../../errors.js';
 import { closeBehind } from '../../fast-path/node-internals.js';
 import { replaceMethod } from '../../fast-path/replace-method.js';
@@ -36,12 +37,12 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
   function emitAttemptEvent(attempt: Attempt, event: string, args: unknown[]): void {
     if (event === 'error') {
       if (attempt.isMirror(args[3])) return;
-      attempt.fail(args[0], () => callErrorListeners(withRealResponse(attempt, args)));
+      attempt.fail(args[0], () => callErrorListeners(attempt, args));
       return;
     }
     if (event === 'start') {
       attempt.onStart(args[2]);
-      if (isShared()) share(attempt.req, attempt, config);
+      if (isShared()) share(attempt.req, attempt);
     }
     if (event === 'proxyReq') prepareRequest(attempt, args[0] as ClientRequest, args[3] as Options);
     if (event === 'proxyRes') {
@@ -49,10 +50,10 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
       if (attempt.response.isHandedOver) {
         // In front of the listeners of whoever answers with it: what breaks off is not to be answered as if it were whole.
         (args[0] as IncomingMessage).once('error', (error) => {
-          attempt.fail(error, () => callErrorListeners(withRealResponse(attempt, [error, ...args.slice(1)])));
+          attempt.fail(error, () => callErrorListeners(attempt, [error, ...args.slice(1)]));
         });
       } else if (isShared()) {
-        share(args[0] as IncomingMessage, attempt, config);
+        share(args[0] as IncomingMessage, attempt);
         endWhenDestroyed(args[0] as IncomingMessage, attempt);
       }
     }
@@ -61,7 +62,7 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
     const isWritten = hasListeners && event === 'proxyReq' ? watchBody(attempt, args[0] as ClientRequest) : undefined;
     if (hasListeners) {
       void callListeners(event, withRealResponse(attempt, args), (cause) => {
-        attempt.fail(new SseProxyError('HOOK_FAILED', { cause }));
+        attempt.fail(new SseProxyError('HOOK_FAILED', { cause, hook: `on.${event}` }));
       });
     }
     if (event === 'proxyRes' && (args[0] as IncomingMessage).destroyed)
@@ -86,7 +87,9 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
     const ownArgs = args.map((arg) => (arg === standIn && upgrade !== undefined ? upgrade.socket : arg));
     if (event === 'error' && upgrade !== undefined) {
       // As in http-proxy-middleware, the connection is closed when the listeners have returned.
-      upgrade.fail(args[0], () => callListeners(event, ownArgs));
+      upgrade.fail(args[0], () =>
+        callListeners(event, ownArgs, (cause) => config.logError(`on.${event} failed`, cause)),
+      );
       return;
     }
     // The upstream connection is gone: the proxy did not accept the WebSocket.
@@ -94,9 +97,10 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
     if (event === 'proxyReqWs') upgrade?.onRequest(args[0] as ClientRequest, args[3] as Options);
     void callListeners(event, ownArgs, (cause) => {
       if (upgrade !== undefined) {
-        upgrade.fail(new SseProxyError('HOOK_FAILED', { cause }));
+        upgrade.fail(new SseProxyError('HOOK_FAILED', { cause, hook: `on.${event}` }));
         return;
       }
+      config.logError(`on.${event} failed`, cause);
       for (const arg of args) if (arg instanceof Stream) (arg as Partial<Duplex>).destroy?.();
     });
   }
@@ -105,7 +109,7 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
   function callListeners(
     event: string,
     args: unknown[],
-    onFailure?: (cause: unknown) => void,
+    onFailure: (cause: unknown) => void,
   ): Promise<unknown> | undefined {
     const pending: Promise<void>[] = [];
     for (const listener of listenersOf(event)) {
@@ -123,26 +127,25 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
     event: string,
     listener: Listener,
     args: unknown[],
-    onFailure?: (cause: unknown) => void,
+    onFailure: (cause: unknown) => void,
   ): Promise<void> | undefined {
     return runHook(
-      `a listener of "${event}"`,
+      `on.${event}`,
       () => Reflect.apply(listener, server, args),
-      (message, cause) => {
-        // Called first, since it masks credentials in the cause.
-        onFailure?.(cause);
-        config.logError(message, cause);
-      },
+      (_message, cause) => onFailure(cause),
     );
   }
 
   /** See {@link Notify}. */
-  function callErrorListeners(args: unknown[]): Promise<boolean> | undefined {
+  function callErrorListeners(attempt: Attempt, given: unknown[]): Promise<boolean> | undefined {
+    const args = withRealResponse(attempt, given);
+    const logError = maskedLog(config.logError, attempt.secrets);
     const ofUser: Promise<boolean>[] = [];
     for (const listener of listenersOf('error')) {
       let hasFailed = false;
-      const settled = callListener('error', listener, args, () => {
+      const settled = callListener('error', listener, args, (cause) => {
         hasFailed = true;
+        logError('on.error failed', cause);
       });
       const { listener: own = listener } = listener as { listener?: Listener };
       if (bookkeepers.has(own)) continue;
@@ -188,6 +191,8 @@ function endWhenDestroyed(response: IncomingMessage, attempt: Attempt): void {
 }
 
 function failDestroyed({ errored }: IncomingMessage, attempt: Attempt): void {
+  // It was the attempt itself that has let go of it.
+  if (attempt.isOver) return;
   const cause = errored ?? new Error('The response was destroyed');
   attempt.fail(new SseProxyError('HOOK_FAILED', { cause, statusCode: 502 }));
 }

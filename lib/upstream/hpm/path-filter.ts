@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { createProxyMiddleware, type Options } from 'http-proxy-middleware';
-import { harmless, tryHook } from '../../util/hooks.js';
+import { harmless, type LogError, tryHook } from '../../util/hooks.js';
 
 /** Whether a request, or a handshake, is the proxy's. */
 export type PathFilter = (req: IncomingMessage) => boolean;
@@ -22,10 +22,7 @@ const MAY_BE_UNREADABLE = /^\/[/\\]/;
 const NO_HEAD = Buffer.alloc(0);
 
 /** Applies `pathFilter` as http-proxy-middleware does. */
-export function createPathFilter(
-  options: Pick<Options, 'pathFilter' | 'logger'>,
-  logError: (message: string, ...values: unknown[]) => void,
-): PathFilter {
+export function createPathFilter(options: Pick<Options, 'pathFilter' | 'logger'>, logError: LogError): PathFilter {
   let ask: ((question: Question) => void) | undefined;
   return (req) => {
     if (options.pathFilter === undefined && req.url !== undefined && !MAY_BE_UNREADABLE.test(req.url)) return true;
@@ -42,7 +39,7 @@ export function createPathFilter(
  */
 function createOracle(
   { pathFilter, logger }: Pick<Options, 'pathFilter' | 'logger'>,
-  logError: (message: string, ...values: unknown[]) => void,
+  logError: LogError,
 ): (question: Question) => void {
   const { upgrade } = createProxyMiddleware({
     ...(pathFilter !== undefined && {

@@ -50,7 +50,7 @@ export class RequestPreparer {
     const { pathRewrite: own } = attempt.route;
     checkTarget(path);
     // Middleware may have called `setEncoding` after it called `next`.
-    if (req.readableEncoding || typeof (own ?? config.hpm.pathRewrite) === 'function') share(req, attempt, config);
+    if (req.readableEncoding || typeof (own ?? config.hpm.pathRewrite) === 'function') share(req, attempt);
     const rewrite = () =>
       own === undefined ? this.#rewritePath(path, req, res, this.withOwnHeaders(options)) : own(path, req);
     const rewritten = awaitHook('pathRewrite', rewrite, attempt);
