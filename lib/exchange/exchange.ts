@@ -422,9 +422,10 @@ export class ProxyExchange extends BaseExchange {
       const { answer } = state;
       attempt.complete();
       this.#enter(state, { name: 'finishing', answer });
-      this.#client.end(answer.trailers);
-      // The client still has to take the last bytes.
+      // The client still has to take the last bytes. Before the end, which may be the exchange's own: a response without a connection is
+      // sent at once.
       this.#deadlines.enter('drain');
+      this.#client.end(answer.trailers);
     }
   }
 
