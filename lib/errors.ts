@@ -167,9 +167,11 @@ const UNREACHABLE = new Set([
 ]);
 const TLS_CODE = /^(ERR_TLS_|ERR_SSL_|EPROTO$|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH)/;
 
-/** What OpenSSL says of bytes that are no TLS, in its code or, where Node has but `EPROTO`, in its message. */
-const NO_TLS =
-  /WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST|HTTPS_PROXY_REQUEST|UNKNOWN_PROTOCOL|RECORD_TOO_SMALL/;
+/**
+ * What OpenSSL says of bytes that are no TLS, by version: in the code that Node makes of it, or only in the message, where Node has but
+ * `EPROTO`, or OpenSSL an internal error, for a record that would be longer than any.
+ */
+const NO_TLS = /WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|UNKNOWN_PROTOCOL|HTTP_REQUEST|READ_N:INTERNAL_ERROR/;
 
 /** Messages in place of the code's own, where the cause tells more: the same code may have other remedies. */
 export const MESSAGES = {
@@ -187,8 +189,9 @@ function messageFor(error: unknown): string | undefined {
   if (code === 'HPE_HEADER_OVERFLOW') return MESSAGES.headTooLarge;
   const { rawPacket, message } = (error ?? {}) as { rawPacket?: unknown; message?: unknown };
   if (code.startsWith('HPE_')) return isTlsRecord(rawPacket) ? MESSAGES.onlyTls : undefined;
-  const reason = code === 'EPROTO' ? String(message).toUpperCase().replaceAll(' ', '_') : code;
-  return /^(EPROTO$|ERR_SSL_)/.test(code) && NO_TLS.test(reason) ? MESSAGES.noTls : undefined;
+  if (!/^(EPROTO$|ERR_SSL_)/.test(code)) return undefined;
+  const reason = `${code} ${message}`.toUpperCase().replaceAll(' ', '_');
+  return NO_TLS.test(reason) ? MESSAGES.noTls : undefined;
 }
 
 /** RFC 8446 5.1: an alert, or a handshake, of whatever version of TLS. */

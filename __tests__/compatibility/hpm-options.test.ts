@@ -920,6 +920,33 @@ describe('logger', () => {
     expect(logger.error).toHaveBeenCalled();
   });
 
+  it('HPM logger: its lines have the port of the target, whichever of several it is', async () => {
+    const targets = [(await recorder()).url, (await recorder()).url];
+    const logger = { info: jest.fn(), warn: jest.fn(), error: jest.fn() };
+    const proxy = await proxyApp({
+      target: targets[0] as string,
+      router: ({ url }) => targets[Number(url?.[1])] as string,
+      logger,
+    });
+    for (const path of ['/0', '/1', '/0']) await exchange(proxy.url + path);
+    expect(logger.info.mock.calls).toEqual(
+      [0, 1, 0].map((which) => [`[HPM] GET /${which} -> ${targets[which]}/${which} [200]`]),
+    );
+  });
+
+  it('HPM logger: its lines have the port also over TLS, and of an upload that cannot be sent again', async () => {
+    const logger = { info: jest.fn(), warn: jest.fn(), error: jest.fn() };
+    const secure = await secureUpstream((_req, res) => res.end());
+    const plain = await upstream((req, res) => void req.resume().on('end', () => res.end()));
+    for (const [target, options] of [
+      [secure.url, {}],
+      [plain.url, { method: 'POST', headers: { 'transfer-encoding': 'chunked' }, body: 'x'.repeat(300_000) }],
+    ] as const) {
+      await exchange((await proxyApp({ target, secure: false, logger })).url, options);
+      expect(logger.info).toHaveBeenLastCalledWith(expect.stringContaining(` -> ${target}/ [200]`));
+    }
+  });
+
   it('HPM logger: is told what a hook has thrown', async () => {
     const { url } = await recorder();
     const failure = new Error('detail');

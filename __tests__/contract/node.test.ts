@@ -72,6 +72,22 @@ describe('agents', () => {
     }
   });
 
+  it('Node agents: may be replaced once they were asked for a connection, which is kept all the same', async () => {
+    const agent = new http.Agent({ keepAlive: true });
+    onCleanUp(() => agent.destroy());
+    const { addRequest } = agent as unknown as { addRequest(...args: unknown[]): void };
+    const replacing = {
+      keepAlive: true,
+      addRequest(request: { agent: object }, ...args: unknown[]): void {
+        addRequest.call(agent, request, ...args);
+        request.agent = {};
+      },
+    };
+    const { url, received } = await recorder();
+    for (let i = 0; i < 2; i += 1) await exchange(url, { agent: replacing as unknown as http.Agent });
+    expect(received[1]?.clientPort).toBe(received[0]?.clientPort);
+  });
+
   it('Node agents: lets an https agent of ours verify: a certificate that nobody trusts is refused', async () => {
     const agent = duckAgent();
     const { url } = await secureUpstream((_req, res) => res.end());

@@ -97,6 +97,38 @@ describe('a failure of the connection', () => {
     expect(toSseProxyError(cause, false)).toMatchObject({ code, cause });
   });
 
+  it.each([
+    ['HPE_HEADER_OVERFLOW', {}, "The head of the upstream's response is too large."],
+    ['HPE_INVALID_CONSTANT', { rawPacket: Buffer.from('150301000202', 'hex') }, 'The upstream speaks TLS only.'],
+    ['HPE_INVALID_CONSTANT', { rawPacket: Buffer.from('1603030040', 'hex') }, 'The upstream speaks TLS only.'],
+    [
+      'HPE_INVALID_CONSTANT',
+      { rawPacket: Buffer.from('SSH-2.0') },
+      'The upstream sent a response that is not valid HTTP.',
+    ],
+    ['ERR_SSL_WRONG_VERSION_NUMBER', {}, 'The upstream does not speak TLS.'],
+    ['ERR_SSL_PACKET_LENGTH_TOO_LONG', {}, 'The upstream does not speak TLS.'],
+    [
+      'ERR_SSL_INTERNAL_ERROR',
+      { message: '00:error:0A0C0103:SSL routines:tls_default_read_n:internal error:tls_common.c:378:' },
+      'The upstream does not speak TLS.',
+    ],
+    [
+      'EPROTO',
+      { message: 'write EPROTO 80:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:c:350:' },
+      'The upstream does not speak TLS.',
+    ],
+    [
+      'EPROTO',
+      { message: 'write EPROTO 80:error:0A00042E:SSL routines:ssl3_read_bytes:tlsv1 alert protocol version:c:1:' },
+      'A secure connection to the upstream could not be established.',
+    ],
+    ['ERR_SSL_TLSV1_ALERT_UNKNOWN_CA', {}, 'A secure connection to the upstream could not be established.'],
+    ['CERT_HAS_EXPIRED', {}, 'A secure connection to the upstream could not be established.'],
+  ])('connection error: %s with %j says: %s', (nodeCode, more, message) => {
+    expect(toSseProxyError(Object.assign(nodeError(nodeCode), more), false).message).toBe(message);
+  });
+
   it.each(['ECONNRESET', 'HPE_INVALID_CHUNK_SIZE', 'EWHATEVER'])(
     'connection error: %s behind the head is a cut response',
     (nodeCode) => {

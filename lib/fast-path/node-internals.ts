@@ -28,6 +28,8 @@ interface Internals {
   readonly headRequest: boolean;
   /** Of a Readable. */
   readonly _readableState?: { decoder?: { lastNeed?: number } | null };
+  /** Of a request to an upstream. */
+  agent?: object;
   /** Of an agent. */
   addRequest(request: ClientRequest, options: RequestOptions): void;
 }
@@ -107,4 +109,12 @@ export function isDecoderEmpty(message: IncomingMessage): boolean {
 /** Asks an agent for a connection for a request: this is the contract between Node's requests and custom agents. */
 export function addRequest(agent: Agent, request: ClientRequest, options: RequestOptions): void {
   internals(agent).addRequest(request, options);
+}
+
+/**
+ * What a request shows as its agent, which others read. It is Node's only until the agent has been asked for a connection; behind that
+ * Node asks but whether there is one.
+ */
+export function showAgent(request: ClientRequest, agent: object): void {
+  internals(request).agent = agent;
 }

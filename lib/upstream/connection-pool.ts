@@ -1,8 +1,9 @@
 import http, { type AgentOptions, type ClientRequest, type RequestOptions } from 'node:http';
 import https from 'node:https';
+import type { Socket } from 'node:net';
 import { STALE_AFTER } from '../defaults.js';
 import { Connection } from '../fast-path/connection.js';
-import { addRequest } from '../fast-path/node-internals.js';
+import { addRequest, showAgent } from '../fast-path/node-internals.js';
 
 const OPTIONS: AgentOptions = { keepAlive: true, noDelay: true, scheduling: 'lifo' };
 
@@ -39,6 +40,7 @@ export class ConnectionPool {
   }
 
   #add(request: ClientRequest, options: RequestOptions): void {
+    showAgent(request, new RequestAgent(options));
     addRequest(this.#agentOf(request), request, options);
     request.once('socket', (socket) => Connection.of(socket).watch(request));
   }
@@ -54,5 +56,23 @@ export class ConnectionPool {
   destroy(): void {
     this.#http.destroy();
     this.#https.destroy();
+  }
+}
+
+/**
+ * The pool as one request shows it. http-proxy-middleware's `loggerPlugin` takes the port of a request from the first name among
+ * `agent.sockets`, which would be that of some other target in a pool for all of them.
+ */
+class RequestAgent {
+  readonly #options: RequestOptions;
+
+  constructor(options: RequestOptions) {
+    this.#options = options;
+  }
+
+  get sockets(): Readonly<Record<string, readonly Socket[]>> {
+    const { host, port } = this.#options;
+    // The port is what stands behind the first colon, of which an IPv6 address has several.
+    return { [`${String(host).replaceAll(':', '.')}:${port ?? ''}:`]: [] };
   }
 }

@@ -209,6 +209,13 @@ const FAULTS: [name: string, makeTarget: () => Promise<string>, codes: string, c
     /does not speak TLS.*`http:\/\/`/,
   ],
   [
+    'it speaks something that is neither TLS nor HTTP',
+    async () => (await bytes('SSH-2.0-OpenSSH_9.6\r\n')()).replace('http:', 'https:'),
+    'UPSTREAM_TLS_FAILED',
+    /^(EPROTO|ERR_SSL_\w+)$/,
+    /does not speak TLS.*`http:\/\/`/,
+  ],
+  [
     'it speaks TLS only',
     async () => (await secure()).replace('https:', 'http:'),
     'UPSTREAM_(INVALID_RESPONSE|CLOSED)',

@@ -432,7 +432,7 @@ describe("what a provider has for an error of the proxy's own", () => {
     ['throws', throws],
     ['gives a number', () => 42],
     ['gives a string', () => 'error'],
-    ['gives a list', () => [{ data: 'x' }]],
+    ['gives a list that has no event', () => [42]],
     ['gives nothing to send', () => ({})],
     ['gives data that is none', () => ({ data: { a: 1 } })],
     ['gives what throws when it is read', () => Object.defineProperty({}, 'data', { get: throws, enumerable: true })],

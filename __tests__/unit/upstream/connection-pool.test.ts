@@ -43,6 +43,24 @@ describe('the pool', () => {
     expect(await get(httpsUrl, agent)).toEqual({ text: 'https', reused: true });
   });
 
+  it.each([
+    ['127.0.0.1', 8080],
+    ['::1', 8081],
+  ])(
+    "connection pool: a request's agent names the port as http-proxy-middleware looks for it: %s",
+    async (host, port) => {
+      const request = http.get({ host, port, agent: pool().agent });
+      await new Promise((resolve) =>
+        request
+          .on('error', () => {})
+          .once('close', resolve)
+          .destroy(),
+      );
+      const { sockets } = (request as unknown as { agent: http.Agent }).agent;
+      expect(Object.keys(sockets)[0]?.split(':')[1]).toBe(String(port));
+    },
+  );
+
   it('connection pool: has no cap: 300 requests are in flight at once', async () => {
     const waiting: ServerResponse[] = [];
     let full = (): void => {};
