@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { ConcurrencyLimiter } from './admission/concurrency-limiter.js';
 import { respondNotFound } from './client/proxy-response.js';
+import { KnownSecrets } from './credentials/secrets.js';
 import { DEFAULT_GRACE, LONGEST_DELAY } from './defaults.js';
 import { ProxyExchange, type Services } from './exchange/exchange.js';
 import { UpgradeExchange } from './exchange/upgrade-exchange.js';
@@ -43,6 +44,7 @@ export function createSseProxy<
     upstream,
     failures: new FailureReport(config),
     answers: new UnsettledAnswers(),
+    secrets: new KnownSecrets(),
     limiter:
       config.concurrency === Number.POSITIVE_INFINITY
         ? undefined

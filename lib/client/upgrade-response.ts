@@ -1,5 +1,6 @@
 import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import { assignConnection, closeBehind, detachConnection } from '../fast-path/node-internals.js';
 import type { HeaderFields, ResponseHead } from '../types/http.js';
 import { checkStatus, leaveFramingToNode, replaceHeaders, writeHttp1Head } from './commit-head.js';
@@ -41,7 +42,7 @@ export class UpgradeResponse {
   }
 
   /** Sends the head now, and the body as it arrives. */
-  relay(head: ResponseHead, source: IncomingMessage): void {
+  relay(head: ResponseHead, source: Readable): void {
     const { res } = this;
     this.#begin(head);
     res.flushHeaders();

@@ -15,10 +15,13 @@ export class Secrets {
   /** Finds each place where a secret begins, also within another one. */
   readonly #pattern: RegExp;
 
-  /** @param credentials headers; a scheme such as `Bearer` is not part of the secret, nor is the space around it */
-  constructor(credentials: Readonly<Record<string, string>>) {
-    this.#values = Object.values(credentials)
-      .map((value) => value.trim().replace(/^[a-z]+\s+/i, ''))
+  /**
+   * @param credentials headers; a scheme such as `Bearer` is not part of the secret, nor is the space around it
+   * @param others secrets as they are
+   */
+  constructor(credentials: Readonly<Record<string, string>>, others: readonly string[] = []) {
+    const values = Object.values(credentials).map((value) => value.trim().replace(/^[a-z]+\s+/i, ''));
+    this.#values = [...new Set([...values, ...others])]
       .filter((value) => value.length >= MIN_SECRET_LENGTH)
       .sort((a, b) => b.length - a.length)
       .map(spell);
@@ -78,3 +81,26 @@ export function maskedLog(logError: LogError, secrets: Secrets | undefined): Log
     logError(secrets.mask(describe(...what)));
   };
 }
+
+/** The secrets of a proxy's requests. Most requests have those of the one before, which are not prepared anew. */
+export class KnownSecrets {
+  #credentials: readonly string[] = [];
+  #others: readonly string[] = [];
+  #secrets: Secrets | undefined;
+
+  /** As the arguments of {@link Secrets}; `undefined` if there is nothing to mask. */
+  of(credentials: Readonly<Record<string, string>> | undefined, others: readonly string[]): Secrets | undefined {
+    const values = Object.values(credentials ?? {});
+    if (values.length + others.length === 0) return undefined;
+    if (!isSame(values, this.#credentials) || !isSame(others, this.#others)) {
+      const secrets = new Secrets(credentials ?? {}, others);
+      this.#credentials = values;
+      this.#others = others;
+      this.#secrets = secrets.isEmpty ? undefined : secrets;
+    }
+    return this.#secrets;
+  }
+}
+
+const isSame = (a: readonly string[], b: readonly string[]): boolean =>
+  a === b || (a.length === b.length && a.every((value, i) => value === b[i]));

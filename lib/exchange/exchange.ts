@@ -3,8 +3,9 @@ import { Admission, type Doorkeeper } from '../admission/admission.js';
 import { confine } from '../admission/path-guard.js';
 import type { ClientResponse } from '../client/client-response.js';
 import { createClientResponse } from '../client/create-client-response.js';
+import { secretsIn, secretsOfProvider } from '../credentials/own-credentials.js';
 import { credentialsOf } from '../credentials/resolve-credentials.js';
-import { Secrets } from '../credentials/secrets.js';
+import type { KnownSecrets } from '../credentials/secrets.js';
 import { signedBy } from '../credentials/sign-request.js';
 import { upstreamPath } from '../credentials/upstream-path.js';
 import { CONTINUE_BYTES, CONTINUE_TIME } from '../defaults.js';
@@ -67,6 +68,8 @@ export interface Services extends Doorkeeper {
   failures: FailureReport;
   /** Which answers are still to be counted. */
   answers: UnsettledAnswers;
+  /** What must not come back to a client. */
+  secrets: KnownSecrets;
   circuits: ReadonlyMap<Route, CircuitBreaker>;
 }
 
@@ -206,7 +209,7 @@ export class ProxyExchange extends BaseExchange {
   #createHandlers(): AttemptHandlers {
     const deadlines = this.#deadlines;
     return {
-      prepare: (attempt, path) => this.#prepare(attempt, path),
+      prepare: (attempt, path, own) => this.#prepare(attempt, path, own),
       waiting: (hook) => this.#onHook(hook),
       limitSilence: (timeout) => this.#client.limitSilence(timeout),
       sending: (target) => this.#onSending(target),
@@ -223,30 +226,43 @@ export class ProxyExchange extends BaseExchange {
   }
 
   /** The path is known, after `pathRewrite`. Returns what to send. */
-  #prepare(attempt: Attempt, path: string): PreparedRequest | Promise<PreparedRequest> {
+  #prepare(attempt: Attempt, path: string, own: readonly string[]): PreparedRequest | Promise<PreparedRequest> {
     confine(path);
     this.path = path;
     const set = this.#config.requestHeaders.headersFor(this);
     const { provider } = attempt.route;
-    if (provider !== undefined) return this.#prepareFor(provider, attempt, { path, set });
+    const secrets = this.#secretsIn(own, set, provider);
+    if (provider !== undefined) return this.#prepareFor(provider, attempt, { path, set, secrets });
+    attempt.protect(this.#services.secrets.of(undefined, secrets));
     return then(this.#prepareBody(attempt), (body) => ({ path, set, ...body }));
+  }
+
+  /** Those that options put on a request, beside the credentials of its provider. */
+  #secretsIn(own: readonly string[], set: PreparedRequest['set'], provider: Provider | undefined): readonly string[] {
+    const inPolicy = this.#config.setsSecrets ? secretsIn(set) : [];
+    const inProvider = secretsOfProvider(provider);
+    return inPolicy.length + inProvider.length === 0 ? own : [...own, ...inPolicy, ...inProvider];
   }
 
   async #prepareFor(
     provider: Provider,
     attempt: Attempt,
-    { path, set }: Pick<PreparedRequest, 'path' | 'set'>,
+    { path, set, secrets: others }: Pick<PreparedRequest, 'path' | 'set'> & { secrets: readonly string[] },
   ): Promise<PreparedRequest> {
     const credentials = await credentialsOf(provider, this, attempt);
-    const secrets = secretsOf(credentials);
+    const { secrets } = this.#services;
+    attempt.protect(secrets.of(credentials, others));
     try {
       const sentPath = upstreamPath(provider, this, path);
       if (sentPath !== path) confine(sentPath);
       const body = await this.#prepareBody(attempt);
-      const prepared = { path: sentPath, set, credentials, secrets, ...body };
-      return provider.sign === undefined ? prepared : await this.#sign(provider, attempt, prepared);
+      const prepared = { path: sentPath, set, credentials, ...body };
+      if (provider.sign === undefined) return prepared;
+      const signed = await this.#sign(provider, attempt, prepared);
+      attempt.protect(secrets.of(signed.credentials, others));
+      return signed;
     } catch (error) {
-      secrets?.maskError(error);
+      attempt.secrets?.maskError(error);
       throw error;
     }
   }
@@ -270,7 +286,7 @@ export class ProxyExchange extends BaseExchange {
     const via = viaEntry(this.#config.via, this.req.httpVersion);
     const context = { exchange: this, path, body, policy, credentials, set, via, waiter: attempt };
     const signed = await signedBy(provider, context);
-    return { ...prepared, credentials: signed, secrets: secretsOf(signed) };
+    return { ...prepared, credentials: signed };
   }
 
   /** The exchange waits for an async hook; `undefined` when the hook has settled. */
@@ -729,9 +745,4 @@ export class ProxyExchange extends BaseExchange {
 function isOwnFault(error: SseProxyError): boolean {
   const outcome = outcomeOf(error);
   return outcome === 'failed' || outcome === 'refused';
-}
-
-function secretsOf(credentials: PreparedRequest['credentials']): Secrets | undefined {
-  const secrets = new Secrets(credentials ?? {});
-  return secrets.isEmpty ? undefined : secrets;
 }

@@ -1,5 +1,6 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Options } from 'http-proxy-middleware';
 import { Admission } from '../admission/admission.js';
@@ -7,6 +8,8 @@ import { confine } from '../admission/path-guard.js';
 import { errorAnswer } from '../client/proxy-response.js';
 import { turnOn } from '../client/response-turn.js';
 import { UpgradeResponse } from '../client/upgrade-response.js';
+import { secretsIn } from '../credentials/own-credentials.js';
+import type { Secrets } from '../credentials/secrets.js';
 import { EARLY_BYTES, LINGER, LISTENER_ANSWER_TIME, LONGEST_DELAY } from '../defaults.js';
 import { type Outcome, outcomeOf, SseProxyError, type SseProxyErrorCode, toSseProxyError } from '../errors.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
@@ -16,6 +19,7 @@ import { applyResponsePasses } from '../headers/response-passes.js';
 import { rewriteHead } from '../headers/rewrite-headers.js';
 import { viaEntry } from '../headers/via.js';
 import { offersWebSocket } from '../headers/websocket.js';
+import { BodyMasking, maskHead } from '../response/masking.js';
 import type { Config, Phase } from '../types/config.js';
 import type { HeaderFields, ResponseHead } from '../types/http.js';
 import { type Handshake, UpgradeSocket } from '../upstream/hpm/upgrade-socket.js';
@@ -55,6 +59,9 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
   #earlySize = 0;
   /** What `requestHeaders.set` puts on the request. */
   #policyHeaders: Readonly<Record<string, string>> = {};
+  /** What was put on the request, and must not come back. */
+  #secrets: Secrets | undefined;
+  #masking: BodyMasking | undefined;
   #upgradeTimeout: number | undefined;
   #isForwarded = false;
   #request: ClientRequest | undefined;
@@ -165,11 +172,12 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
    *
    * @throws {SseProxyError} `PATH_OUTSIDE_TARGET`, `HOOK_FAILED`, `TARGET_MISSING`; `PROXY_FAILED` where nobody waits for it any more
    */
-  prepare(path: string, options: Options): void {
+  prepare(path: string, options: Options, own: readonly string[]): void {
     if (this.#isOver || this.#failure !== undefined) throw new SseProxyError('PROXY_FAILED');
     confine(path);
     this.path = path;
     this.#policyHeaders = this.#config.requestHeaders.headersFor(this);
+    this.#secrets = this.#services.secrets.of(undefined, [...own, ...secretsIn(this.#policyHeaders)]);
     // Our pass appends the peer's address; with httpxy's a client can hide it.
     this.#isForwarded = Boolean(options.xfwd);
     options.xfwd = false;
@@ -191,6 +199,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     applyUpgradePasses(request, {
       req: this.req,
       policy: this.#config.requestHeaders,
+      hasSecrets: this.#secrets !== undefined,
       set: this.#policyHeaders,
       own: Object.keys(headers).map((name) => name.toLowerCase()),
       via: viaEntry(this.#config.via, this.req.httpVersion),
@@ -226,16 +235,19 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     this.#answered(response);
     // An incomplete response is noticed when it closes.
     response.on('error', () => {});
+    let body: Readable;
     try {
       if (!isTransferDecoded(response.headers['transfer-encoding']))
         throw new SseProxyError('UPSTREAM_INVALID_RESPONSE');
-      this.#response.relay(this.#headOf(response), response);
+      const head = this.#headOf(response);
+      body = this.#masked(response);
+      this.#response.relay(head, body);
     } catch (cause) {
       this.fail(responseHookFailed(cause));
       return;
     }
     this.#deadlines.enter('idle');
-    response.on('data', (bytes: Buffer) => {
+    body.on('data', (bytes: Buffer) => {
       this.#observers.summary.bytes += bytes.length;
       this.#deadlines.enter('idle');
     });
@@ -244,6 +256,16 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
       else if (!res.writableFinished) this.#deadlines.enter('drain');
     });
     res.once('finish', () => this.#close());
+  }
+
+  /** The body of a refusal. One that may repeat what was put on the request is searched for it. */
+  #masked(response: IncomingMessage): Readable {
+    const stages = this.#masking?.createStages() ?? [];
+    return stages.reduce<Readable>((source, stage) => {
+      // A coding that breaks off, or is none.
+      stage.on('error', (cause) => this.fail(new SseProxyError('UPSTREAM_INVALID_RESPONSE', { cause })));
+      return source.pipe(stage);
+    }, response);
   }
 
   /** The upstream has switched protocols: so does the proxy. */
@@ -285,12 +307,16 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     const { responseHeaders, rewriteHeaders, via } = this.#config;
     const { method, httpVersion } = this.req;
     const head: ResponseHead = { statusCode, statusMessage, headers: { ...headers } as HeaderFields };
+    if (this.#secrets !== undefined) {
+      maskHead(this.#secrets, head);
+      if (statusCode >= 300) this.#masking = new BodyMasking(this.#secrets, head, this.#config.logError);
+    }
     applyResponsePasses(head.headers, {
       method,
       httpVersion,
       statusCode,
       eventStream: false,
-      decoded: false,
+      decoded: this.#masking?.coding !== undefined,
       transformed: false,
       withholds: responseHeaders.withholder(undefined),
       own: responseHeaders.headersFor(this),
@@ -362,15 +388,16 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
   }
 
   fail(cause: unknown, notify?: Notify): void {
+    this.#secrets?.maskError(cause);
     const { headersSent } = this.#response;
     const error =
       this.#timeoutCode === undefined
         ? toSseProxyError(cause, headersSent)
         : new SseProxyError(this.#timeoutCode, { cause });
     const { failures } = this.#services;
-    failures.hookFailed(error, {});
+    failures.hookFailed(error, { secrets: this.#secrets });
     if (this.#isOver || this.#isClosing || this.#failure !== undefined) return;
-    failures.failed(error, { target: this.target });
+    failures.failed(error, { target: this.target, secrets: this.#secrets });
     this.#failure = error;
     this.#observers.attemptFailed(error.code);
     this.#stopUpstream();
@@ -388,6 +415,7 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
     this.#deadlines.stop();
     this.#request?.destroy();
     this.#upstream?.destroy();
+    this.#masking?.destroy();
   }
 
   /** Leaves the answer to the `on.error` listeners, if one of them answers in time. */

@@ -80,7 +80,7 @@ const PROTECTED = new Set([
 ]);
 
 /** A set of header names, in any case. `*` in a name stands for anything; regular expressions match names. */
-function headerNames(list: readonly (string | RegExp)[]): HeaderNames {
+export function headerNames(list: readonly (string | RegExp)[]): HeaderNames {
   const names = new Set<string>();
   const patterns: { test(name: string): boolean }[] = [];
   for (const item of list) {

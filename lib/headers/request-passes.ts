@@ -93,6 +93,8 @@ export interface UpstreamRequestContext {
   provider: Provider | undefined;
   /** The credentials of the proxy; `undefined` where the caller's own pass. */
   credentials: Readonly<Record<string, string>> | undefined;
+  /** The request has secrets, in whatever headers, which are to reach no log. */
+  hasSecrets?: boolean;
   /** The headers that the policy sets. */
   set: Readonly<Record<string, string>>;
   /** The names, in lower case, of the headers that the option `headers` has set. */
@@ -110,7 +112,7 @@ export interface UpstreamRequestContext {
 /** What the passes over a WebSocket's handshake are told. A provider's credentials are never put on one. */
 export type UpstreamUpgradeContext = Pick<
   UpstreamRequestContext,
-  'req' | 'policy' | 'set' | 'own' | 'via' | 'isForwarded'
+  'req' | 'policy' | 'hasSecrets' | 'set' | 'own' | 'via' | 'isForwarded'
 >;
 
 type UpstreamPass = (request: ClientRequest, context: UpstreamRequestContext) => void;
@@ -130,7 +132,13 @@ const requestPasses: readonly UpstreamPass[] = [
 ];
 
 /** The same for a WebSocket's handshake. */
-const upgradePasses: readonly UpstreamPass[] = [withholdFromUpstream, addVia, setPolicyHeaders, setForwarded];
+const upgradePasses: readonly UpstreamPass[] = [
+  withholdFromUpstream,
+  addVia,
+  setPolicyHeaders,
+  concealHeaders,
+  setForwarded,
+];
 
 /** Applies all passes to an upstream request whose head is not written yet. */
 export function applyRequestPasses(request: ClientRequest, context: UpstreamRequestContext): void {
@@ -200,8 +208,8 @@ function removeAtOtherOrigin(request: ClientRequest, context: UpstreamRequestCon
  * Hides the headers of a request with credentials from `util.inspect` and JSON, so that no credential reaches a log: a request is
  * printed as a part of its response, a socket or a stream, too.
  */
-function concealHeaders(request: ClientRequest, { credentials }: UpstreamRequestContext): void {
-  if (credentials === undefined) return;
+function concealHeaders(request: ClientRequest, { credentials, hasSecrets }: UpstreamRequestContext): void {
+  if (credentials === undefined && hasSecrets !== true) return;
   const show = (): string => `ClientRequest { ${request.method} ${request.protocol}//${request.host}${request.path} }`;
   Object.defineProperty(request, inspect.custom, { value: show });
   Object.defineProperty(request, 'toJSON', { value: show });

@@ -1,6 +1,7 @@
 import bytes from 'bytes';
 import type { Options } from 'http-proxy-middleware';
 import { parseRoutes } from '../admission/path-guard.js';
+import { isCredential } from '../credentials/own-credentials.js';
 import {
   DEFAULT_EVENT_SIZE,
   DEFAULT_HEARTBEAT,
@@ -58,6 +59,7 @@ export function resolveOptions(options: SseProxyOptions): Config {
     isEventStream,
     rewriteHeaders,
     requestHeaders: new ResolvedHeaderPolicy('requestHeaders', requestHeaders),
+    setsSecrets: Object.keys(requestHeaders.set ?? {}).some(isCredential),
     responseHeaders: new ResolvedHeaderPolicy('responseHeaders', responseHeaders, 502),
     via: via === true ? DEFAULT_PSEUDONYM : via || undefined,
     allow: allow === undefined ? undefined : parseRoutes(allow),

@@ -10,6 +10,8 @@ export interface Config {
   readonly isEventStream: SseProxyOptions['isEventStream'];
   readonly rewriteHeaders: SseProxyOptions['rewriteHeaders'];
   readonly requestHeaders: HeaderRules;
+  /** `requestHeaders` puts credentials in, which must not come back. */
+  readonly setsSecrets: boolean;
   readonly responseHeaders: HeaderRules;
   /** The pseudonym for `Via`; `undefined` where none is added. */
   readonly via: string | undefined;

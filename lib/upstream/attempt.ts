@@ -23,8 +23,12 @@ import { UpstreamResponse } from './upstream-response.js';
 
 /** What an attempt reports. After `failed` nothing else is reported, but hooks that fail. */
 export interface AttemptHandlers {
-  /** The path is known, after `pathRewrite`. Returns what to send. */
-  prepare(attempt: Attempt, path: string): PreparedRequest | Promise<PreparedRequest>;
+  /**
+   * The path is known, after `pathRewrite`. Returns what to send.
+   *
+   * @param own the secrets that `headers` and `auth` put on the request
+   */
+  prepare(attempt: Attempt, path: string, own: readonly string[]): PreparedRequest | Promise<PreparedRequest>;
   /** The attempt waits for an async hook of this name; `undefined` when it has settled. */
   waiting(hook: string | undefined): void;
   /** See {@link AttemptSettings.silence}. */
@@ -77,8 +81,6 @@ export interface PreparedRequest {
   readonly set: Readonly<Record<string, string>>;
   /** What a provider authenticates the request with. */
   readonly credentials?: Readonly<Record<string, string>> | undefined;
-  /** Those of the credentials that must not come back to the client. */
-  readonly secrets?: Secrets | undefined;
   /** Takes the place of the request's body. */
   readonly body?: RequestBody | undefined;
   /** How the body was changed, where the answer has to be changed back. */
@@ -120,6 +122,7 @@ export class Attempt {
   #timedOut = false;
   /** Set when the path is known. */
   #prepared: PreparedRequest | undefined;
+  #secrets: Secrets | undefined;
   #settings: AttemptSettings | undefined;
   #headReceived = false;
   #response: IncomingMessage | undefined;
@@ -153,7 +156,7 @@ export class Attempt {
 
   /** The credentials that must not come back to the client; `undefined` if there are none. */
   get secrets(): Secrets | undefined {
-    return this.#prepared?.secrets;
+    return this.#secrets;
   }
 
   /** A change to the request that has to be undone in the answer. */
@@ -183,9 +186,18 @@ export class Attempt {
     this.response.once('close', () => stream.removeListener('error', onError));
   }
 
-  /** Returns the path to send. */
-  prepare(path: string): string | Promise<string> {
-    return then(this.#handlers.prepare(this, path), (prepared) => {
+  /** Has these secrets masked in whatever comes back, and in what this attempt fails with. */
+  protect(secrets: Secrets | undefined): void {
+    this.#secrets = secrets;
+  }
+
+  /**
+   * Returns the path to send.
+   *
+   * @param own the secrets that `headers` and `auth` put on the request
+   */
+  prepare(path: string, own: readonly string[]): string | Promise<string> {
+    return then(this.#handlers.prepare(this, path, own), (prepared) => {
       this.#prepared = prepared;
       if (prepared.body !== undefined) this.body.replace(prepared.body);
       return prepared.path;
@@ -295,6 +307,7 @@ export class Attempt {
       policy: requestHeaders,
       provider: this.route.provider,
       credentials: this.#prepared?.credentials,
+      hasSecrets: this.#secrets !== undefined,
       set: this.#prepared?.set ?? {},
       own: Object.keys(options.headers ?? {}),
       hasLeftOrigin: this.#hasLeftOrigin,

@@ -2,6 +2,7 @@ import type { Agent, IncomingMessage, ServerResponse } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { Options } from 'http-proxy-middleware';
 import { checkTarget } from '../../admission/path-guard.js';
+import { secretsIn } from '../../credentials/own-credentials.js';
 import { SseProxyError } from '../../errors.js';
 import { noBody } from '../../fast-path/body-in-memory.js';
 import { hasBody } from '../../headers/framing.js';
@@ -35,10 +36,13 @@ type RewritePath = (path: string, req: IncomingMessage, res?: ServerResponse, op
 export class RequestPreparer {
   readonly #context: RequestContext;
   readonly #rewritePath: RewritePath;
+  /** Of all requests whose options no hook has changed. */
+  readonly #commonSecrets: readonly string[];
 
   constructor(context: RequestContext) {
     this.#context = context;
-    const { pathRewrite } = context.config.hpm;
+    const { pathRewrite, auth } = context.config.hpm;
+    this.#commonSecrets = secretsIn(context.headers, auth);
     this.#rewritePath =
       typeof pathRewrite === 'function' ? (pathRewrite as RewritePath) : pathRewriter(pathRewrite ?? {});
   }
@@ -59,7 +63,8 @@ export class RequestPreparer {
         attempt.takeOwnBody({ stream: options.buffer as Readable, isShared: options.buffer === config.hpm.buffer });
       }
       // A hook may have set `req.url` instead of returning a path.
-      return then(attempt.prepare(typeof result === 'string' ? result : (req.url ?? path)), (prepared) => {
+      const sentPath = typeof result === 'string' ? result : (req.url ?? path);
+      return then(attempt.prepare(sentPath, this.#secretsIn(options)), (prepared) => {
         this.#prepare(attempt, options);
         return prepared;
       });
@@ -79,7 +84,7 @@ export class RequestPreparer {
     // A hook may have set `req.url` instead of returning a path.
     const result = typeof rewritten === 'string' ? rewritten : (req.url ?? path);
     this.#prepareOptions(options);
-    handshake.prepare(result, options);
+    handshake.prepare(result, options, this.#secretsIn(options));
     return result;
   }
 
@@ -88,6 +93,12 @@ export class RequestPreparer {
     const { isHandedOut, headers } = this.#context;
     if (isHandedOut && headers !== undefined && options.headers === headers) options.headers = { ...headers };
     return options;
+  }
+
+  /** The secrets that the options of this request put on it; those of the proxy's own options are known. */
+  #secretsIn({ headers, auth }: Options): readonly string[] {
+    const { config, headers: common } = this.#context;
+    return headers === common && auth === config.hpm.auth ? this.#commonSecrets : secretsIn(headers, auth);
   }
 
   #prepareOptions(options: Options): void {

@@ -14,9 +14,10 @@ export interface Handshake {
   /**
    * The request is about to be sent, with these options.
    *
+   * @param own the secrets that `headers` and `auth` put on the request
    * @throws {SseProxyError} if it must not be sent
    */
-  prepare(path: string, options: Options): void;
+  prepare(path: string, options: Options, own: readonly string[]): void;
   /** httpxy's `proxyReqWs`: the upstream request is made, and nothing of it was sent yet. */
   onRequest(request: ClientRequest, options: Options): void;
   /** @param notify calls the `error` listeners; a promise where they are to be waited for */
