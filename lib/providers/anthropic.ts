@@ -13,11 +13,11 @@ export interface AnthropicOptions extends ProviderOptions {
 /**
  * Anthropic's Messages. The key is sent as `x-api-key`.
  *
- * @throws {TypeError} without `apiKey`, or for one that cannot be in a header field
+ * @throws {TypeError} without a key, or for one that cannot be in a header field
  */
-export function anthropic(options: AnthropicOptions): Provider {
+export function anthropic(options: AnthropicOptions = {}): Provider {
   checkProviderOptions('anthropic', options, { version: aHeaderText });
-  const { target = 'https://api.anthropic.com', apiKey, version = '2023-06-01' } = options ?? {};
+  const { target = 'https://api.anthropic.com', apiKey, version = '2023-06-01' } = options;
   return {
     ...speaking(anthropicDialect),
     ...keyIn('anthropic', (key) => ({ 'x-api-key': key }), apiKey),

@@ -9,11 +9,11 @@ import { geminiDialect } from './dialects/gemini.js';
  * Google's Gemini API: `generateContent`, and `streamGenerateContent` with and without `alt=sse`; its Interactions; and what is OpenAI's
  * below `/v1beta/openai`. The key is sent as `x-goog-api-key`.
  *
- * @throws {TypeError} without `apiKey`, or for one that cannot be in a header field
+ * @throws {TypeError} without a key, or for one that cannot be in a header field
  */
-export function gemini(options: ProviderOptions): Provider {
+export function gemini(options: ProviderOptions = {}): Provider {
   checkProviderOptions('gemini', options);
-  const { target = 'https://generativelanguage.googleapis.com', apiKey } = options ?? {};
+  const { target = 'https://generativelanguage.googleapis.com', apiKey } = options;
   return {
     ...speaking(geminiDialect),
     ...keyIn('gemini', (key) => ({ 'x-goog-api-key': key }), apiKey),

@@ -10,7 +10,22 @@ export type { Provider, ProviderFailure, Reading, RequestEdit, RequestToSign } f
 export type { Usage } from '../types/summary.js';
 export { type AnthropicOptions, anthropic } from './anthropic.js';
 export type { ApiKey, ProviderOptions } from './auth/api-key.js';
+export { cohere } from './cohere.js';
+export {
+  type CompatibleOptions,
+  cerebras,
+  deepseek,
+  fireworks,
+  groq,
+  huggingface,
+  moonshot,
+  openrouter,
+  perplexity,
+  together,
+  xai,
+} from './compatible.js';
 export { gemini } from './gemini.js';
+export { type LocalOptions, llamaCpp, lmStudio, vllm } from './local.js';
 export { mistral } from './mistral.js';
 export { type OllamaOptions, ollama } from './ollama.js';
 export { type OpenAICompatibleOptions, type OpenAIOptions, openai, openaiCompatible } from './openai.js';

@@ -7,11 +7,11 @@ import { openaiDialect } from './dialects/openai.js';
 /**
  * Mistral: its chat completions are OpenAI's, and report usage with the last chunk by themselves.
  *
- * @throws {TypeError} without `apiKey`, or for one that cannot be in a header field
+ * @throws {TypeError} without a key, or for one that cannot be in a header field
  */
-export function mistral(options: ProviderOptions): Provider {
+export function mistral(options: ProviderOptions = {}): Provider {
   checkProviderOptions('mistral', options);
-  const { target = 'https://api.mistral.ai', apiKey } = options ?? {};
+  const { target = 'https://api.mistral.ai', apiKey } = options;
   return {
     ...speaking(openaiDialect),
     ...keyIn('mistral', bearer, apiKey),

@@ -1,6 +1,6 @@
 import type { Exchange, StreamEvent } from '../types/hooks.js';
 import type { Provider, RequestEdit } from '../types/provider.js';
-import { aBoolean, aString, isObject } from '../util/checks.js';
+import { aBoolean, aString, check, isObject } from '../util/checks.js';
 import { type ApiKey, bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
 import { aHeaderText, checkProviderOptions } from './auth/check-options.js';
 import { speaking } from './dialects/by-path.js';
@@ -15,6 +15,12 @@ export interface OpenAICompatibleOptions {
   target: string;
   /** Sent as `Authorization: Bearer ...`. */
   apiKey: ApiKey | undefined;
+  /**
+   * How the key is sent: in which header, and behind which word.
+   *
+   * @default { header: 'authorization', scheme: 'Bearer' }; with a `header` of its own, no scheme
+   */
+  auth?: { header?: string; scheme?: string };
   /**
    * Asks for the usage of completions that stream, which is not reported by itself: `stream_options.include_usage` is
    * added to the request, and the chunk that comes of it is taken out of the answer again. Clients that have asked for it
@@ -37,17 +43,17 @@ export interface OpenAIOptions extends ProviderOptions {
  * OpenAI: Chat Completions, Responses, and what else of its API answers with a `usage` object. The key is sent as
  * `Authorization: Bearer ...`.
  *
- * @throws {TypeError} without `apiKey`, or for one that cannot be in a header field
+ * @throws {TypeError} without a key, or for one that cannot be in a header field
  */
-export function openai(options: OpenAIOptions): Provider {
+export function openai(options: OpenAIOptions = {}): Provider {
   checkProviderOptions('openai', options, { includeUsage: aBoolean, organization: aHeaderText, project: aHeaderText });
-  const { target = 'https://api.openai.com', apiKey, includeUsage, organization, project } = options ?? {};
+  const { target = 'https://api.openai.com', apiKey, includeUsage, organization, project } = options;
   const account = {
     ...(organization !== undefined && { 'openai-organization': organization }),
     ...(project !== undefined && { 'openai-project': project }),
   };
   return {
-    ...dialect(includeUsage),
+    ...openaiMembers(includeUsage),
     ...keyIn('openai', (key) => ({ ...bearer(key), ...account }), apiKey),
     name: 'openai',
     target,
@@ -60,17 +66,38 @@ export function openai(options: OpenAIOptions): Provider {
  * @throws {TypeError} without `name`, `target` or `apiKey`
  */
 export function openaiCompatible(options: OpenAICompatibleOptions): Provider {
-  const { name, target, apiKey, includeUsage } = options ?? {};
+  const { name, target, apiKey, auth, includeUsage } = options ?? {};
   for (const [option, value] of Object.entries({ name, target })) {
     if (typeof value !== 'string' || value === '')
       throw new TypeError(`openaiCompatible() needs \`${option}\`, a string`);
   }
-  checkProviderOptions('openaiCompatible', options, { name: aString, includeUsage: aBoolean });
-  return { ...dialect(includeUsage), ...keyIn('openaiCompatible', bearer, apiKey), name, target };
+  checkProviderOptions('openaiCompatible', options, { name: aString, includeUsage: aBoolean, auth: anAuth });
+  return { ...openaiMembers(includeUsage), ...keyIn('openaiCompatible', keyField(auth), apiKey), name, target };
 }
 
-/** All but name and address. */
-function dialect(includeUsage = false): Omit<Provider, 'name' | 'target' | 'credentials'> {
+const anAuth = check(
+  'an object with `header`, `scheme` or both, as words',
+  (value) =>
+    isObject(value) &&
+    Object.entries(value).every(
+      ([name, word]) => ['header', 'scheme'].includes(name) && (word === undefined || isToken(word)),
+    ),
+);
+
+/** A token of RFC 9110 5.6.2: neither a header's name nor a scheme may have anything else. */
+function isToken(word: unknown): boolean {
+  return typeof word === 'string' && /^[!#$%&'*+.^_`|~\w-]+$/.test(word);
+}
+
+function keyField({ header = 'authorization', scheme }: NonNullable<OpenAICompatibleOptions['auth']> = {}) {
+  const word = scheme ?? (header.toLowerCase() === 'authorization' ? 'Bearer' : undefined);
+  return (key: string): Record<string, string> => ({
+    [header.toLowerCase()]: word === undefined ? key : `${word} ${key}`,
+  });
+}
+
+/** What a provider with OpenAI's API has beside its name, its address and its key. */
+export function openaiMembers(includeUsage = false): Omit<Provider, 'name' | 'target' | 'credentials'> {
   return { ...speaking(openaiDialect), ...(includeUsage && { editRequest: askForUsage }) };
 }
 

@@ -83,10 +83,13 @@ export function exchangeFor(path: string): Exchange {
 
 // --- how answers are made up ------------------------------------------------------------------------------------------
 
-const data = (payload: unknown, tells: Told = {}): Part => ({ bytes: `data: ${JSON.stringify(payload)}\n\n`, tells });
+export const data = (payload: unknown, tells: Told = {}): Part => ({
+  bytes: `data: ${JSON.stringify(payload)}\n\n`,
+  tells,
+});
 
 /** With the type of the event in front, as OpenAI's Responses and Anthropic have it. */
-const typed = (payload: { type: string; [field: string]: unknown }, tells: Told = {}): Part => ({
+export const typed = (payload: { type: string; [field: string]: unknown }, tells: Told = {}): Part => ({
   bytes: `event: ${payload.type}\ndata: ${JSON.stringify(payload)}\n\n`,
   tells,
 });
@@ -95,7 +98,7 @@ const line = (payload: unknown, tells: Told = {}): Part => ({ bytes: `${JSON.str
 
 const done: Part = { bytes: 'data: [DONE]\n\n', tells: { ended: true } };
 
-const stream = (name: string, path: string, parts: readonly Part[]): ProviderAnswer => ({
+export const stream = (name: string, path: string, parts: readonly Part[]): ProviderAnswer => ({
   name,
   path,
   contentType: 'text/event-stream; charset=utf-8',
@@ -110,7 +113,7 @@ const lines = (name: string, path: string, parts: readonly Part[]): ProviderAnsw
 });
 
 /** An answer that is not streamed. Servers differ in how they lay it out. */
-const whole = (name: string, path: string, payload: unknown, tells: Told): ProviderAnswer => ({
+export const whole = (name: string, path: string, payload: unknown, tells: Told): ProviderAnswer => ({
   name,
   path,
   contentType: 'application/json; charset=utf-8',

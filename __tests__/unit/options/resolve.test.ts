@@ -531,7 +531,7 @@ describe('the resolved options', () => {
     expect(resolve({ target })).toMatchObject({
       heartbeat: undefined,
       eventSize: 1024 * 1024,
-      truncation: 'destroy',
+      truncation: undefined,
       noTransform: 'respect',
       reads: false,
       wantsIdentity: false,

@@ -13,29 +13,46 @@ export type ApiKey = string | false | ((exchange: Exchange) => string | undefine
 export interface ProviderOptions {
   /** The address of the API. Default: the vendor's own. For a gateway, or a stand-in in a test. */
   target?: string;
-  /** `undefined` and `''` are a `TypeError`: an environment variable may be missing. */
-  apiKey: ApiKey | undefined;
+  /**
+   * Default: the environment variable that the vendor's own SDK reads, such as `OPENAI_API_KEY`, as it is when the provider is made. A
+   * `TypeError` where that is missing, too, and for `''`.
+   */
+  apiKey?: ApiKey | undefined;
 }
 
-/** Where the providers' own SDKs look for a key. */
+/** Where the vendors' own SDKs look for a key. */
 const VARIABLES = new Map([
   ['openai', 'OPENAI_API_KEY'],
   ['anthropic', 'ANTHROPIC_API_KEY'],
   ['gemini', 'GEMINI_API_KEY'],
   ['mistral', 'MISTRAL_API_KEY'],
   ['ollama', 'OLLAMA_API_KEY'],
+  ['cohere', 'CO_API_KEY'],
+  ['openrouter', 'OPENROUTER_API_KEY'],
+  ['deepseek', 'DEEPSEEK_API_KEY'],
+  ['groq', 'GROQ_API_KEY'],
+  ['xai', 'XAI_API_KEY'],
+  ['together', 'TOGETHER_API_KEY'],
+  ['fireworks', 'FIREWORKS_API_KEY'],
+  ['perplexity', 'PERPLEXITY_API_KEY'],
+  ['cerebras', 'CEREBRAS_API_KEY'],
+  ['moonshot', 'MOONSHOT_API_KEY'],
+  ['huggingface', 'HF_TOKEN'],
 ]);
 
 /**
  * The `credentials` of a provider whose requests carry a key in a header.
  *
+ * @param given `undefined` for that of the vendor's environment variable
  * @throws {TypeError} if the key is missing, or has characters that no header can have; the key is not quoted
  */
 export function keyIn(
   name: string,
   field: (key: string) => Record<string, string>,
-  apiKey: ApiKey | undefined,
+  given: ApiKey | undefined,
 ): Pick<Provider, 'credentials'> {
+  const variable = VARIABLES.get(name);
+  const apiKey = given ?? (variable === undefined ? undefined : process.env[variable]);
   if (apiKey === false) return {};
   if (typeof apiKey === 'function') {
     return {
@@ -47,7 +64,6 @@ export function keyIn(
     };
   }
   if (typeof apiKey !== 'string' || apiKey === '') {
-    const variable = VARIABLES.get(name);
     const question =
       variable === undefined ? 'Is its environment variable set?' : `Is the environment variable ${variable} set?`;
     throw new TypeError(

@@ -2,8 +2,10 @@ import type { Exchange } from '../../types/hooks.js';
 import type { Provider } from '../../types/provider.js';
 import { ACCOUNT_HEADERS } from '../auth/account-headers.js';
 import { anthropicDialect } from './anthropic.js';
+import { cohereDialect } from './cohere.js';
 import type { Dialect } from './dialect.js';
 import { geminiDialect } from './gemini.js';
+import { interactionsDialect } from './interactions.js';
 import { ollamaDialect } from './ollama.js';
 import { openaiDialect } from './openai.js';
 
@@ -15,6 +17,8 @@ const DIALECTS: readonly (readonly [path: RegExp, dialect: Dialect])[] = [
   [/\/(?:completions|responses|embeddings)$|\/responses\/[^/]+$/, openaiDialect],
   [/\/v1\/messages$|:(?:streamR|r)awPredict$/, anthropicDialect],
   [/:(?:streamG|g)enerateContent$/, geminiDialect],
+  [/\/interactions(?:\/[^/]+)?$/, interactionsDialect],
+  [/\/v2\/(?:chat|embed|rerank)$/, cohereDialect],
   [/\/api\/(?:chat|generate|embed|embeddings)$/, ollamaDialect],
 ];
 

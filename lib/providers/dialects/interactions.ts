@@ -1,0 +1,112 @@
+import type { StreamEvent } from '../../types/hooks.js';
+import type { ProviderFailure, Reading } from '../../types/provider.js';
+import { isObject } from '../../util/checks.js';
+import type { Dialect } from './dialect.js';
+import { figures, hasContent, hasFigures, isCount, member, sumOf, word } from './figures.js';
+import { geminiDialect } from './gemini.js';
+
+/** Google's Interactions: typed events, or an interaction in one piece. Its errors are told of by an event, and answered like Gemini's. */
+export const interactionsDialect: Dialect = {
+  ...geminiDialect,
+  read,
+  errorEvent: ({ code, message }: ProviderFailure) => ({
+    event: 'error',
+    data: JSON.stringify({ event_type: 'error', error: { code, message } }),
+  }),
+  errorStatus,
+  errorBodyOf,
+};
+
+/** How an interaction ends. Others wait for the caller, or go on in the background. */
+const LAST_STATUSES = new Set(['completed', 'requires_action', 'incomplete', 'failed', 'cancelled', 'budget_exceeded']);
+
+/** The events that carry all of an interaction; the first name is that of earlier revisions. */
+const LAST_EVENTS = new Set<unknown>(['interaction.complete', 'interaction.completed']);
+
+function read(event: StreamEvent, reading: Reading): void {
+  const payload = event.json();
+  const type = member(payload, 'event_type');
+  if (type === undefined) {
+    if (member(payload, 'object') === 'interaction' || isObject(member(payload, 'usage')))
+      readInteraction(payload, reading, false);
+    return;
+  }
+  if (type === 'error') reading.usageComplete = false;
+  if (type === 'step.start' || type === 'content.start')
+    bring(member(payload, 'step') ?? member(payload, 'content'), reading);
+  if (type === 'step.delta' || type === 'content.delta') bring(member(payload, 'delta'), reading);
+  const soFar = member(member(payload, 'metadata'), 'total_usage');
+  if (isObject(soFar)) takeFigures(soFar, reading);
+  const interaction = member(payload, 'interaction');
+  if (interaction !== undefined) readInteraction(interaction, reading, LAST_EVENTS.has(type));
+}
+
+function bring(piece: unknown, reading: Reading): void {
+  if (!reading.hasContent && hasContent(piece)) reading.hasContent = true;
+}
+
+/** @param isLast whether there will be no other, whatever its status says, or does not say */
+function readInteraction(interaction: unknown, reading: Reading, isLast: boolean): void {
+  const id = word(member(interaction, 'id'));
+  const model = word(member(interaction, 'model'));
+  const status = word(member(interaction, 'status'));
+  const usage = member(interaction, 'usage');
+  if (id !== undefined) reading.id = id;
+  if (model !== undefined) reading.model = model;
+  bring([member(interaction, 'steps'), member(interaction, 'outputs')], reading);
+  if (isObject(usage)) takeFigures(usage, reading);
+  const hasEnded = isLast || (status !== undefined && LAST_STATUSES.has(status));
+  if (hasEnded && status !== undefined) reading.finishReason = status;
+  reading.usageComplete = hasEnded && status !== 'failed' && hasFigures(reading.usage);
+  if (isLast) reading.ended = true;
+}
+
+function takeFigures(usage: object, reading: Reading): void {
+  const found = figures(figuresOf(usage), usage);
+  if (hasFigures(found) || !hasFigures(reading.usage)) reading.usage = found;
+}
+
+/** Thoughts and the prompts of tools are counted apart from the output and the input where the total says so. */
+function figuresOf(usage: object): Record<string, unknown> {
+  const of = (name: string): unknown => member(usage, name);
+  const [input, output, thought, tools] = [
+    of('total_input_tokens'),
+    of('total_output_tokens'),
+    of('total_thought_tokens'),
+    of('total_tool_use_tokens'),
+  ];
+  const total = of('total_tokens');
+  const isApart = !isCount(total) || sumOf(input, output) !== total;
+  return {
+    inputTokens: isApart && isCount(input) ? sumOf(input, tools) : input,
+    outputTokens: isApart && isCount(output) ? sumOf(output, thought) : output,
+    totalTokens: total,
+    cachedInputTokens: of('total_cached_tokens'),
+    reasoningTokens: thought,
+  };
+}
+
+/** google.rpc.Code, by the status that stands for it, as far as it says more than that the server has failed. */
+const STATUSES = new Map<unknown, number>([
+  ['invalid_argument', 400],
+  ['failed_precondition', 400],
+  ['unauthenticated', 401],
+  ['permission_denied', 403],
+  ['not_found', 404],
+  ['resource_exhausted', 429],
+  ['internal', 500],
+  ['unavailable', 503],
+  ['deadline_exceeded', 504],
+]);
+
+function errorStatus(event: StreamEvent): number | undefined {
+  const payload = event.json();
+  if (member(payload, 'event_type') !== 'error') return undefined;
+  const code = word(member(member(payload, 'error'), 'code'));
+  return STATUSES.get(code?.toLowerCase()) ?? 502;
+}
+
+function errorBodyOf(event: StreamEvent): { error: object } | undefined {
+  const error = member(event.json(), 'error');
+  return isObject(error) ? { error } : undefined;
+}
