@@ -536,8 +536,9 @@ describe('the resolved options', () => {
       reads: false,
       wantsIdentity: false,
     });
-    expect(resolve({ provider: openai({ apiKey: 'sk-test' }) }).truncation).toBe('event');
-    expect(resolve({ target, heartbeat: {} }).heartbeat).toEqual({ interval: 15_000, comment: 'ping' });
+    // Left to the provider of the answer.
+    expect(resolve({ target, truncation: 'event' }).truncation).toBe('event');
+    expect(resolve({ target, heartbeat: {} }).heartbeat).toEqual({ interval: 15_000, comment: undefined });
     expect(resolve({ target, limits: { eventSize: '2kb' } }).eventSize).toBe(2048);
   });
 

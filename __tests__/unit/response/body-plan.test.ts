@@ -6,7 +6,7 @@ import { ndjson } from '../../../lib/formats/ndjson.js';
 import { sse } from '../../../lib/formats/sse.js';
 import { unknownFormat } from '../../../lib/formats/unknown-format.js';
 import { resolveOptions } from '../../../lib/options/resolve.js';
-import { openai } from '../../../lib/providers/index.js';
+import { mistral, openai } from '../../../lib/providers/index.js';
 import { type BodyPlan, planBody } from '../../../lib/response/body-plan.js';
 import { streamFormatOf } from '../../../lib/response/stream-format.js';
 import type { HeaderFields } from '../../../lib/types/http.js';
@@ -26,6 +26,7 @@ const OPTIONS: Record<string, SseProxyOptions> = {
   transformEvent: { transformEvent: hook },
   heartbeat: { heartbeat: {} },
   provider: { provider },
+  'provider whose clients hide errors': { provider: mistral({ apiKey: 'key' }) },
   onUsage: { provider, onUsage: hook },
   onFinish: { onFinish: hook },
   'truncation: event': { truncation: 'event' },
@@ -82,6 +83,8 @@ describe('the work that a response makes', () => {
     ['an event stream', 'truncation: event', SSE, {}, ['reportsErrors']],
     ['an event stream', 'provider', SSE, {}, ['reportsErrors']],
     ['an event stream', 'provider, truncation: destroy', SSE, {}, []],
+    ['an event stream', 'provider whose clients hide errors', SSE, {}, []],
+    ['an event stream', 'provider whose clients hide errors, truncation: event', SSE, {}, ['reportsErrors']],
     ['an event stream', 'provider, onFinish', SSE, {}, ['reads', 'reportsErrors']],
     ['an event stream', 'onUsage, truncation: destroy', SSE, {}, ['reads']],
     ['an event stream', 'everything', SSE, {}, ['reads', 'observes', 'edits', 'transforms', 'beats', 'reportsErrors']],
