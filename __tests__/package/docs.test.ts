@@ -119,14 +119,17 @@ const RUNS: [titles: string[], run: (...codes: string[]) => Promise<void> | void
         const keep = (options: never): void => void made.push(`${name}: ${create(options).target}`);
         return [name, keep] as const;
       });
+      const { OPENAI_API_KEY: before } = process.env;
+      process.env.OPENAI_API_KEY = 'sk-of-the-environment';
       await evaluate(code, {
         imports: { 'express-sse-proxy/providers': Object.fromEntries(keeping) },
-        process: { env: { OPENAI_API_KEY: 'o', ANTHROPIC_API_KEY: 'a', GEMINI_API_KEY: 'g' } },
+        process: { env: { CLAUDE_KEY: 'a' } },
       });
+      if (before === undefined) delete process.env.OPENAI_API_KEY;
+      else process.env.OPENAI_API_KEY = before;
       expect(made).toEqual([
         'openai: https://api.openai.com',
         'anthropic: https://api.anthropic.com',
-        'gemini: https://generativelanguage.googleapis.com',
         'mistral: https://api.mistral.ai',
         'ollama: http://127.0.0.1:11434',
         'openaiCompatible: http://gpu-1:8000',
