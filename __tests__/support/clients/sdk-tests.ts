@@ -6,7 +6,8 @@ import { type ProxiedProvider, proxiedProvider } from '../servers/provider.js';
 import { bytesOf, TEXT } from '../streams/dialects.js';
 import { type Sdk, tappedFetch } from './sdks.js';
 
-export type ClientSdk = Pick<Sdk, 'provider' | 'streamed' | 'stream'>;
+/** Where it does not say what is sent while its streams are silent, that is a comment. */
+export type ClientSdk = Pick<Sdk, 'provider' | 'streamed' | 'stream'> & Partial<Pick<Sdk, 'heartbeat'>>;
 
 /** A provider at a stand-in, behind the proxy of an app. */
 export const providerBehindApp = (sdk: ClientSdk, options?: SseProxyOptions): Promise<ProxiedProvider> =>
@@ -20,7 +21,8 @@ export function testsOfSdk(sdk: ClientSdk, error: { body: object; thrown: object
   it(HEARTBEATS, async () => {
     const { upstream, proxy } = await providerBehindApp(sdk, { heartbeat: { interval: 10 } });
     const tap = tappedFetch();
-    const pings = (): number => tap.wire.split(PING).length - 1;
+    const { heartbeat = PING } = sdk;
+    const pings = (): number => tap.wire.split(heartbeat).length - 1;
     const reading = sdk.stream(proxy.url, tap.fetch).then(async (stream) => {
       await stream.toEnd();
       return stream.said.text;
@@ -34,7 +36,7 @@ export function testsOfSdk(sdk: ClientSdk, error: { body: object; thrown: object
     }
     asked.end();
     expect(await reading).toBe(TEXT.join(''));
-    expect(tap.wire.replaceAll(PING, '')).toBe(bytesOf(sdk.streamed.parts).toString());
+    expect(tap.wire.replaceAll(heartbeat, '')).toBe(bytesOf(sdk.streamed.parts).toString());
   });
 }
 

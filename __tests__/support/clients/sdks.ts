@@ -273,13 +273,18 @@ function geminiUsage(usage: GeminiUsage): Said['usage'] {
   });
 }
 
+/** The version of the API that the SDK asks for, unless it is told of another one, since its version 3. */
+function stable(answer: ProviderAnswer): ProviderAnswer {
+  return { ...answer, path: answer.path.replace('/v1beta/', '/v1/') };
+}
+
 export const geminiSdk: Sdk = {
   name: 'google genai',
   heartbeat: 'data: {}\n\n',
   showsErrors: true,
   provider: gemini,
-  streamed: geminiSse,
-  whole: geminiWhole,
+  streamed: stable(geminiSse),
+  whole: stable(geminiWhole),
   async stream(url, tap) {
     const controller = new AbortController();
     const stream = await (await geminiClient(url, tap)).models.generateContentStream({
