@@ -10,6 +10,8 @@ export type { Provider, ProviderFailure, Reading, RequestEdit, RequestToSign } f
 export type { Usage } from '../types/summary.js';
 export { type AnthropicOptions, anthropic } from './anthropic.js';
 export type { ApiKey, ProviderOptions } from './auth/api-key.js';
+export type { AccessToken, TokenSource } from './auth/bearer-token.js';
+export { type AzureOpenAIOptions, azureOpenAI } from './azure-openai.js';
 export { cohere } from './cohere.js';
 export {
   type CompatibleOptions,
@@ -29,3 +31,4 @@ export { type LocalOptions, llamaCpp, lmStudio, vllm } from './local.js';
 export { mistral } from './mistral.js';
 export { type OllamaOptions, ollama } from './ollama.js';
 export { type OpenAICompatibleOptions, type OpenAIOptions, openai, openaiCompatible } from './openai.js';
+export { type VertexOptions, vertex } from './vertex.js';

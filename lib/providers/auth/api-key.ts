@@ -28,6 +28,7 @@ const VARIABLES = new Map([
   ['mistral', 'MISTRAL_API_KEY'],
   ['ollama', 'OLLAMA_API_KEY'],
   ['cohere', 'CO_API_KEY'],
+  ['azureOpenAI', 'AZURE_OPENAI_API_KEY'],
   ['openrouter', 'OPENROUTER_API_KEY'],
   ['deepseek', 'DEEPSEEK_API_KEY'],
   ['groq', 'GROQ_API_KEY'],
