@@ -38,9 +38,9 @@ const internals = (object: object): Internals => object as Internals;
 
 // --- connections ------------------------------------------------------------------------------------------------------
 
-/** The server that accepted a connection; `undefined` for a stand-in such as serverless hosts make. */
+/** The server that accepted a connection; `undefined` for a stand-in such as serverless hosts make, which may have `null` for one. */
 export function serverOf(socket: Socket): Server | undefined {
-  return internals(socket).server;
+  return internals(socket).server ?? undefined;
 }
 
 /**

@@ -186,6 +186,7 @@ describe('a host without connections', () => {
   /** As serverless-http and light-my-request hand them over: an event emitter, or an object with a few methods. */
   const SOCKETS: [string, () => object][] = [
     ['with no method at all', () => ({ remoteAddress: '127.0.0.1' })],
+    ['with null for a server', () => ({ remoteAddress: '127.0.0.1', server: null })],
     ['with a few', () => ({ remoteAddress: '127.0.0.1', end() {}, destroy() {}, on() {}, removeListener() {} })],
   ];
   it.each(SOCKETS)(
@@ -203,7 +204,7 @@ describe('a host without connections', () => {
         ['http://127.0.0.1:1', '/refused', 'upstream-error'],
         [url, '/cut', 'upstream-truncated'],
       ] as const) {
-        const { proxy, summary } = await proxyApp({ target });
+        const { proxy, summary } = await proxyApp({ target, ws: true });
         const req = new http.IncomingMessage(makeSocket() as net.Socket);
         Object.assign(req, { method: 'GET', url: path, httpVersion: '1.1', complete: true });
         req.push(null);
