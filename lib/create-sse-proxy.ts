@@ -29,7 +29,8 @@ type Draining = ProxyExchange | UpgradeExchange;
 export function createSseProxy<
   TReq extends IncomingMessage = IncomingMessage,
   TRes extends ServerResponse = ServerResponse,
->(options: SseProxyOptions<TReq, TRes>): SseProxy<TReq, TRes> {
+  TNext extends (error?: unknown) => void = (error?: unknown) => void,
+>(options: SseProxyOptions<TReq, TRes>): SseProxy<TReq, TRes, TNext> {
   const config: Config = resolveOptions(options as unknown as SseProxyOptions);
   const upstream = createUpstream(config);
   const servers = new Set<Server>();
@@ -64,7 +65,7 @@ export function createSseProxy<
         resolve();
       });
       // The page from which a WebSocket is opened may be the app's own.
-      if (isOurs || config.hpm.ws) follow(serverOf(req.socket));
+      if (isOurs || upstream.hpm.ws) follow(serverOf(req.socket));
       if (isOurs) {
         leave = exchanges.add(exchange);
         return;
@@ -98,7 +99,7 @@ export function createSseProxy<
     hasClosed = false;
     // One listener of ours and one of http-proxy-middleware's: an app with many proxies is no leak.
     makeRoomForListeners(server, 2);
-    if (config.hpm.ws) server.on('upgrade', upgrade);
+    if (upstream.hpm.ws) server.on('upgrade', upgrade);
     server.once('close', () => {
       servers.delete(server);
       server.removeListener('upgrade', upgrade);
@@ -139,5 +140,5 @@ export function createSseProxy<
 
   return Object.defineProperty(Object.assign(sseProxy, { upgrade, drain }), 'active', {
     get: () => exchanges.size,
-  }) as unknown as SseProxy<TReq, TRes>;
+  }) as unknown as SseProxy<TReq, TRes, TNext>;
 }

@@ -1,7 +1,7 @@
 /**
  * The middleware, and the types of its options and hooks.
  *
- * What http-proxy-middleware's users need beside it (`fixRequestBody`, `responseInterceptor`, `definePlugin`, `Options`, ...) is
+ * What http-proxy-middleware's users need beside it (`fixRequestBody`, `responseInterceptor`, `definePlugin`, its plugins, `Options`, ...) is
  * exported, too, from the version that runs underneath, and documented there.
  *
  * @module express-sse-proxy
@@ -9,7 +9,15 @@
 
 // What http-proxy-middleware's users need beside the middleware, from the version that runs underneath.
 export type { Filter, OnProxyEvent, Options, Plugin, RequestHandler } from 'http-proxy-middleware';
-export { definePlugin, fixRequestBody, responseInterceptor } from 'http-proxy-middleware';
+export {
+  debugProxyErrorsPlugin,
+  definePlugin,
+  errorResponsePlugin,
+  fixRequestBody,
+  loggerPlugin,
+  proxyEventsPlugin,
+  responseInterceptor,
+} from 'http-proxy-middleware';
 export { createSseProxy } from './create-sse-proxy.js';
 export { type Outcome, SseProxyError, type SseProxyErrorCode } from './errors.js';
 export { type AccessLogOptions, accessLog } from './observe/access-log.js';

@@ -2,15 +2,25 @@
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import http, { type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import zlib from 'node:zlib';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
-import { definePlugin, fixRequestBody, type Options, responseInterceptor } from 'http-proxy-middleware';
+import * as hpm from 'http-proxy-middleware';
+import {
+  createProxyMiddleware,
+  definePlugin,
+  fixRequestBody,
+  type Options,
+  responseInterceptor,
+} from 'http-proxy-middleware';
+import * as own from '../../lib/index.js';
 import { createSseProxy, type SseProxyOptions } from '../../lib/index.js';
 import { exchange, readAll, reader, readUntilCut, request } from '../support/clients/http.js';
+import { rawExchange } from '../support/clients/raw.js';
 import { certificate } from '../support/servers/certificate.js';
 import { listen } from '../support/servers/listen.js';
 import { hpmApp, proxyApp } from '../support/servers/proxies.js';
@@ -23,6 +33,7 @@ import {
   upstream,
 } from '../support/servers/upstreams.js';
 import { closeAll, onCleanUp } from '../support/watch/clean-up.js';
+import { signal } from '../support/watch/wait.js';
 
 afterEach(closeAll);
 
@@ -37,6 +48,15 @@ function setting(target: string, own: object): NonNullable<SseProxyOptions['rout
     return target;
   };
 }
+
+/** Matches an object that has these members, on every level. */
+const asMatcher = (members: object): object =>
+  Object.fromEntries(
+    Object.entries(members).map(([name, value]) => [
+      name,
+      typeof value === 'object' ? expect.objectContaining(asMatcher(value)) : value,
+    ]),
+  );
 
 /** Keeps Express's own request and response of the last request. */
 function witness(): { before: (app: Express) => void; req(): Request; res(): Response } {
@@ -861,6 +881,78 @@ describe('plugins', () => {
     expect(given).not.toHaveProperty('agent');
   });
 
+  it("HPM plugins: those of its own are exported, and are http-proxy-middleware's", () => {
+    const { debugProxyErrorsPlugin, errorResponsePlugin, loggerPlugin, proxyEventsPlugin } = hpm;
+    expect(own).toMatchObject({ debugProxyErrorsPlugin, errorResponsePlugin, loggerPlugin, proxyEventsPlugin });
+  });
+
+  it.each<[string, (options: Options, target: string) => void, sees: object]>([
+    ['the target', (options, target) => void Object.assign(options, { target: `${target}/api` }), { url: '/api/path' }],
+    [
+      'the headers',
+      (options) => void Object.assign(options, { headers: { 'X-Own': '1' } }),
+      { headers: { 'x-own': '1' } },
+    ],
+    [
+      'a header',
+      (options) => void Object.assign(options.headers ?? {}, { 'x-given': '2' }),
+      { headers: { 'x-given': '2' } },
+    ],
+    [
+      'the router',
+      (options, target) => void Object.assign(options, { router: () => `${target}/routed` }),
+      { url: '/routed/path' },
+    ],
+    ['pathRewrite', (options) => void Object.assign(options, { pathRewrite: { '^/path': '/new' } }), { url: '/new' }],
+    [
+      'pathRewrite, as a function',
+      (options) => void Object.assign(options, { pathRewrite: (path: string) => `/f${path}` }),
+      { url: '/f/path' },
+    ],
+    ['prependPath', (options) => void Object.assign(options, { ignorePath: true }), { url: '/' }],
+  ])('HPM plugins: what one changes in its options has its effect, as there: %s', async (_what, change, sees) => {
+    for (const app of [proxyApp, hpmApp]) {
+      const { url, received } = await recorder();
+      const plugin = definePlugin((_server, options) => change(options, url));
+      const { url: proxy } = await app({ target: url, headers: { 'x-given': '1' }, plugins: [plugin] });
+      await exchange(`${proxy}/path`);
+      expect(received).toEqual([expect.objectContaining(asMatcher(sees))]);
+    }
+  });
+
+  it.each<[string, (options: Options) => void]>([
+    ['pathFilter', (options) => void Object.assign(options, { pathFilter: '/other' })],
+    [
+      'pathFilter, as a function',
+      (options) => void Object.assign(options, { pathFilter: (path: string) => path === '/other' }),
+    ],
+  ])('HPM plugins: what one changes in its options has its effect, as there: %s', async (_what, change) => {
+    for (const app of [proxyApp, hpmApp]) {
+      const { url } = await recorder();
+      const proxy = await app({ target: url, plugins: [definePlugin((_server, options) => change(options))] });
+      expect([(await exchange(`${proxy.url}/path`)).status, (await exchange(`${proxy.url}/other`)).status]).toEqual([
+        404, 200,
+      ]);
+    }
+  });
+
+  it('HPM plugins: what one changes in its options has its effect, as there: also later, and when it is taken away', async () => {
+    for (const app of [proxyApp, hpmApp]) {
+      const { url, received } = await recorder();
+      let given: Options = {};
+      const plugin = definePlugin((_server, options) => {
+        given = options;
+      });
+      const { url: proxy } = await app({ target: url, plugins: [plugin] });
+      for (const headers of [undefined, { 'x-own': '1' }, undefined]) {
+        if (headers === undefined) delete given.headers;
+        else given.headers = headers;
+        await exchange(proxy);
+      }
+      expect(received.map(({ headers }) => headers['x-own'])).toEqual([undefined, '1', undefined]);
+    }
+  });
+
   it('HPM plugins: run after the listeners of `on`, in order', async () => {
     const { url } = await recorder();
     const order: string[] = [];
@@ -1268,4 +1360,84 @@ describe('the same requests through http-proxy-middleware', () => {
       expect(answers[0]).toMatchObject({ status: expect.any(Number) });
     },
   );
+});
+
+describe("what differs from http-proxy-middleware, by README's table", () => {
+  /** Asks with a path that clients of URLs would have resolved. */
+  async function ask(port: number, path: string): Promise<string> {
+    return (await rawExchange(port, `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)).text;
+  }
+
+  it.each([
+    ['/../admin', '/api/../admin', undefined],
+    ['/%2e%2e/admin', '/api/%2e%2e/admin', undefined],
+    ['/..%2fadmin', '/api/..%2fadmin', undefined],
+    ['/%252e%252e/admin', '/api/%252e%252e/admin', undefined],
+    ['/..;/admin', '/api/..;/admin', undefined],
+    ['/x#fragment', '/api/x#fragment', undefined],
+    ['/a/../b', '/api/a/../b', '/api/a/../b'],
+    ['/a/%2e%2e/b', '/api/a/%2e%2e/b', undefined],
+    ['http://other.example/x', '/api/http://other.example/x', '/api/x'],
+  ])('HPM difference: the path %s is forwarded there as %s, and here as %s', async (path, there, here) => {
+    for (const [app, forwarded] of [
+      [hpmApp, there],
+      [proxyApp, here],
+    ] as const) {
+      const { url, received } = await recorder();
+      const { port } = await app({ target: `${url}/api` });
+      expect(await ask(port, path)).toMatch(forwarded === undefined ? /^HTTP\/1\.1 400 / : /^HTTP\/1\.1 200 /);
+      expect(received.map((request) => request.url)).toEqual(forwarded === undefined ? [] : [forwarded]);
+    }
+  });
+
+  const HEAD = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n';
+  it.each<[string, (socket: Socket) => void, cutThere: boolean]>([
+    ['resets the connection', (socket) => socket.resetAndDestroy(), false],
+    ['breaks its framing', (socket) => void socket.write('no chunk\r\n'), false],
+    ['closes too early', (socket) => void socket.end(), true],
+  ])('HPM difference: after the head, an upstream that %s is a cut here', async (_what, fail, cutThere) => {
+    for (const app of [hpmApp, proxyApp]) {
+      const passed = signal();
+      const { url } = await rawUpstream(async (socket) => {
+        socket.write(HEAD);
+        await passed.promise;
+        fail(socket);
+      });
+      const response = await request((await app({ target: url })).url);
+      response.once('data', () => passed.resolve());
+      const { body, cut } = await readUntilCut(response);
+      const isCut = app === proxyApp || cutThere;
+      expect([cut, body.toString()]).toEqual([isCut, isCut ? 'hi' : expect.stringMatching(/^hiError occurred/)]);
+    }
+  });
+
+  it.each<[string, (error: Error) => Options]>([
+    ['router', (error) => ({ router: () => Promise.reject(error) })],
+    ['pathRewrite', (error) => ({ pathRewrite: () => Promise.reject(error) })],
+  ])(
+    "HPM difference: what %s throws is given to Express there, and here with onError: 'next', as a cause",
+    async (_name, hooks) => {
+      const thrown = new Error('of the hook');
+      for (const create of [createProxyMiddleware, createSseProxy]) {
+        for (const onError of create === createSseProxy ? (['respond', 'next'] as const) : [undefined]) {
+          const seen: unknown[] = [];
+          const app = express();
+          const options = { target: NOWHERE, logger: silent, ...hooks(thrown), ...(onError && { onError }) };
+          app.use(create(options));
+          app.use(((error, _req, res, _next) => {
+            seen.push(error);
+            res.sendStatus(500);
+          }) as express.ErrorRequestHandler);
+          const { status, body } = await exchange(`http://127.0.0.1:${await listen(http.createServer(app))}/path`);
+          expect(status).toBe(500);
+          if (onError === undefined) expect(seen).toEqual([thrown]);
+          else if (onError === 'next')
+            expect(seen).toEqual([expect.objectContaining({ code: 'HOOK_FAILED', cause: thrown })]);
+          else expect(JSON.parse(body).error.code).toBe('HOOK_FAILED');
+        }
+      }
+    },
+  );
+
+  const silent = { info() {}, warn() {}, error() {} };
 });

@@ -206,8 +206,8 @@ describe('a project that installs it', () => {
 describe('a TypeScript project', () => {
   const GOOD = `
 import http from 'node:http';
-import express, { type Request, type Response } from 'express';
-import { createSseProxy, SseProxyError, type SseProxyErrorCode, type SseProxyOptions, type StreamSummary } from 'express-sse-proxy';
+import express, { type NextFunction, type Request, type Response } from 'express';
+import { createSseProxy, debugProxyErrorsPlugin, errorResponsePlugin, loggerPlugin, proxyEventsPlugin, type RequestHandler, SseProxyError, type SseProxyErrorCode, type SseProxyOptions, type StreamSummary } from 'express-sse-proxy';
 import { openai, type Provider } from 'express-sse-proxy/providers';
 
 const target = 'http://127.0.0.1:1';
@@ -234,6 +234,10 @@ app.use(createSseProxy<Request, Response>({
   rewriteHeaders: (_head, { req, res }) => { req.originalUrl.length; res.locals.user; },
   onFinish: async (summary, { req }) => { summary.outcome satisfies string; req.ip; },
 }));
+const typed = createSseProxy<Request, Response, NextFunction>({ target });
+app.use((req, res, next) => void typed(req, res, next));
+typed satisfies RequestHandler<Request, Response, NextFunction>;
+createSseProxy({ target, plugins: [loggerPlugin, debugProxyErrorsPlugin, proxyEventsPlugin, errorResponsePlugin] });
 app.get('/users/:id', createSseProxy<Request<{ id: string }>>({ target, router: (req) => \`http://\${req.params.id}\` }));
 app.use(createSseProxy({ target, on: { proxyReq: (_proxyReq, req: Request, res: Response) => { req.originalUrl; res.locals; } } }));
 

@@ -139,7 +139,7 @@ export class ProxyExchange extends BaseExchange {
     this.#deadlines.begin();
     this.#client.onceClosed(() => this.#onClosed());
     this.#client.onBroken((cause) => this.#fail(responseHookFailed(cause)));
-    const { timeout } = this.#config.hpm;
+    const { timeout } = this.#services.upstream.hpm;
     if (timeout) this.#client.limitSilence(timeout);
     this.#askForPlace();
     return true;

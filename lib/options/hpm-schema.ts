@@ -52,6 +52,12 @@ export const HPM_OPTIONS = {
   buffer: anObject,
 } satisfies Record<keyof Options, Check>;
 
+/**
+ * Options for which http-proxy-middleware takes `null` as a value: `agent` is then none at all, and `pathFilter` wrong. Of all others
+ * it asks but whether they are truthy, so that null is none.
+ */
+export const NULL_IS_A_VALUE: ReadonlySet<string> = new Set<keyof Options>(['agent', 'pathFilter']);
+
 /** The events of http-proxy-middleware. A listener of any other one would never be called. */
 export const HPM_EVENTS = [
   'error',

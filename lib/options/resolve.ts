@@ -18,6 +18,7 @@ import type { SseProxyOptions } from '../types/options.js';
 import type { Provider } from '../types/provider.js';
 import { aProvider, aTarget, isObject, quote } from '../util/checks.js';
 import { createLogError } from '../util/error-log.js';
+import { HPM_OPTIONS, NULL_IS_A_VALUE } from './hpm-schema.js';
 import { checkOptions } from './schema.js';
 
 /**
@@ -28,7 +29,7 @@ import { checkOptions } from './schema.js';
 export function resolveOptions(options: SseProxyOptions): Config {
   const given: unknown = options;
   checkCall(given);
-  const known = defined(options);
+  const known = withoutNull(defined(options));
   checkOptions(known);
   const {
     isEventStream,
@@ -153,6 +154,13 @@ function resolveRoutes(fallbacks: NonNullable<SseProxyOptions['fallbacks']>, pro
   const ownRoute: Route = { target: undefined, provider, pathRewrite: undefined, headers: undefined };
   if (typeof fallbacks === 'function') return [ownRoute];
   return [ownRoute, ...fallbacks.map((fallback) => resolveFallback(fallback, provider))];
+}
+
+/** Without the options of http-proxy-middleware that are `null`, where it takes that as none. */
+function withoutNull(options: SseProxyOptions): SseProxyOptions {
+  const isNone = (name: string, value: unknown): boolean =>
+    value === null && Object.hasOwn(HPM_OPTIONS, name) && !NULL_IS_A_VALUE.has(name);
+  return Object.fromEntries(Object.entries(options).filter(([name, value]) => !isNone(name, value))) as SseProxyOptions;
 }
 
 /** Without the members that are `undefined`: an option that is undefined was not given, and must not replace a default. */

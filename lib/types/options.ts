@@ -459,8 +459,11 @@ export interface FallbackTarget {
 }
 
 /** Express middleware that also works as a plain `node:http` request listener. */
-export interface SseProxy<TReq extends IncomingMessage = IncomingMessage, TRes extends ServerResponse = ServerResponse>
-  extends RequestHandler<TReq, TRes> {
+export interface SseProxy<
+  TReq extends IncomingMessage = IncomingMessage,
+  TRes extends ServerResponse = ServerResponse,
+  TNext extends (error?: unknown) => void = (error?: unknown) => void,
+> extends RequestHandler<TReq, TRes, TNext> {
   /** Exchanges that have not ended yet, open WebSockets included. */
   readonly active: number;
   /**

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
+import { HPM_OPTIONS } from '../../../lib/options/hpm-schema.js';
 import { resolveOptions } from '../../../lib/options/resolve.js';
 import { openai } from '../../../lib/providers/index.js';
 import type { SseProxyOptions } from '../../../lib/types/options.js';
@@ -281,14 +282,20 @@ describe('a value that is right', () => {
     },
   );
 
-  it.each(['hostRewrite', 'protocolRewrite'])(
-    "options: a right value %s: null is http-proxy-middleware's documented default",
+  it.each(Object.keys(HPM_OPTIONS).filter((name) => !['target', 'agent', 'pathFilter'].includes(name)))(
+    'options: a right value %s: null is none, as in http-proxy-middleware',
     (name) => {
-      expect(() => resolve({ target, [name]: null })).not.toThrow();
+      expect(Object.keys(resolve({ target, [name]: null }).hpm)).toEqual(['target']);
     },
   );
 
-  it.each([...booleans, ...functions, ...durations, 'auth', 'headers', 'on', 'router', 'onError'])(
+  it('options: a right value: null for the target is none, and for the agent no agent', () => {
+    expect(complaint({ target: null })).toContain('needs `target`');
+    expect(resolve({ target: null, router: () => target }).hpm).not.toHaveProperty('target');
+    expect(resolve({ target, agent: null }).hpm.agent).toBeNull();
+  });
+
+  it.each([...functions.filter((name) => !Object.hasOwn(HPM_OPTIONS, name)), 'pathFilter', 'onError'])(
     'options: a right value %s: null is none',
     (name) => {
       expect(complaint({ target, [name]: null })).toContain(`\`${name}\` must be `);

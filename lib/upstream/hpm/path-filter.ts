@@ -24,10 +24,15 @@ const NO_HEAD = Buffer.alloc(0);
 /** Applies `pathFilter` as http-proxy-middleware does. */
 export function createPathFilter(options: Pick<Options, 'pathFilter' | 'logger'>, logError: LogError): PathFilter {
   let ask: ((question: Question) => void) | undefined;
+  /** A plugin may replace it. */
+  let asked: Options['pathFilter'];
   return (req) => {
     if (options.pathFilter === undefined && req.url !== undefined && !MAY_BE_UNREADABLE.test(req.url)) return true;
     const question: Question = { url: req.url, socket: ANY_SERVER, req, isOurs: false };
-    ask ??= createOracle(options, logError);
+    if (ask === undefined || asked !== options.pathFilter) {
+      asked = options.pathFilter;
+      ask = createOracle(options, logError);
+    }
     ask(question);
     return question.isOurs;
   };

@@ -8,7 +8,6 @@ import { noBody } from '../../fast-path/body-in-memory.js';
 import { hasBody } from '../../headers/framing.js';
 import { prepareUpgradeHeaders } from '../../headers/request-passes.js';
 import { ReplayedBody } from '../../request/replayed-body.js';
-import type { Config } from '../../types/config.js';
 import { awaitHook } from '../../util/hooks.js';
 import { then } from '../../util/then.js';
 import type { Attempt } from '../attempt.js';
@@ -20,10 +19,13 @@ import type { Handshake } from './upgrade-socket.js';
 
 /** What all requests of a proxy share. */
 export interface RequestContext {
-  readonly config: Config;
+  /** The options of http-proxy-middleware, which plugins may change. */
+  readonly hpm: Readonly<Options>;
   readonly pool: ConnectionPool;
   /** `headers` of the options, as httpxy is given them. */
   readonly headers: Options['headers'];
+  /** What of these headers, and of `auth`, is to be masked: that of all requests whose options no hook has changed. */
+  readonly secrets: readonly string[];
   /** Hooks are handed the options of each request. */
   readonly isHandedOut: boolean;
   /** A listener of the user's may read a request as it flows upstream. */
@@ -35,32 +37,36 @@ type RewritePath = (path: string, req: IncomingMessage, res?: ServerResponse, op
 /** Completes the options and the path of each request, after `router`. */
 export class RequestPreparer {
   readonly #context: RequestContext;
-  readonly #rewritePath: RewritePath;
-  /** Of all requests whose options no hook has changed. */
-  readonly #commonSecrets: readonly string[];
+  /** Made of this `pathRewrite`, which a plugin may replace. */
+  #rewrite: { from: Options['pathRewrite']; path: RewritePath } | undefined;
 
   constructor(context: RequestContext) {
     this.#context = context;
-    const { pathRewrite, auth } = context.config.hpm;
-    this.#commonSecrets = secretsIn(context.headers, auth);
-    this.#rewritePath =
-      typeof pathRewrite === 'function' ? (pathRewrite as RewritePath) : pathRewriter(pathRewrite ?? {});
+  }
+
+  get #rewritePath(): RewritePath {
+    const { pathRewrite } = this.#context.hpm;
+    if (typeof pathRewrite === 'function') return pathRewrite as RewritePath;
+    if (this.#rewrite === undefined || this.#rewrite.from !== pathRewrite) {
+      this.#rewrite = { from: pathRewrite, path: pathRewriter(pathRewrite ?? {}) };
+    }
+    return this.#rewrite.path;
   }
 
   /** The path of a request. */
   pathOf(attempt: Attempt, path: string, options: Options): string | Promise<string> {
     const { req, res } = attempt;
-    const { config } = this.#context;
+    const { hpm } = this.#context;
     const { pathRewrite: own } = attempt.route;
     checkTarget(path);
     // Middleware may have called `setEncoding` after it called `next`.
-    if (req.readableEncoding || typeof (own ?? config.hpm.pathRewrite) === 'function') share(req, attempt);
+    if (req.readableEncoding || typeof (own ?? hpm.pathRewrite) === 'function') share(req, attempt);
     const rewrite = () =>
       own === undefined ? this.#rewritePath(path, req, res, this.withOwnHeaders(options)) : own(path, req);
     const rewritten = awaitHook('pathRewrite', rewrite, attempt);
     return then(rewritten, (result) => {
       if (options.buffer) {
-        attempt.takeOwnBody({ stream: options.buffer as Readable, isShared: options.buffer === config.hpm.buffer });
+        attempt.takeOwnBody({ stream: options.buffer as Readable, isShared: options.buffer === hpm.buffer });
       }
       // A hook may have set `req.url` instead of returning a path.
       const sentPath = typeof result === 'string' ? result : (req.url ?? path);
@@ -97,14 +103,14 @@ export class RequestPreparer {
 
   /** The secrets that the options of this request put on it; those of the proxy's own options are known. */
   #secretsIn({ headers, auth }: Options): readonly string[] {
-    const { config, headers: common } = this.#context;
-    return headers === common && auth === config.hpm.auth ? this.#commonSecrets : secretsIn(headers, auth);
+    const { hpm, headers: common, secrets } = this.#context;
+    return headers === common && auth === hpm.auth ? secrets : secretsIn(headers, auth);
   }
 
   #prepareOptions(options: Options): void {
-    const { config, headers } = this.#context;
+    const { hpm, headers } = this.#context;
     // Our default never overrules a Host that the user has named, and a target without a host has none to give.
-    if (config.hpm.changeOrigin === undefined && (namesHost(options.headers) || !hasHost(options.target))) {
+    if (hpm.changeOrigin === undefined && (namesHost(options.headers) || !hasHost(options.target))) {
       options.changeOrigin = false;
     }
     // httpxy makes the options of its request of this very object, and would find them there with the next one.
