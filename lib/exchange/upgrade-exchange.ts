@@ -388,12 +388,13 @@ export class UpgradeExchange extends BaseExchange implements Handshake {
   }
 
   fail(cause: unknown, notify?: Notify): void {
-    this.#secrets?.maskError(cause);
     const { headersSent } = this.#response;
     const error =
       this.#timeoutCode === undefined
         ? toSseProxyError(cause, headersSent)
         : new SseProxyError(this.#timeoutCode, { cause });
+    // Not before: what came instead of HTTP is told by its bytes, which are not kept.
+    this.#secrets?.maskError(error);
     const { failures } = this.#services;
     failures.hookFailed(error, { secrets: this.#secrets });
     if (this.#isOver || this.#isClosing || this.#failure !== undefined) return;
