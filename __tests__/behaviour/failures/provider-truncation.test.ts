@@ -145,7 +145,7 @@ describe('a provider that dies before it answers', () => {
     ['openai', openai, { error: { message: expect.any(String), type: 'proxy_error', param: null } }],
     ['anthropic', anthropic, { type: 'error', error: { type: 'api_error', message: expect.any(String) } }],
     ['gemini', gemini, { error: { code: 502, message: expect.any(String), status: 'UNAVAILABLE' } }],
-    ['mistral', mistral, { error: { message: expect.any(String), type: 'proxy_error' } }],
+    ['mistral', mistral, { object: 'error', message: expect.any(String), type: 'proxy_error', param: null }],
     ['ollama', ollama, { error: expect.any(String) }],
   ])('a provider that dies before it answers: is answered for as by itself: %s', async (_name, create, expected) => {
     const { upstream, proxy, usages } = await proxiedProvider(create);

@@ -252,6 +252,17 @@ const openaiError = stream('a chat completion that fails on its way', CHAT, [
   data({ error: { message: 'The server had an error.', type: 'server_error', param: null, code: null } }),
 ]);
 
+/** Earlier versions of vLLM have no `error` around an error, and go on to the end of the stream behind it. */
+const openaiBareError = stream('a chat completion that fails on its way, with a bare error', CHAT, [
+  data(chunk(delta({ role: 'assistant', content: '' })), openaiModel),
+  data(chunk({ ...delta({ content: TEXT[0] }), usage: { prompt_tokens: 9, total_tokens: 10, completion_tokens: 1 } }), {
+    hasContent: true,
+    usage: { inputTokens: 9, outputTokens: 1, totalTokens: 10 },
+  }),
+  data({ object: 'error', message: 'The engine is dead.', type: 'InternalServerError', param: null, code: 500 }),
+  done,
+]);
+
 const message = { role: 'assistant', content: TEXT.join(''), refusal: null, annotations: [] };
 
 export const openaiChatWhole = whole(
@@ -392,6 +403,7 @@ export const OPENAI: readonly ProviderAnswer[] = [
   openaiChatAzure,
   openaiChatReasoning,
   openaiError,
+  openaiBareError,
   openaiChatWhole,
   openaiCompletion,
   openaiEmbedding,

@@ -56,7 +56,11 @@ describe.each([
 ])('the error status of %s', (_name, provider) => {
   describeErrorStatus(provider, {
     answers: OPENAI,
-    failing: { 'a chat completion that fails on its way': 500, 'a response that failed': 500 },
+    failing: {
+      'a chat completion that fails on its way': 500,
+      'a chat completion that fails on its way, with a bare error': 500,
+      'a response that failed': 500,
+    },
     errors: [
       { data: error({ type: 'invalid_request_error', code: null }), status: 400 },
       { data: error({ type: 'invalid_request_error', code: 'invalid_api_key' }), status: 401 },
@@ -72,6 +76,8 @@ describe.each([
       { data: error({ type: 'server_error', code: null }), status: 500 },
       { data: error({ type: 'engine_overloaded' }), status: 503 },
       { data: error({ code: 'overloaded' }), status: 503 },
+      { data: { object: 'error', message: 'No.', type: 'BadRequestError', code: 400 }, status: 400 },
+      { data: { object: 'list', message: 'No.', code: 400 }, status: undefined },
       // vLLM and OpenRouter put the status there.
       { data: error({ type: 'NotFoundError', code: 404 }), status: 404 },
       { data: error({ type: 'server_error', code: 529 }), status: 529 },
@@ -146,6 +152,10 @@ describe('what a client is told of a failure', () => {
     [
       { type: 'response.failed', response: { status: 'failed', error: { code: 'server_error', message: 'No.' } } },
       { message: 'No.', type: 'server_error', param: null, code: 'server_error' },
+    ],
+    [
+      { object: 'error', message: 'No.', type: 'BadRequestError', param: null, code: 400 },
+      { message: 'No.', type: 'BadRequestError', param: null, code: 400 },
     ],
     [{ error: { message: 'No.', type: 'x', code: 'y', param: null } }, undefined],
     [{ type: 'response.failed', response: { error: null } }, undefined],

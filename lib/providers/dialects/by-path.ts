@@ -22,9 +22,15 @@ const DIALECTS: readonly (readonly [path: RegExp, dialect: Dialect])[] = [
   [/\/api\/(?:chat|generate|embed|embeddings)$/, ollamaDialect],
 ];
 
-/** What a provider says and understands: the dialect that the path of a request is known to have, and its own everywhere else. */
+/**
+ * What a provider says and understands: the dialect that the path of a request is known to have, and its own everywhere else, also where
+ * that is a variant of the one that is known.
+ */
 export function speaking(own: Dialect): Omit<Provider, 'name' | 'target'> {
-  const of = ({ path }: Exchange): Dialect => dialectOf(path) ?? own;
+  const of = ({ path }: Exchange): Dialect => {
+    const known = dialectOf(path) ?? own;
+    return known === own.variantOf ? own : known;
+  };
   return {
     read: (event, reading, exchange) => of(exchange).read(event, reading, exchange),
     errorEvent: (failure, exchange, last) => of(exchange).errorEvent(failure, exchange, last),

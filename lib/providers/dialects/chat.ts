@@ -51,7 +51,7 @@ const LAST_STATUSES = new Set(['completed', 'incomplete', 'failed', 'cancelled',
 
 /** What a chunk may tell in the middle of an answer, by its looks: figures, an end, another choice, a response, an error. */
 const NEWS =
-  /"(?:usage|response)"\s*:\s*\{|"error"\s*:\s*["{]|"finish_reason"\s*:\s*"[^"]|"index"\s*:\s*[1-9]|"done"\s*:\s*true|"response\.(?:completed|incomplete|failed)"/;
+  /"(?:usage|response)"\s*:\s*\{|"error"\s*:\s*["{]|"object"\s*:\s*"error"|"finish_reason"\s*:\s*"[^"]|"index"\s*:\s*[1-9]|"done"\s*:\s*true|"response\.(?:completed|incomplete|failed)"/;
 
 /**
  * Whether a chunk only goes on with an answer that is known to have begun: there is nothing to learn from it but its text.
@@ -83,7 +83,7 @@ export function readChat(event: StreamEvent, reading: Reading): void {
   const id = word(payload.id);
   if (id !== undefined && isStored(payload)) reading.id = id;
   noteChoices(choices, reading, state);
-  if (payload.error) state.hasFailed = true;
+  if (payload.error || payload.object === 'error') state.hasFailed = true;
   if (LAST_EVENTS.has(payload.type)) reading.ended = true;
 
   const brings = bringsContent(payload, choices);

@@ -1,3 +1,5 @@
+import { STATUS_CODES } from 'node:http';
+import { isErrorStatus } from '../../errors.js';
 import type { StreamEvent } from '../../types/hooks.js';
 import type { ProviderFailure, Reading } from '../../types/provider.js';
 import { isObject } from '../../util/checks.js';
@@ -15,6 +17,8 @@ export const interactionsDialect: Dialect = {
   }),
   errorStatus,
   errorBodyOf,
+  // Its clients read comments. What those of Gemini read instead, the AI SDK takes here for an event that is not valid.
+  heartbeat: () => undefined,
 };
 
 /** How an interaction ends. Others wait for the caller, or go on in the background. */
@@ -86,18 +90,38 @@ function figuresOf(usage: object): Record<string, unknown> {
   };
 }
 
-/** google.rpc.Code, by the status that stands for it, as far as it says more than that the server has failed. */
+/**
+ * The codes of its errors (ai.google.dev/gemini-api/docs/api-errors) whose names are not those of a status, and those of google.rpc.Code
+ * that earlier revisions had.
+ */
 const STATUSES = new Map<unknown, number>([
+  ...statusesByName(),
+  ['invalid_request', 400],
   ['invalid_argument', 400],
   ['failed_precondition', 400],
+  ['parameter_unknown', 400],
+  ['authentication', 401],
   ['unauthenticated', 401],
   ['permission_denied', 403],
-  ['not_found', 404],
+  ['model_not_found', 404],
+  ['out_of_range', 416],
+  ['rate_limit_exceeded', 429],
+  ['quota_exceeded', 429],
   ['resource_exhausted', 429],
   ['internal', 500],
   ['unavailable', 503],
   ['deadline_exceeded', 504],
 ]);
+
+/** What has no code of its own is told by its status, in words: `gateway_timeout`. */
+function statusesByName(): [string, number][] {
+  const errors = Object.entries(STATUS_CODES).filter(([status]) => isErrorStatus(Number(status)));
+  return errors.map(([status, name = '']) => [snakeCase(name), Number(status)]);
+}
+
+function snakeCase(name: string): string {
+  return name.toLowerCase().replace(/\W+/g, '_');
+}
 
 function errorStatus(event: StreamEvent): number | undefined {
   const payload = event.json();
@@ -106,7 +130,10 @@ function errorStatus(event: StreamEvent): number | undefined {
   return STATUSES.get(code?.toLowerCase()) ?? 502;
 }
 
+/** As Gemini's errors are, with the code in `status`: the AI SDK shows no message where `code` is no number. */
 function errorBodyOf(event: StreamEvent): { error: object } | undefined {
   const error = member(event.json(), 'error');
-  return isObject(error) ? { error } : undefined;
+  if (!isObject(error)) return undefined;
+  const { code, message } = error;
+  return { error: { code: errorStatus(event) ?? 502, message, status: word(code) ?? 'UNKNOWN' } };
 }

@@ -34,21 +34,32 @@ function typed(payload: { type: string; [member: string]: unknown }): EventField
   return { event: payload.type, data: JSON.stringify(payload) };
 }
 
-/** In Responses the error stands in other places than in the body of an error response. */
+/** In Responses, and where the error is the event itself, it stands in other places than in the body of an error response. */
 export function errorBodyOf(event: StreamEvent): { error: object } | undefined {
+  if (isObject(member(event.json(), 'error'))) return undefined;
+  const error = errorIn(event);
+  return error && { error };
+}
+
+/** The members of OpenAI's error objects. */
+interface OpenAIError {
+  message: string;
+  type: string;
+  param: unknown;
+  code: unknown;
+}
+
+/** What an event tells of an error, wherever it stands: in `error`, in the `error` of a `response`, or in the event itself. */
+export function errorIn(event: StreamEvent): OpenAIError | undefined {
   const payload = event.json();
-  if (isObject(member(payload, 'error'))) return undefined;
-  const {
-    code = null,
-    message,
-    param = null,
-    type,
-  } = (member(member(payload, 'response'), 'error') ?? {
-    ...(payload as object),
-    type: 'server_error',
-  }) as Record<string, unknown>;
-  if (word(message) === undefined) return undefined;
-  return { error: { message, type: word(type) ?? 'server_error', param, code } };
+  const error = [member(payload, 'error'), member(member(payload, 'response'), 'error')].find(isObject) ?? payload;
+  const message = word(member(error, 'message'));
+  if (message === undefined) return undefined;
+  const type = word(member(error, 'type'));
+  // The type of an event of Responses is `error`, which says no more than that it is one.
+  const isNamed = type !== undefined && type !== 'error';
+  const { param = null, code = null } = error as Partial<OpenAIError>;
+  return { message, type: isNamed ? type : 'server_error', param, code };
 }
 
 /** The status that an error has where it is not inside a 200, by its code or type. */
@@ -68,10 +79,11 @@ const STATUSES = new Map<unknown, number>([
   ['overloaded', 503],
 ]);
 
-/** Of a chunk with an `error`; in Responses, of an `error` event or a response that has failed. */
+/** Of a chunk with an `error`, or that is one; in Responses, of an `error` event or a response that has failed. */
 export function errorStatus(event: StreamEvent): number | undefined {
   const payload = event.json();
-  const isError = member(payload, 'type') === 'error';
+  // Mistral's errors, and vLLM's earlier ones, say in `object` what they are.
+  const isError = member(payload, 'type') === 'error' || member(payload, 'object') === 'error';
   const error =
     member(payload, 'error') ?? member(member(payload, 'response'), 'error') ?? (isError ? payload : undefined);
   if (error === undefined || error === null) return undefined;

@@ -47,12 +47,16 @@ describe.each(PROVIDERS)('the failures of $name', (provider) => {
   const ofAnthropic = { type: 'error', error: { type: 'api_error', message: 'It failed.' } };
   const ofGemini = { error: { code: 502, message: 'It failed.', status: 'UNAVAILABLE' } };
 
+  // Mistral's errors are its own, also where all else is OpenAI's.
+  const { error } = ofOpenai;
+  const likeOpenai = provider.name === 'mistral_ai' ? { object: 'error', ...error } : ofOpenai;
+
   it.each([
-    ['/v1/chat/completions', ofOpenai],
-    ['/chat/completions', ofOpenai],
-    ['/v1beta/openai/chat/completions/?x=/v1/messages', ofOpenai],
-    ['/openai/deployments/gpt/chat/completions?api-version=1', ofOpenai],
-    ['/v1/embeddings', ofOpenai],
+    ['/v1/chat/completions', likeOpenai],
+    ['/chat/completions', likeOpenai],
+    ['/v1beta/openai/chat/completions/?x=/v1/messages', likeOpenai],
+    ['/openai/deployments/gpt/chat/completions?api-version=1', likeOpenai],
+    ['/v1/embeddings', likeOpenai],
     ['/v1/messages', ofAnthropic],
     ['/anthropic/v1/messages', ofAnthropic],
     ['/v1/projects/p/locations/l/publishers/anthropic/models/claude:streamRawPredict', ofAnthropic],

@@ -20,10 +20,17 @@ describe('gemini(), Interactions', () => {
     });
   });
 
-  it('gemini(), Interactions: an error event is answered by its error alone', () => {
-    const error = { code: 'unavailable', message: 'Try again.' };
+  it('gemini(), Interactions: an error event is answered as Gemini answers, with its code as the status', () => {
+    const error = { code: 'rate_limit_exceeded', message: 'Try again.' };
     const event = new ParsedEvent(JSON.stringify({ event_type: 'error', error }), 'error');
-    expect(provider.errorBodyOf?.(event, exchange)).toEqual({ error });
+    expect(provider.errorBodyOf?.(event, exchange)).toEqual({
+      error: { code: 429, message: 'Try again.', status: 'rate_limit_exceeded' },
+    });
+  });
+
+  it('gemini(), Interactions: heartbeats are comments, other than at `generateContent`', () => {
+    expect(provider.heartbeat?.(exchange)).toBeUndefined();
+    expect(provider.heartbeat?.(exchangeFor('/v1beta/models/m:streamGenerateContent'))).toEqual({ data: '{}' });
   });
 });
 
@@ -34,6 +41,11 @@ describe('the error status of Interactions', () => {
     errors: [
       { data: { event_type: 'error', error: { code: 'UNAVAILABLE', message: 'x' } }, status: 503 },
       { data: { event_type: 'error' }, status: 502 },
+      { data: { event_type: 'error', error: { code: 'invalid_request' } }, status: 400 },
+      { data: { event_type: 'error', error: { code: 'payment_required' } }, status: 402 },
+      { data: { event_type: 'error', error: { code: 'quota_exceeded' } }, status: 429 },
+      { data: { event_type: 'error', error: { code: 'gateway_timeout' } }, status: 504 },
+      { data: { event_type: 'error', error: { code: 'ok' } }, status: 502 },
       { data: { event_type: 'step.delta', error: { code: 'internal' } }, status: undefined },
     ],
   });
