@@ -390,6 +390,35 @@ describe('a mistake at request time says what to do, on the console', () => {
     ]);
   });
 
+  it.each<[wrote: string, options: object, says: string]>([
+    [
+      'rewriteHeaders that returns a promise',
+      { rewriteHeaders: () => Promise.resolve() },
+      'rewriteHeaders failed: TypeError: `rewriteHeaders` must be synchronous, but has returned a promise',
+    ],
+    ['transformEvent that returns text', { transformEvent: () => 'text' }, 'transformEvent failed: TypeError: '],
+    [
+      'a header that is an object',
+      { requestHeaders: { set: { 'x-user': () => ({}) } } },
+      'requestHeaders.set["x-user"] failed: TypeError: `requestHeaders.set["x-user"]` must give a string',
+    ],
+    [
+      'pathFilter that is async',
+      { pathFilter: async () => true },
+      'pathFilter failed: TypeError: `pathFilter` must be synchronous',
+    ],
+    [
+      'fallbacks that name no target',
+      { target: 'http://127.0.0.1:1', fallbacks: () => ({ url: 'http://127.0.0.1:1' }) },
+      'fallbacks failed: TypeError: ',
+    ],
+  ])('mistake on the console: %s', async (_wrote, options, says) => {
+    const { url } = await upstream(streaming);
+    const book = consoleBook();
+    await ask(await bare({ target: url, ...options } as SseProxyOptions));
+    expect(book.error).toEqual([expect.stringContaining(`[express-sse-proxy] ${says}`)]);
+  });
+
   it.each(['transformEvent', 'onEvent'])(
     'mistake on the console: what an event has no more is in the stack: %s',
     async (name) => {
