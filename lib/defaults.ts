@@ -93,6 +93,13 @@ export const CONTINUE_BYTES = 64 * MB;
 export const CONTINUE_TIME = 5 * 60_000;
 
 /**
+ * The same of an answer whose client has left at the end of its dialect (`[DONE]`, `message_stop`): what is left is the end of the body,
+ * and with that the upstream's connection can be used again. A new one would cost more than this wait.
+ */
+export const SETTLE_BYTES = 64 * KB;
+export const SETTLE_TIME = 250;
+
+/**
  * How long an `error` listener may take to answer a failure in the place of the proxy (docs/errors.md). Those that declare a response
  * among their parameters are waited for.
  */
@@ -178,6 +185,9 @@ export const ABRIDGED_TEXT = KB;
 export const ABRIDGED_LIST = 16 * KB;
 export const ABRIDGED_SIZE = 256 * KB;
 export const ABRIDGED_DEPTH = 1_000;
+
+/** How much of an error event is kept for logs. In characters. */
+export const ERROR_EVENT_TEXT = 1_000;
 
 /** Media types that are remembered as parsed: an upstream has a handful of them. */
 export const KNOWN_TYPES = 100;

@@ -1,9 +1,10 @@
 /**
  * How an exchange ended:
- * - `completed`: the upstream's complete response, whatever its status, was handed to the client's connection;
+ * - `completed`: the upstream's complete response, whatever its status, was handed to the client's connection; with a provider also one that
+ *   is complete by its dialect (`[DONE]`), where the client has left before the end of the body;
  * - `client-closed`: the client left before that;
  * - `upstream-truncated`: the upstream's response broke off after its head had been sent on;
- * - `upstream-error`: no usable response came from the upstream (refused, reset, DNS, TLS, malformed);
+ * - `upstream-error`: no usable response came from the upstream (refused, reset, DNS, TLS, malformed), or an error event in its stream;
  * - `timeout`: a deadline passed;
  * - `refused`: the request was not let in: its path, a limit, or the proxy was draining;
  * - `drained`: it was still running when the grace period of `drain()` was over;

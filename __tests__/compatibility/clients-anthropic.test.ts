@@ -113,7 +113,7 @@ describe(compatible('client', '@anthropic-ai/sdk', versionOf('@anthropic-ai/sdk'
     const thrown: unknown = await failed.catch((reason) => reason);
     expect(thrown).toBeInstanceOf(Anthropic.APIError);
     expect(thrown).toMatchObject({ error: { error: { type: 'overloaded_error', message: 'Overloaded' } } });
-    expect(await proxy.summary()).toMatchObject({ outcome: 'completed', statusCode: 200 });
+    expect(await proxy.summary()).toMatchObject({ outcome: 'upstream-error', statusCode: 200 });
   });
 
   it('answers in one piece', async () => {

@@ -4,6 +4,8 @@ import type { EventFormat, ParsedEvent } from '../formats/format.js';
 import { DeferredQueue } from '../util/deferred-queue.js';
 import { EventReader, type Part } from './event-reader.js';
 
+const NO_BYTES = Buffer.alloc(0);
+
 export interface EventTapHooks {
   /**
    * An event was read. Must not throw.
@@ -46,14 +48,17 @@ export class EventTap {
     if (this.#reader !== undefined) this.#pending.push(chunk);
   }
 
-  /** Reads at once what was pushed so far, unless it has to be decoded. */
-  flush(): void {
+  /** Reads at once what was pushed so far. Returns a promise where it has to be decoded first. */
+  flush(): Promise<void> | undefined {
     this.#pending.flush();
+    const decoder = this.#decoder;
+    if (decoder === undefined || decoder.destroyed || decoder.writableEnded) return undefined;
+    return new Promise((resolve) => decoder.write(NO_BYTES, () => setImmediate(resolve)));
   }
 
   /** Reads the rest. Returns a promise if that takes time. `whole` is `false` if the stream was cut. */
   end(whole: boolean): Promise<void> | undefined {
-    this.flush();
+    this.#pending.flush();
     const decoder = this.#decoder;
     if (decoder === undefined || decoder.destroyed) {
       this.#readEnd(whole);

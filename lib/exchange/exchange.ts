@@ -8,7 +8,6 @@ import { credentialsOf } from '../credentials/resolve-credentials.js';
 import type { KnownSecrets } from '../credentials/secrets.js';
 import { signedBy } from '../credentials/sign-request.js';
 import { upstreamPath } from '../credentials/upstream-path.js';
-import { CONTINUE_BYTES, CONTINUE_TIME } from '../defaults.js';
 import { outcomeOf, SseProxyError, type SseProxyErrorOptions } from '../errors.js';
 import { AttemptPlan } from '../failover/attempt-plan.js';
 import type { CircuitBreaker } from '../failover/circuit-breaker.js';
@@ -38,7 +37,7 @@ import { makeRoomForListeners } from '../util/listeners.js';
 import { askedPath } from '../util/request-target.js';
 import { then } from '../util/then.js';
 import { BaseExchange } from './base-exchange.js';
-import { mayContinue } from './client-departure.js';
+import { readingOn } from './client-departure.js';
 import { Deadlines, TIMEOUT_CODES } from './deadlines.js';
 import { type Decision, decide } from './decide.js';
 import { FailureAnswer } from './failure-answer.js';
@@ -102,6 +101,8 @@ export class ProxyExchange extends BaseExchange {
   #handlers: AttemptHandlers | undefined;
   /** At least one of the attempts has reached its upstream, which may charge for it. */
   #reachedUpstream = false;
+  /** The client was sent all of the answer, by the rules of its dialect: the rest of the body is not for it. */
+  #isDelivered = false;
   /** When an upload was looked at last. */
   #bytesSent = -1;
   #onEnd: (() => void) | undefined;
@@ -436,6 +437,8 @@ export class ProxyExchange extends BaseExchange {
       this.#end();
     } else if (state.name === 'relaying') {
       const { answer } = state;
+      // Known from what was read in earlier turns. What has come together with the end of the body may come too late for the client.
+      this.#isDelivered = this.#observers.summary.reading?.ended === true;
       attempt.complete();
       this.#enter(state, { name: 'finishing', answer });
       // The client still has to take the last bytes. Before the end, which may be the exchange's own: a response without a connection is
@@ -667,29 +670,40 @@ export class ProxyExchange extends BaseExchange {
 
   /** The client has the whole response, or has left. */
   #onClosed(): void {
+    // It may have left because of an event that was not read yet.
+    const flushed = this.#client.finished ? undefined : answerOf(this.#state)?.flush();
+    if (flushed === undefined) this.#onDeparture();
+    else void flushed.then(() => this.#onDeparture());
+  }
+
+  #onDeparture(): void {
     const state = this.#state;
     const client = this.#client;
-    const continues = isOpen(state) && mayContinue(this.#config, this, { client, attempt: this.#attempt });
-    if (!client.finished && state.name !== 'failing' && state.name !== 'ended') this.#observers.clientLeft(continues);
-    if (!isOpen(state) || !continues) {
+    if (state.name === 'relaying' && !client.finished) this.#isDelivered = state.answer.isDelivered;
+    const departure = { client, attempt: this.#attempt, isDelivered: this.#isDelivered };
+    const further = isOpen(state) ? readingOn(this.#config, this, departure) : undefined;
+    const hasLeft = !client.finished && !this.#isDelivered && state.name !== 'failing' && state.name !== 'ended';
+    if (hasLeft) this.#observers.clientLeft(further !== undefined);
+    if (!isOpen(state) || further === undefined) {
       this.#end();
       return;
     }
-    const timer = setTimeout(() => this.#end(), CONTINUE_TIME);
-    const continuing: Continuing = { name: 'continuing', timer, answer: undefined };
+    if (this.#isDelivered) this.#observers.summary.stopClock();
+    const timer = setTimeout(() => this.#end(), further.time);
+    const continuing: Continuing = { name: 'continuing', timer, limit: further.bytes, answer: undefined };
     this.#enter(state, continuing);
     // While the first event is awaited, the response is still being read there.
     const answer = state.name === 'gating' && state.isUndecided ? undefined : answerOf(state);
     if (answer !== undefined) this.#continueWith(continuing, answer);
   }
 
-  /** Goes on reading a response, for the account alone. */
+  /** Goes on reading a response, without its client. */
   #continueWith(state: Continuing, answer: Answer): void {
     this.#enter(state, { ...state, answer });
     let size = 0;
     answer.detach((bytes) => {
       size += bytes;
-      if (size > CONTINUE_BYTES) this.#end();
+      if (size > state.limit) this.#end();
     });
   }
 
@@ -709,19 +723,22 @@ export class ProxyExchange extends BaseExchange {
     this.#admission.leave();
     this.#plan.end(failing !== undefined && isOwnFault(failing.error));
     failing?.notifyLast();
-    const { finished } = this.#client;
+    const finished = this.#client.finished || this.#isDelivered;
     const pending = answerOf(state)?.end(isWhole);
     const report = (): void => this.#report(finished, failing?.error);
     if (pending === undefined) report();
     else void pending.then(report);
   }
 
-  #report(finished: boolean, error: SseProxyError | undefined): void {
+  #report(finished: boolean, failure: SseProxyError | undefined): void {
     const { onUsage, onFinish, logError } = this.#config;
     const { summary } = this.#observers;
+    // What has cut an answer is told rather than what the answer itself says.
+    const error = failure ?? this.#saidError();
     if (summary.reading !== undefined) {
       const { id } = summary.reading;
-      const { complete } = summary.usage();
+      // After an error there is nothing more to come.
+      const complete = summary.usage().complete || error?.code === 'UPSTREAM_ERROR_EVENT';
       summary.isRetrieved = this.#services.answers.settle({ path: this.path, id, complete });
     }
     if (onUsage !== undefined && this.#reachedUpstream) {
@@ -734,6 +751,13 @@ export class ProxyExchange extends BaseExchange {
       void runHook('onFinish', () => onFinish(summary.report(outcome, statusCode, error), this), logError);
     }
     this.#onEnd?.();
+  }
+
+  /** What the upstream has said within its answer. */
+  #saidError(): SseProxyError | undefined {
+    const error = this.#observers.summary.errors?.error;
+    if (error !== undefined) this.#attempt?.secrets?.maskError(error);
+    return error;
   }
 
   #noteReach(): void {

@@ -53,10 +53,15 @@ interface Failing {
   readonly response: FailureAnswer;
 }
 
-/** The client has left, and the upstream's response is read on for the account (`onClientClose: 'continue'`). */
+/**
+ * The client has left, and the upstream's response is read on: for the account (`onClientClose: 'continue'`), or to the end of its body,
+ * where the answer in it is complete.
+ */
 export interface Continuing {
   readonly name: 'continuing';
   readonly timer: NodeJS.Timeout;
+  /** How many bytes are read on. */
+  readonly limit: number;
   /** `undefined` where the head is still to come. */
   readonly answer: Answer | undefined;
 }

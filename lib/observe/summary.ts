@@ -12,6 +12,8 @@ export class Summary implements Omit<Observer, 'attempt'> {
   events: number | undefined;
   /** A provider fills it in. `undefined` where the answer is not read. */
   reading: Reading | undefined;
+  /** Error events in the midst of the answer. `undefined` where none are looked for. */
+  errors: { readonly error: SseProxyError | undefined } | undefined;
   /** The upstream's answer came to its end. */
   isWhole = false;
   /** The rest of the answer could not be read. */
@@ -70,15 +72,15 @@ export class Summary implements Omit<Observer, 'attempt'> {
     return true;
   }
 
-  /** Takes the time of the end. Reading the rest of the response, for the summary alone, does not count. */
+  /** Takes the time of the end, once. Reading the rest of the response, for the summary alone, does not count. */
   stopClock(): void {
-    this.#endedAt = this.#elapsed();
+    this.#endedAt ??= this.#elapsed();
   }
 
   /** What the provider has reported so far. */
   usage(): Usage {
     const told = usageOf(this.reading, this.isWhole && !this.isBlind);
-    const usage = this.hasGap ? { ...told, complete: false } : told;
+    const usage = this.hasGap || this.errors?.error !== undefined ? { ...told, complete: false } : told;
     const hasFigures = (usage.inputTokens ?? usage.outputTokens ?? usage.totalTokens) !== undefined;
     return this.isRetrieved && hasFigures ? { ...usage, retrieved: true } : usage;
   }

@@ -30,6 +30,8 @@ import { Pipeline } from './pipeline.js';
 import { type BodyDeadlines, Relay } from './relay.js';
 import { streamFormatOf } from './stream-format.js';
 
+const NO_BYTES = Buffer.alloc(0);
+
 export interface AnswerContext {
   config: Config;
   exchange: Exchange;
@@ -188,7 +190,7 @@ export class Answer {
     if (plan === undefined) return;
     const ownConfig = { ...config, logError: oncePerStream(maskedLog(config.logError, secrets)) };
     const shared = { plan, config: ownConfig, exchange, observers, provider };
-    const pipeline = new Pipeline({ ...shared, edit });
+    const pipeline = new Pipeline({ ...shared, edit, isError: isErrorStatus(this.statusCode) });
     this.#pipeline = pipeline;
     this.#injection = createInjection({ ...shared, client, hasEnded: (last) => pipeline.hasEnded(last) });
   }
@@ -219,6 +221,21 @@ export class Answer {
     return boundary instanceof TailBoundary ? new EventHold(boundary, this.#context.config.eventSize) : undefined;
   }
 
+  /** Reads at once what has been sent so far. Returns a promise where it has to be decoded first. */
+  flush(): Promise<void> | undefined {
+    return this.#pipeline?.flush();
+  }
+
+  /**
+   * Whether the client was sent all of the answer, by the rules of its dialect, although the body may go on. To be asked after
+   * {@link flush}; `false` where nobody knows, without a provider.
+   */
+  get isDelivered(): boolean {
+    const pipeline = this.#pipeline;
+    if (this.plan?.eventStream !== true || pipeline?.isIdle !== true || this.#relay?.isDelivered !== true) return false;
+    return this.#injection?.hasEnded ?? pipeline.hasEnded(NO_BYTES);
+  }
+
   /** Reads on without the client. The callback gets the size of each chunk that arrives from now on. */
   detach(onBytes: (bytes: number) => void): void {
     // The client may have left before the head arrived.
@@ -236,7 +253,7 @@ export class Answer {
     this.#pipeline?.breakOff();
     const tell = (): void => {
       if (reconnectAfter !== undefined) this.#injection?.askForReconnect(reconnectAfter);
-      this.#pipeline?.flush();
+      void this.#pipeline?.flush();
       this.#injection?.tell(error);
       client.truncate();
     };

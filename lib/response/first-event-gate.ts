@@ -1,10 +1,9 @@
-import { isErrorStatus } from '../errors.js';
+import { knownStatus } from '../events/error-event.js';
 import type { EventFailure } from '../failover/failure.js';
 import type { ParsedEvent } from '../formats/format.js';
 import type { Config } from '../types/config.js';
 import type { Exchange } from '../types/hooks.js';
 import type { Provider } from '../types/provider.js';
-import { quote } from '../util/checks.js';
 import { awaitHook, callHook, tryHook, type Waiter } from '../util/hooks.js';
 
 export interface GateContext {
@@ -33,11 +32,14 @@ export async function failureOf(
     typeof commit === 'function' ? await awaitHook('commit', () => commit(event, exchange), waiter, 502) : undefined;
   // `commit` leaves it to the provider.
   if (verdict !== undefined) return verdict ? undefined : eventFailure(502, event);
-  const statusCode = callHook('errorStatus', () => provider?.errorStatus?.(event, exchange), readStatus, 502);
-  if (statusCode === undefined) return undefined;
-  if (isErrorStatus(statusCode)) return eventFailure(statusCode, event);
-  config.logError(`errorStatus must give a status of 400 to 599, got ${quote(statusCode)}: taken for 502`);
-  return eventFailure(502, event);
+  const given = callHook(
+    'errorStatus',
+    () => provider?.errorStatus?.(event, exchange),
+    (status: unknown) => status,
+    502,
+  );
+  const statusCode = knownStatus(given, config.logError);
+  return statusCode === undefined ? undefined : eventFailure(statusCode, event);
 }
 
 /**
@@ -55,9 +57,4 @@ export function errorBodyOf(
 
 function eventFailure(statusCode: number, event?: ParsedEvent): EventFailure {
   return { kind: 'event', statusCode, event, reached: true };
-}
-
-/** `null` and `false` mean that the event is no error, as `undefined` does. */
-function readStatus(status: unknown): unknown {
-  return status === null || status === false ? undefined : status;
 }

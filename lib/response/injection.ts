@@ -56,6 +56,11 @@ export class Injection {
     relay.observeSent(() => heartbeat.sent());
   }
 
+  /** Whether what the client was sent is a complete answer by the rules of its dialect. */
+  get hasEnded(): boolean {
+    return this.#options.hasEnded(this.#last);
+  }
+
   /** Sends no more heartbeats. */
   stop(): void {
     this.#heartbeat?.stop();

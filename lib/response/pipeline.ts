@@ -1,5 +1,6 @@
 import type { Transform } from 'node:stream';
 import { SseProxyError } from '../errors.js';
+import { ErrorWatch } from '../events/error-event.js';
 import { EventTooLarge } from '../events/event-reader.js';
 import { EventTap, type EventTapHooks } from '../events/event-tap.js';
 import { EventTransformer } from '../events/event-transformer.js';
@@ -24,6 +25,8 @@ export interface PipelineOptions {
   provider: Provider | undefined;
   /** How the request was edited, where the edit has to be undone in the response. */
   edit: RequestEdit | undefined;
+  /** The status of the response says already that it is an error. */
+  isError: boolean;
 }
 
 type EventSink = (event: ParsedEvent) => void;
@@ -114,17 +117,29 @@ export class Pipeline {
 
   /** Stops. Returns a promise if the tap has bytes left to read. `whole` is `false` if the body was cut. */
   end(whole: boolean): Promise<void> | undefined {
-    this.flush();
+    this.#flushQueues();
     for (const stage of this.stages) stage.destroy();
     this.#options.observers.summary.isWhole = whole;
     return this.#tap?.end(whole);
   }
 
-  /** Reads at once what has been sent so far, instead of in the next turn of the event loop. */
-  flush(): void {
-    this.#tap?.flush();
+  /**
+   * Reads at once what has been sent so far, instead of in the next turn of the event loop. Returns a promise where it has to be decoded
+   * first.
+   */
+  flush(): Promise<void> | undefined {
+    this.#flushQueues();
+    return this.#tap?.flush();
+  }
+
+  #flushQueues(): void {
     this.#received?.flush();
     this.#sent?.flush();
+  }
+
+  /** Whether all that has come in was handed on: nothing is in the stages, such as an event that a hook has to settle. */
+  get isIdle(): boolean {
+    return this.stages.every(({ writableLength, readableLength }) => writableLength + readableLength === 0);
   }
 
   #createOwnEdits(): OwnEdits {
@@ -214,9 +229,14 @@ export class Pipeline {
 
   /** Has the provider read an event. */
   #reads(): EventSink {
-    const { observers } = this.#options;
+    const { observers, plan, provider, exchange, config, isError } = this.#options;
     const meter = this.#meter;
+    const isWatched = plan.eventStream && !isError && provider?.errorStatus !== undefined;
+    const errors = isWatched ? new ErrorWatch(provider, exchange, config.logError) : undefined;
+    observers.summary.errors = errors;
     return (event) => {
+      // What follows the end of an answer does not belong to it.
+      if (meter?.reading.ended !== true) errors?.look(event);
       meter?.read(event);
       if (meter?.reading.hasContent) observers.firstToken();
     };

@@ -191,6 +191,11 @@ export class Relay {
     this.#deadlines.enter('drain');
   }
 
+  /** Whether the client's connection has taken all that has come so far. */
+  get isDelivered(): boolean {
+    return !this.#isFull && this.#backlog.length === 0;
+  }
+
   /** Reads on for the observers only: the client has left. */
   detach(): void {
     this.#isDetached = true;

@@ -62,7 +62,8 @@ export interface Provider {
   readonly retryMethods?: readonly string[];
   /**
    * The HTTP status that an error event stands for, 400 to 599; `undefined` (also `null` or `false`) for an event that is none. Used by
-   * `commit`. Synchronous. Anything else says that it is an error, and not which: it is logged, and taken for 502.
+   * `commit`, and asked of every event of a stream that is read for `onUsage` or `onFinish`: have it look before it parses. Synchronous.
+   * Anything else says that it is an error, and not which: it is logged, and taken for 502.
    */
   errorStatus?(event: StreamEvent, exchange: Exchange): number | undefined;
   /**

@@ -79,7 +79,7 @@ describe('a tap', () => {
   it('event tap: reads at once where it is told to', async () => {
     const { tap, seen } = tapped();
     tap.push(Buffer.from(text(1, 2)));
-    tap.flush();
+    expect(tap.flush()).toBeUndefined();
     expect(seen).toEqual(['1', '2']);
     await turns(1);
     expect(seen).toEqual(['1', '2']);

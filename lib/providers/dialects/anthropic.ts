@@ -27,6 +27,8 @@ const STATUSES = new Map<unknown, number>([
 ]);
 
 function errorStatus(event: StreamEvent): number | undefined {
+  // Every event of a stream is asked, and parsing them would be most of the cost.
+  if (event.event !== 'error' && !event.data.includes('"error"')) return undefined;
   const payload = event.json();
   if (event.event !== 'error' && member(payload, 'type') !== 'error') return undefined;
   return STATUSES.get(member(member(payload, 'error'), 'type')) ?? 502;

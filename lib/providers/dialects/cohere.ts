@@ -64,6 +64,7 @@ function takeUsage(usage: unknown, reading: Reading): void {
 }
 
 function errorStatus(event: StreamEvent): number | undefined {
+  if (!/"error"|"message-end"/.test(event.data)) return undefined;
   const payload = event.json();
   const type = member(payload, 'type');
   if (type === 'error') return 502;

@@ -26,6 +26,7 @@ function formatOf({ headers }: Readonly<ResponseHead>, { path }: Exchange): 'jso
 }
 
 function errorStatus(event: StreamEvent): number | undefined {
+  if (!event.data.includes('"error"')) return undefined;
   const error = member(event.json(), 'error');
   if (typeof error !== 'object' || error === null) return undefined;
   const code = member(error, 'code');

@@ -124,6 +124,7 @@ function snakeCase(name: string): string {
 }
 
 function errorStatus(event: StreamEvent): number | undefined {
+  if (!event.data.includes('"error"')) return undefined;
   const payload = event.json();
   if (member(payload, 'event_type') !== 'error') return undefined;
   const code = word(member(member(payload, 'error'), 'code'));

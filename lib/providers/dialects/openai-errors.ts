@@ -79,14 +79,24 @@ const STATUSES = new Map<unknown, number>([
   ['overloaded', 503],
 ]);
 
-/** Of a chunk with an `error`, or that is one; in Responses, of an `error` event or a response that has failed. */
+/** What an error has by its looks. Every event of a stream is asked, and parsing them would be most of the cost. */
+const ERROR = /"error"(?!\s*:\s*null\b)|"response\.failed"/;
+
+/**
+ * Of a chunk with an `error`, or one that is an error by its `object` (vLLM, Mistral) or the type of its event; in Responses, of an
+ * `error` event or a response that has failed.
+ */
 export function errorStatus(event: StreamEvent): number | undefined {
+  if (event.event !== 'error' && !ERROR.test(event.data)) return undefined;
   const payload = event.json();
-  // Mistral's errors, and vLLM's earlier ones, say in `object` what they are.
-  const isError = member(payload, 'type') === 'error' || member(payload, 'object') === 'error';
+  const isError =
+    event.event === 'error' ||
+    member(payload, 'type') === 'error' ||
+    member(payload, 'object') === 'error' ||
+    member(payload, 'type') === 'response.failed';
   const error =
-    member(payload, 'error') ?? member(member(payload, 'response'), 'error') ?? (isError ? payload : undefined);
-  if (error === undefined || error === null) return undefined;
+    member(payload, 'error') || member(member(payload, 'response'), 'error') || (isError && (payload ?? {}));
+  if (!error) return undefined;
   const code = member(error, 'code');
   // Some servers put the status there; Azure as a string.
   const status = typeof code === 'string' && /^\d{3}$/.test(code) ? Number(code) : code;
