@@ -533,7 +533,8 @@ export class ProxyExchange extends BaseExchange {
       this.#services.failures.failed(error, this.#scene);
     }
     this.#observers.attemptFailed(error.code);
-    if (decision.next === 'end') this.#end();
+    // Of a response that is read on, nobody is told but the account.
+    if (decision.next === 'end') this.#end({ isCut: true });
     else if (decision.next === 'break-off') this.#breakOff(error, notify);
     else if (!this.#tryAgain(decision, failure))
       this.#answerFailure(error, (response) => response.notifyAndAnswer(notify));
@@ -707,7 +708,8 @@ export class ProxyExchange extends BaseExchange {
     });
   }
 
-  #end(): void {
+  /** @param isCut the upstream's response broke off */
+  #end({ isCut = false } = {}): void {
     const state = this.#state;
     if (state.name === 'ended') return;
     this.#enter(state, ENDED);
@@ -718,7 +720,7 @@ export class ProxyExchange extends BaseExchange {
     this.#deadlines.stop();
     this.stopDrainTimer();
     const attempt = this.#attempt;
-    const isWhole = failing === undefined && (this.#client.finished || attempt?.isOver === true);
+    const isWhole = failing === undefined && !isCut && (this.#client.finished || attempt?.isOver === true);
     attempt?.abort();
     this.#admission.leave();
     this.#plan.end(failing !== undefined && isOwnFault(failing.error));
