@@ -11,6 +11,7 @@ import { randomInt } from 'node:crypto';
 import dns from 'node:dns';
 import { once } from 'node:events';
 import http from 'node:http';
+import http2 from 'node:http2';
 import net from 'node:net';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import express from 'express';
@@ -25,6 +26,8 @@ const EXCHANGES = Number(process.env.EXCHANGES ?? 10_000);
 const CONCURRENCY = 50;
 /** What is made once, is made by these. */
 const WARM_UP = 500;
+/** These meet proxies that are drained. */
+const LAST_ONES = 200;
 /** No exchange takes so long. Milliseconds. */
 const DEADLINE = 20_000;
 /** How much the heap may seem to grow in the second half. */
@@ -59,7 +62,9 @@ const ANSWERS = /** @type {const} */ (['whole', 'status', 'error event', 'stale 
  * @property {'reads' | 'pauses' | 'stops' | 'leaves'} client
  * @property {'arrival' | 'upload' | 'head' | 'event'} leavesAt
  * @property {boolean} resets How it leaves
- * @property {'GET' | 'POST'} method
+ * @property {'GET' | 'POST' | 'HEAD'} method
+ * @property {boolean} isHttp2 Of the client
+ * @property {boolean} isUpgrade A WebSocket, which its upstream or its client ends
  * @property {number} uploadPace Milliseconds between two pieces of a request's body; 0 for one piece
  * @property {boolean} keepAlive
  * @property {boolean} hookThrows
@@ -102,14 +107,26 @@ function draw(id) {
     client: pick(['reads', 'reads', 'reads', 'pauses', 'leaves']),
     leavesAt: pick(['arrival', 'upload', 'head', 'event']),
     resets: random() < 0.5,
-    method: pick(['GET', 'POST', 'POST']),
+    method: pick(['GET', 'POST', 'POST', 'POST', 'HEAD']),
+    isHttp2: random() < 0.25,
+    isUpgrade: random() < 0.03,
     uploadPace: pick([0, 0, 1, 4]),
     keepAlive: random() < 0.6,
     hookThrows: random() < 0.1,
   });
   if (random() >= 0.003) return plan;
   const proxy = pick(['plain', 'observed', 'transformed']);
-  return { ...plan, proxy, upstream: 'whole', events: FLOOD / FLOOD_EVENT, pace: -1, client: 'stops' };
+  return {
+    ...plan,
+    proxy,
+    upstream: 'whole',
+    events: FLOOD / FLOOD_EVENT,
+    pace: -1,
+    client: 'stops',
+    method: 'POST',
+    isHttp2: false,
+    isUpgrade: false,
+  };
 }
 
 /**
@@ -126,6 +143,9 @@ const USAGE = { prompt_tokens: 3, completion_tokens: 2 };
 const LAST = `data: ${JSON.stringify({ choices: [], usage: USAGE })}\n\ndata: [DONE]\n\n`;
 const ERROR = `data: ${JSON.stringify({ error: { message: 'overloaded', code: 503 } })}\n\n`;
 const PING = ': ping\n\n';
+
+const UPGRADE = { connection: 'Upgrade', upgrade: 'websocket' };
+const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
 
 /**
  * The whole answer, as the client is to get it.
@@ -159,6 +179,10 @@ const upstream = http.createServer(
       return strike(plan, socket);
     }
     for await (const _ of req);
+    if (plan.proxy === 'redirected' && !req.url?.startsWith('/again')) {
+      res.writeHead(307, { location: `/again${req.url}` }).end();
+      return;
+    }
     if (breaks && plan.at === 'head') return strike(plan, socket);
     if (fails && plan.upstream === 'status') {
       res.writeHead(503, { 'retry-after-ms': '1', 'content-type': 'application/json' }).end('{"error":{}}');
@@ -166,6 +190,10 @@ const upstream = http.createServer(
     }
     const size = breaks && plan.upstream === 'short body' ? { 'content-length': String(FLOOD) } : {};
     res.writeHead(200, { 'content-type': 'text/event-stream', ...size }).flushHeaders();
+    if (plan.method === 'HEAD') {
+      res.end();
+      return;
+    }
     if (fails && plan.upstream === 'error event') {
       res.end(ERROR);
       return;
@@ -185,6 +213,15 @@ const upstream = http.createServer(
     if (fails && plan.upstream === 'stale connection') res.once('finish', () => setImmediate(() => socket.destroy()));
   }),
 );
+
+// A tunnel that sends back what it is sent.
+upstream.on('upgrade', (req, socket) => {
+  socket.on('error', () => {}).on('data', (data) => void (socket.writable && socket.write(data)));
+  socket.once('end', () => socket.end());
+  socket.write(SWITCHED);
+  const { plan } = exchangeOf(req);
+  if (plan.client !== 'leaves') setTimeout(() => (plan.resets ? socket.destroy() : socket.end()), plan.events);
+});
 
 /**
  * @param {Plan} plan
@@ -252,6 +289,26 @@ const PROXIES = {
   commit: { provider, commit: 'first-event', retry },
   limited: { limits: { concurrency: 4, queue: { size: 2, timeout: 50 } } },
   continued: { provider, onClientClose: 'continue' },
+  redirected: { followRedirects: true },
+  allowed: { allow: ['GET /v1/chat/completions'] },
+  answered: {
+    on: {
+      error(_error, _req, res) {
+        if ('writeHead' in res && !res.headersSent) res.writeHead(418).end('{"error":{}}');
+      },
+    },
+  },
+  'handed over': {
+    selfHandleResponse: true,
+    // The proxy's own deadlines end where the response is handed over.
+    proxyTimeout: TIMEOUTS.idle,
+    on: {
+      proxyRes(response, _req, res) {
+        res.statusCode = response.statusCode ?? 0;
+        response.pipe(res);
+      },
+    },
+  },
 };
 
 /** @type {Record<string, number>} */
@@ -260,6 +317,8 @@ const outcomes = {};
 const problems = [];
 
 const app = express();
+/** @type {Map<string, ReturnType<typeof createSseProxy>>} */
+const proxiesByName = new Map();
 const proxies = Object.entries(PROXIES).map(([name, options]) => {
   const proxy = createSseProxy({
     target,
@@ -268,15 +327,39 @@ const proxies = Object.entries(PROXIES).map(([name, options]) => {
     ...options,
     onFinish: (summary, { req }) => exchangeOf(req).finished(summary),
   });
-  app.use(`/${name}`, (req, _res, next) => {
+  proxiesByName.set(name, proxy);
+  app.use(`/${encodeURIComponent(name)}`, (req, _res, next) => {
     exchangeOf(req).arrived();
     next();
   });
-  app.use(`/${name}`, proxy);
+  app.use(`/${encodeURIComponent(name)}`, proxy);
   return proxy;
 });
 const server = http.createServer(app);
+server.on('upgrade', (req, socket, head) => {
+  exchangeOf(req).arrived();
+  proxyOf(req).upgrade(req, /** @type {net.Socket} */ (socket), head);
+});
 await listen(server);
+const http2Server = http2.createServer((req, res) => {
+  const message = /** @type {http.IncomingMessage} */ (/** @type {unknown} */ (req));
+  exchangeOf(message).arrived();
+  void proxyOf(message)(message, /** @type {http.ServerResponse} */ (/** @type {unknown} */ (res)));
+});
+await listen(http2Server);
+
+/**
+ * The proxy that a request names, whose URL loses that name, as in Express.
+ *
+ * @param {http.IncomingMessage} req
+ */
+function proxyOf(req) {
+  const [, name = '', ...rest] = (req.url ?? '').split('/');
+  req.url = `/${rest.join('/')}`;
+  const proxy = proxiesByName.get(decodeURIComponent(name));
+  if (proxy === undefined) throw new Error(`There is no proxy ${name}`);
+  return proxy;
+}
 
 // --- one exchange -----------------------------------------------------------------------------------------------------
 
@@ -323,26 +406,33 @@ function exchangeOf(req) {
 
 /**
  * @param {Plan} plan
- * @param {http.Agent} agent
+ * @param {Clients} clients
  */
-async function run(plan, agent) {
+async function run(plan, { agent, session }) {
   const exchange = new Exchange(plan);
   exchanges.set(String(plan.id), exchange);
+  /** @param {Exchange} it */
+  const askAs = (it) => {
+    if (plan.isUpgrade) return upgrade(it);
+    return plan.isHttp2 ? askHttp2(it, session) : ask(it, agent);
+  };
   /** @type {NodeJS.Timeout | undefined} */
   let timer;
   const late = new Promise((resolve) => {
     timer = setTimeout(resolve, DEADLINE);
   });
-  const seen = await Promise.race([late, Promise.all([ask(exchange, agent), exchange.end]).then(([all]) => all)]);
+  const seen = await Promise.race([late, Promise.all([askAs(exchange), exchange.end]).then(([all]) => all)]);
   clearTimeout(timer);
   if (seen === undefined) exchange.complain('Takes too long');
   else check(exchange, /** @type {Seen} */ (seen));
 }
 
+/** @typedef {{ agent: http.Agent, session: http2.ClientHttp2Session }} Clients */
+
 /**
  * @typedef {object} Seen What a client has seen of its response
  * @property {boolean} left
- * @property {http.IncomingMessage} [response]
+ * @property {{ statusCode?: number | undefined, complete: boolean }} [response]
  * @property {string} body
  */
 
@@ -355,7 +445,7 @@ async function ask({ plan, arrival, end }, agent) {
   const req = http.request({
     port: portOf(server),
     host: '127.0.0.1',
-    path: `/${plan.proxy}/v1/chat/completions`,
+    path: pathOf(plan),
     method: plan.method,
     headers: { 'x-soak': String(plan.id), 'content-type': 'application/json' },
     agent: plan.keepAlive ? agent : false,
@@ -403,6 +493,80 @@ async function ask({ plan, arrival, end }, agent) {
   return seen;
 }
 
+/** @param {Plan} plan */
+function pathOf({ proxy }) {
+  return `/${encodeURIComponent(proxy)}/v1/chat/completions`;
+}
+
+/**
+ * @param {Exchange} exchange
+ * @param {http2.ClientHttp2Session} session
+ * @returns {Promise<Seen>}
+ */
+async function askHttp2({ plan, arrival }, session) {
+  const stream = session.request(
+    { ':method': plan.method, ':path': pathOf(plan), 'x-soak': String(plan.id), 'content-type': 'application/json' },
+    { endStream: plan.method !== 'POST' },
+  );
+  /** @type {Seen} */
+  const seen = { left: false, body: '' };
+  const leave = (/** @type {Plan['leavesAt']} */ at) => {
+    if (plan.client !== 'leaves' || plan.leavesAt !== at || seen.left) return;
+    seen.left = true;
+    void arrival.then(turn).then(() => stream.close(http2.constants.NGHTTP2_CANCEL));
+  };
+  const closed = new Promise((resolve) => stream.on('error', () => {}).once('close', resolve));
+  /** @type {Buffer[]} */
+  const chunks = [];
+  let statusCode = 0;
+  stream.once('response', (head) => {
+    statusCode = Number(head[':status']);
+    leave('head');
+  });
+  stream.on('data', (chunk) => {
+    chunks.push(chunk);
+    leave('event');
+    if (plan.client !== 'pauses' || chunks.length > 2) return;
+    stream.pause();
+    setTimeout(() => stream.resume(), 2);
+  });
+  leave('arrival');
+  if (plan.method === 'POST') await upload(plan, stream, leave);
+  await closed;
+  seen.body = Buffer.concat(chunks).toString();
+  if (statusCode > 0) seen.response = { statusCode, complete: stream.rstCode === http2.constants.NGHTTP2_NO_ERROR };
+  return seen;
+}
+
+/**
+ * A WebSocket of which nothing is checked but that it opens, or fails with an answer, and ends.
+ *
+ * @param {Exchange} exchange
+ * @returns {Promise<Seen>}
+ */
+async function upgrade({ plan, arrival }) {
+  const headers = { ...UPGRADE, 'x-soak': String(plan.id) };
+  const req = http.request({ port: portOf(server), host: '127.0.0.1', path: pathOf(plan), headers, agent: false });
+  req.end();
+  const closed = new Promise((resolve) => {
+    req.on('error', () => {}).once('close', resolve);
+    req.once('response', (response) => closing(response.resume()).then(resolve));
+    req.once('upgrade', (_response, socket) => {
+      socket
+        .on('error', () => {})
+        .resume()
+        .once('close', resolve);
+      socket.once('end', () => socket.end());
+      socket.write('some bytes');
+      if (plan.client === 'leaves') setTimeout(() => socket.destroy(), plan.events);
+    });
+  });
+  if (plan.client === 'leaves' && plan.leavesAt === 'arrival') void arrival.then(turn).then(() => req.destroy());
+  await closed;
+  // What it has seen is no answer of the kind that is checked.
+  return { left: true, body: '' };
+}
+
 /**
  * Resolves when it has closed, with an error or without.
  *
@@ -415,11 +579,11 @@ function closing(message) {
 
 /**
  * @param {Plan} plan
- * @param {http.ClientRequest} req
+ * @param {http.ClientRequest | http2.ClientHttp2Stream} req
  * @param {(at: Plan['leavesAt']) => void} leave
  */
 async function upload({ method, uploadPace }, req, leave) {
-  if (method === 'GET') {
+  if (method !== 'POST') {
     req.end();
     return;
   }
@@ -449,8 +613,20 @@ function check(exchange, { left, response, body }) {
   if (summary.outcome === 'client-closed') exchange.complain('Is said to have left');
   if (summary.statusCode !== statusCode) exchange.complain(`Has the status ${statusCode}`);
   if (statusCode === 200) {
-    if (complete !== (summary.outcome === 'completed')) exchange.complain(`Is ${complete ? '' : 'not '}complete`);
+    // One that is drained may have been written to its end.
+    const mayBeWhole = summary.outcome === 'drained' || summary.outcome === 'completed';
+    if (complete ? !mayBeWhole : summary.outcome === 'completed')
+      exchange.complain(`Is ${complete ? '' : 'not '}complete`);
+    if (plan.method === 'HEAD') {
+      if (body !== '') exchange.complain('Has a body');
+      return;
+    }
+    if (complete && plan.proxy === 'handed over' && summary.bytes !== Buffer.byteLength(body)) {
+      exchange.complain(`Has ${Buffer.byteLength(body)} bytes`);
+    }
     if (!isHonest(plan, body, complete)) exchange.complain(`Has the wrong bytes (${JSON.stringify(body)})`);
+  } else if (plan.method === 'HEAD') {
+    if (!complete || body !== '') exchange.complain('Has a bad answer to HEAD');
   } else if (!complete || typeof JSON.parse(body).error !== 'object') {
     exchange.complain(`Has a bad error response (${body})`);
   }
@@ -465,7 +641,10 @@ function isHonest(plan, body, complete) {
   const answers = [answerTo(plan), ...(plan.upstream === 'error event' ? [ERROR, marked(ERROR)] : [])];
   const got = body.replaceAll(PING, '');
   if (complete) return answers.includes(got);
-  const beginning = got.replace(/data: \{"error":.*\n\n$/, '').replace(/\ufffd+$/, '');
+  const beginning = got
+    .replace(/retry: \d+\n\n$/, '')
+    .replace(/data: \{"error":.*\n\n$/, '')
+    .replace(/\ufffd+$/, '');
   return answers.some((answer) => answer.startsWith(beginning));
 }
 
@@ -482,7 +661,11 @@ await runUntil(Math.min(WARM_UP, EXCHANGES / 10));
 const baseline = await rest();
 await runUntil(EXCHANGES / 2);
 const half = await rest();
-await runUntil(EXCHANGES);
+await runUntil(EXCHANGES - LAST_ONES);
+const last = runUntil(EXCHANGES);
+// Some have begun, and some are still to come.
+await until('the last exchanges', () => drawn > EXCHANGES - LAST_ONES / 2);
+await Promise.all([last, ...proxies.map((proxy) => proxy.drain({ grace: 1 }))]);
 const end = await rest();
 
 if (end.heap > half.heap * FLAT) problems.push(`The heap has grown from ${half.heap} to ${end.heap} bytes`);
@@ -506,20 +689,29 @@ process.stdout.write(`${JSON.stringify(report, null, 2)}\n`, () => process.exit(
 /** @param {number} count */
 async function runUntil(count) {
   const agent = new http.Agent({ keepAlive: true });
+  const session = http2.connect(`http://127.0.0.1:${portOf(http2Server)}`);
+  session.on('error', (error) => problems.push(`The session: ${error.stack}`));
   const work = async () => {
     while (drawn < count && problems.length < ENOUGH) {
       drawn += 1;
-      await run(draw(drawn), agent);
+      await run(draw(drawn), { agent, session });
     }
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, work));
   agent.destroy();
+  session.destroy();
 }
 
 /** Waits until nothing happens any more; says what is there then. */
 async function rest() {
   await until('exchanges', () => proxies.every(({ active }) => active === 0));
-  await until('connections of clients', async () => (await connections(server)) === 0);
+  await until(
+    'connections of clients',
+    async () =>
+      (await connections(server)) +
+        (await connections(/** @type {net.Server} */ (/** @type {unknown} */ (http2Server)))) ===
+      0,
+  );
   upstream.closeIdleConnections();
   await until(
     'connections of upstreams',
@@ -538,7 +730,7 @@ function countAll() {
   /** @type {Record<string, number>} */
   const counts = {};
   for (const name of process.getActiveResourcesInfo()) counts[name] = (counts[name] ?? 0) + 1;
-  for (const [name, emitter] of Object.entries({ process, server, upstream, silent })) {
+  for (const [name, emitter] of Object.entries({ process, server, http2Server, upstream, silent })) {
     for (const event of emitter.eventNames()) {
       counts[`${name} ${String(event)}`] = emitter.listenerCount(String(event));
     }

@@ -45,6 +45,7 @@ describe(`${EXCHANGES} exchanges in which anything may go wrong`, () => {
     expect(Object.keys(report.outcomes).sort()).toEqual([
       'client-closed',
       'completed',
+      'drained',
       'failed',
       'refused',
       'timeout',

@@ -49,6 +49,7 @@ function causeOf(event: ParsedEvent): Error {
   const said = event.json();
   const within = isObject(said) ? [said.error, isObject(said.response) ? said.response.error : undefined, said] : [];
   const codes = within.filter(isObject).flatMap(({ code, type, status }) => [code, type, status]);
-  const code = codes.find((value) => typeof value === 'string' && value !== '' && value !== 'error');
+  // Where the event does not say it inside, its type may be the error's name.
+  const code = [...codes, event.event].find((value) => typeof value === 'string' && value !== '' && value !== 'error');
   return code === undefined ? cause : Object.assign(cause, { code });
 }

@@ -15,13 +15,10 @@ import type { EventFailure, Failure } from '../failover/failure.js';
 import { isIdempotent } from '../failover/retry-policy.js';
 import { withheldFromClient } from '../headers/header-policy.js';
 import { isHttp2 } from '../headers/http2-translation.js';
-import { isJsonType } from '../headers/media-type.js';
 import { withholdFromClient } from '../headers/response-passes.js';
 import { viaEntry } from '../headers/via.js';
-import { costOf } from '../observe/cost.js';
 import type { FailureReport, FailureScene } from '../observe/failure-report.js';
 import type { UnsettledAnswers } from '../observe/unsettled-answers.js';
-import { askedOf } from '../request/asked.js';
 import { receivedBody } from '../request/parsed-body.js';
 import { editRequest, mayEdit, readEditable, wholeBody } from '../request/provider-edit.js';
 import { pauseFlowing } from '../request/read-body.js';
@@ -204,7 +201,6 @@ export class ProxyExchange extends BaseExchange {
       route,
       freshConnection,
       keptBytes,
-      keepsBeginning: this.#config.reads && route.provider !== undefined && isJsonType(req.headers['content-type']),
     });
     this.#attempt = attempt;
     this.#services.upstream.send(attempt);
@@ -323,19 +319,10 @@ export class ProxyExchange extends BaseExchange {
     this.#client.inform({ ...info, headers });
   }
 
-  /** What the request of this attempt has asked for: known at its end at the latest, and forgotten with its body. */
-  #noteAsked(attempt: Attempt): void {
-    if (!this.#config.reads || attempt.route.provider === undefined) return;
-    const isJson = isJsonType(this.req.headers['content-type']);
-    const { beginning } = attempt.body;
-    this.#observers.summary.asked(askedOf(this.path, isJson ? beginning?.toString() : undefined));
-  }
-
   /** The head of the upstream's response has arrived; `source` is its body, paused. */
   #onHead(response: UpstreamResponse, source: IncomingMessage): void {
     const attempt = this.#attempt as Attempt;
     this.#observers.head(response.statusCode, source);
-    this.#noteAsked(attempt);
     try {
       const answer = this.#createAnswer(attempt, response, source);
       const state = this.#state;
@@ -546,8 +533,8 @@ export class ProxyExchange extends BaseExchange {
       this.#services.failures.failed(error, this.#scene);
     }
     this.#observers.attemptFailed(error.code);
-    if (this.#attempt?.reachedUpstream) this.#noteAsked(this.#attempt);
-    if (decision.next === 'end') this.#end();
+    // Of a response that is read on, nobody is told but the account.
+    if (decision.next === 'end') this.#end({ isCut: true });
     else if (decision.next === 'break-off') this.#breakOff(error, notify);
     else if (!this.#tryAgain(decision, failure))
       this.#answerFailure(error, (response) => response.notifyAndAnswer(notify));
@@ -721,7 +708,8 @@ export class ProxyExchange extends BaseExchange {
     });
   }
 
-  #end(): void {
+  /** @param isCut the upstream's response broke off */
+  #end({ isCut = false } = {}): void {
     const state = this.#state;
     if (state.name === 'ended') return;
     this.#enter(state, ENDED);
@@ -732,7 +720,7 @@ export class ProxyExchange extends BaseExchange {
     this.#deadlines.stop();
     this.stopDrainTimer();
     const attempt = this.#attempt;
-    const isWhole = failing === undefined && (this.#client.finished || attempt?.isOver === true);
+    const isWhole = failing === undefined && !isCut && (this.#client.finished || attempt?.isOver === true);
     attempt?.abort();
     this.#admission.leave();
     this.#plan.end(failing !== undefined && isOwnFault(failing.error));
@@ -754,7 +742,6 @@ export class ProxyExchange extends BaseExchange {
       // After an error there is nothing more to come.
       const complete = summary.usage().complete || error?.code === 'UPSTREAM_ERROR_EVENT';
       summary.isRetrieved = this.#services.answers.settle({ path: this.path, id, complete });
-      summary.cost = costOf(this.#config, summary);
     }
     if (onUsage !== undefined && this.#reachedUpstream) {
       void runHook('onUsage', () => onUsage(summary.usage(), this), logError);

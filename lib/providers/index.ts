@@ -10,8 +10,10 @@ export type { Provider, ProviderFailure, Reading, RequestEdit, RequestToSign } f
 export type { Usage } from '../types/summary.js';
 export { type AnthropicOptions, anthropic } from './anthropic.js';
 export type { ApiKey, ProviderOptions } from './auth/api-key.js';
+export type { AwsCredentials, AwsCredentialsSource } from './auth/aws-signature.js';
 export type { AccessToken, TokenSource } from './auth/bearer-token.js';
 export { type AzureOpenAIOptions, azureOpenAI } from './azure-openai.js';
+export { type BedrockOptions, bedrock } from './bedrock.js';
 export { cohere } from './cohere.js';
 export {
   type CompatibleOptions,

@@ -21,10 +21,12 @@ import {
   cutsOf,
   ENDS,
   type End,
+  EVENT_SIZE,
   expectedOf,
   headOf,
   SHAPES,
   type Shape,
+  UNFINISHED,
 } from '../../support/streams/accounts.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 import { turns } from '../../support/watch/wait.js';
@@ -32,7 +34,7 @@ import { turns } from '../../support/watch/wait.js';
 closeAndWatchEachTest();
 
 const PROVIDERS: Record<Shape['dialect'], (target: string) => Provider> = {
-  openai: (target) => openai({ target, apiKey }),
+  openai: (target) => openai({ target, apiKey, includeUsage: true }),
   compatible: (target) => openaiCompatible({ name: 'compatible', target, apiKey }),
   mistral: (target) => mistral({ target, apiKey }),
   anthropic: (target) => anthropic({ target, apiKey }),
@@ -102,7 +104,15 @@ async function accountsOf(cases: readonly Case[]): Promise<{ told: object[]; exp
   };
   const proxies = new Map<string, ProxyUnderTest>();
   for (const [dialect, create] of Object.entries(PROVIDERS)) {
-    proxies.set(dialect, await proxyApp({ provider: create(url), onUsage, requestHeaders: { pass: ['x-case'] } }));
+    proxies.set(
+      dialect,
+      await proxyApp({
+        provider: create(url),
+        onUsage,
+        limits: { eventSize: EVENT_SIZE },
+        requestHeaders: { pass: ['x-case'] },
+      }),
+    );
   }
   const ask = async ({ shape, coding, piece }: Case, index: number): Promise<void> => {
     const isTold = new Promise<void>((resolve) => {
@@ -111,7 +121,7 @@ async function accountsOf(cases: readonly Case[]): Promise<{ told: object[]; exp
     const accepts = coding === 'plain' || piece % 2 === 0 ? {} : { 'accept-encoding': coding };
     const { url: front } = proxies.get(shape.dialect) as ProxyUnderTest;
     const headers = { 'x-case': String(index), 'content-type': 'application/json', ...accepts };
-    await readUntilCut(await request(front + shape.path, { method: 'POST', headers, body: '{}' }));
+    await readUntilCut(await request(front + shape.path, { method: 'POST', headers, body: '{"stream":true}' }));
     await isTold;
   };
   const waiting = cases.map((test, index) => ({ test, index }));
@@ -123,11 +133,13 @@ async function accountsOf(cases: readonly Case[]): Promise<{ told: object[]; exp
   return { told, expected };
 }
 
+const ALL_SHAPES = [...SHAPES, ...UNFINISHED];
+
 const ACCOUNT: Account = { input: 1_117, output: 146, cached: 1_024, written: 64, reasoning: 128 };
 
 describe('accounting matrix: dialect x shape x end x coding', () => {
   it.each(Object.keys(CODINGS) as Coding[])('accounting matrix: %s', async (coding) => {
-    const cases = SHAPES.flatMap((shape) => {
+    const cases = ALL_SHAPES.flatMap((shape) => {
       const parts = shape.parts(ACCOUNT);
       const common = { shape, account: ACCOUNT, coding };
       const whole = { ...common, end: 'whole' as const, count: parts.length };
@@ -167,7 +179,7 @@ it('accounting: 1,000 seeded exchanges, plain and coded, are told with exactly e
     const output = 2 + below(30_000);
     const cached = below(input + 1);
     const account = { input, output, cached, written: below(input - cached + 1), reasoning: below(output - 1) };
-    const shape = SHAPES[below(SHAPES.length)] as Shape;
+    const shape = ALL_SHAPES[below(ALL_SHAPES.length)] as Shape;
     const coding = (Object.keys(CODINGS) as Coding[])[below(4)] as Coding;
     const parts = shape.parts(account);
     const cuts = cutsOf(parts);

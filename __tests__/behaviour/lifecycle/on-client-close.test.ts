@@ -66,6 +66,15 @@ describe("onClientClose: 'abort'", () => {
 });
 
 describe("onClientClose: 'continue'", () => {
+  it("onClientClose 'continue': an answer that breaks off while it is read on is not complete", async () => {
+    const isDone = ({ bytes }: { bytes: string }): boolean => bytes.includes('[DONE]');
+    const untilDone = openaiChat.parts.findIndex(isDone);
+    const { proxy, usages, asked } = await left(openaiChat, untilDone, CONTINUE);
+    asked.die();
+    await expectOneSummary(proxy, { outcome: 'client-closed', usage: { complete: false } });
+    expect((await usages.next()).complete).toBe(false);
+  });
+
   const LEAVING: [when: string, answer: ProviderAnswer, parts: number, options?: SseProxyOptions][] = [
     ['before the head', openaiChat, -1],
     ['behind the head', openaiChat, 0],

@@ -35,6 +35,10 @@ export interface Shape {
 
 const TEXT = 'Zürich 🙂 "usage":{"prompt_tokens":1}';
 
+/** The most that an event has that is held, and a text that is longer. */
+export const EVENT_SIZE = 4_096;
+const LARGE = TEXT.repeat(200);
+
 const data = (payload: unknown): string => `data: ${JSON.stringify(payload)}\n\n`;
 const typed = (payload: { type: string }): string => `event: ${payload.type}\r\n${data(payload)}`;
 const line = (payload: unknown): string => `${JSON.stringify(payload)}\n`;
@@ -166,6 +170,24 @@ const CHATS: readonly Shape[] = [
       done(all(account)),
     ];
   }),
+  chat('a chunk that is too large', 'openai', (account) => [
+    { text },
+    { text: chunk([choice({ content: LARGE })]) + finish },
+    { text: chunk([], { usage: openaiUsage(account) }), figures: all(account) },
+    done(all(account)),
+  ]),
+  chat('figures in a chunk that is too large', 'compatible', (account) => [
+    { text },
+    { text: chunk([choice({ content: LARGE }, 'stop')], { usage: openaiUsage(account) }), figures: all(account) },
+    done(all(account)),
+  ]),
+  json(
+    'JSON that is too large',
+    'openai',
+    '/v1/chat/completions',
+    (a) => ({ object: 'chat.completion', choices: [{ index: 0, message: { content: LARGE } }], usage: openaiUsage(a) }),
+    all,
+  ),
   json(
     'JSON',
     'openai',
@@ -318,6 +340,19 @@ const OLLAMA: readonly Shape[] = [
 ];
 
 export const SHAPES: readonly Shape[] = [...CHATS, ...RESPONSES, ...ANTHROPIC, ...GEMINI, ...OLLAMA];
+
+/** Answers whose last event lacks its end: where one is cut behind that, nobody knows that it is all. */
+export const UNFINISHED: readonly Shape[] = [
+  chat('an end without its blank line', 'openai', (account) => [
+    { text: text + finish },
+    { text: chunk([choice({ content: TEXT })]) },
+    {
+      text: chunk([], { usage: openaiUsage(account) }).trimEnd(),
+      figures: all(account),
+      isEnd: true,
+    },
+  ]),
+];
 
 /** How an answer ends: whole, with a clean end before its last part, or with a cut before it. */
 export const ENDS = ['whole', 'cut'] as const;

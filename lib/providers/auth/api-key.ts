@@ -39,6 +39,7 @@ const VARIABLES = new Map([
   ['cerebras', 'CEREBRAS_API_KEY'],
   ['moonshot', 'MOONSHOT_API_KEY'],
   ['huggingface', 'HF_TOKEN'],
+  ['bedrock', 'AWS_BEARER_TOKEN_BEDROCK'],
 ]);
 
 /**
