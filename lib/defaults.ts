@@ -138,6 +138,9 @@ export const MAX_DECODINGS = 4;
 /** Request bodies up to this size are kept, to be sent once more when a pooled connection turns out to be dead. */
 export const STALE_LIMIT = 256 * KB;
 
+/** How much of a JSON request body is looked through for what it asks for (`summary.requestModel`). */
+export const ASKED_LIMIT = 64 * KB;
+
 /** How long a pooled connection may be idle before it may be dead: servers close theirs after seconds. */
 export const STALE_AFTER = 1_000;
 

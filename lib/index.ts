@@ -34,6 +34,13 @@ export type {
 export type { EventData, EventFormat, StreamBoundary } from './types/format.js';
 export type { AttemptFailed, EventFields, Exchange, StreamEvent, TransformResult } from './types/hooks.js';
 export type { HeaderFields, ResponseHead } from './types/http.js';
-export type { Fallback, FallbackTarget, HeaderPolicy, SseProxy, SseProxyOptions } from './types/options.js';
+export type {
+  CostContext,
+  Fallback,
+  FallbackTarget,
+  HeaderPolicy,
+  SseProxy,
+  SseProxyOptions,
+} from './types/options.js';
 export type { Provider, ProviderFailure, Reading, RequestEdit, RequestToSign } from './types/provider.js';
 export type { AttemptSummary, StreamSummary, Usage } from './types/summary.js';

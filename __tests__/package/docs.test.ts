@@ -195,6 +195,15 @@ const RUNS: [titles: string[], run: (...codes: string[]) => Promise<void> | void
     },
   ],
   [
+    ['docs/count-the-tokens.md, What it cost: js'],
+    async (code) => {
+      const app = await mounted(code);
+      await streams(app);
+      // 12 tokens in, 345 out.
+      expect(await app.printed.next()).toContain(' 12+345 tokens cost 0.000693 ');
+    },
+  ],
+  [
     ['docs/count-the-tokens.md, A line per answer: js'],
     async (code) => {
       const app = await mounted(code);

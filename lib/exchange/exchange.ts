@@ -15,10 +15,13 @@ import type { EventFailure, Failure } from '../failover/failure.js';
 import { isIdempotent } from '../failover/retry-policy.js';
 import { withheldFromClient } from '../headers/header-policy.js';
 import { isHttp2 } from '../headers/http2-translation.js';
+import { isJsonType } from '../headers/media-type.js';
 import { withholdFromClient } from '../headers/response-passes.js';
 import { viaEntry } from '../headers/via.js';
+import { costOf } from '../observe/cost.js';
 import type { FailureReport, FailureScene } from '../observe/failure-report.js';
 import type { UnsettledAnswers } from '../observe/unsettled-answers.js';
+import { askedOf } from '../request/asked.js';
 import { receivedBody } from '../request/parsed-body.js';
 import { editRequest, mayEdit, readEditable, wholeBody } from '../request/provider-edit.js';
 import { pauseFlowing } from '../request/read-body.js';
@@ -201,6 +204,7 @@ export class ProxyExchange extends BaseExchange {
       route,
       freshConnection,
       keptBytes,
+      keepsBeginning: this.#config.reads && route.provider !== undefined && isJsonType(req.headers['content-type']),
     });
     this.#attempt = attempt;
     this.#services.upstream.send(attempt);
@@ -319,10 +323,19 @@ export class ProxyExchange extends BaseExchange {
     this.#client.inform({ ...info, headers });
   }
 
+  /** What the request of this attempt has asked for: known at its end at the latest, and forgotten with its body. */
+  #noteAsked(attempt: Attempt): void {
+    if (!this.#config.reads || attempt.route.provider === undefined) return;
+    const isJson = isJsonType(this.req.headers['content-type']);
+    const { beginning } = attempt.body;
+    this.#observers.summary.asked(askedOf(this.path, isJson ? beginning?.toString() : undefined));
+  }
+
   /** The head of the upstream's response has arrived; `source` is its body, paused. */
   #onHead(response: UpstreamResponse, source: IncomingMessage): void {
     const attempt = this.#attempt as Attempt;
     this.#observers.head(response.statusCode, source);
+    this.#noteAsked(attempt);
     try {
       const answer = this.#createAnswer(attempt, response, source);
       const state = this.#state;
@@ -533,6 +546,7 @@ export class ProxyExchange extends BaseExchange {
       this.#services.failures.failed(error, this.#scene);
     }
     this.#observers.attemptFailed(error.code);
+    if (this.#attempt?.reachedUpstream) this.#noteAsked(this.#attempt);
     // Of a response that is read on, nobody is told but the account.
     if (decision.next === 'end') this.#end({ isCut: true });
     else if (decision.next === 'break-off') this.#breakOff(error, notify);
@@ -742,6 +756,7 @@ export class ProxyExchange extends BaseExchange {
       // After an error there is nothing more to come.
       const complete = summary.usage().complete || error?.code === 'UPSTREAM_ERROR_EVENT';
       summary.isRetrieved = this.#services.answers.settle({ path: this.path, id, complete });
+      summary.cost = costOf(this.#config, summary);
     }
     if (onUsage !== undefined && this.#reachedUpstream) {
       void runHook('onUsage', () => onUsage(summary.usage(), this), logError);

@@ -51,7 +51,7 @@ export function accessLog(options: AccessLogOptions = {}): (summary: StreamSumma
 }
 
 function textLine(summary: StreamSummary, req: IncomingMessage): string {
-  const { statusCode, outcome, error, model, usage, attempts, timings, target } = summary;
+  const { statusCode, outcome, error, model, usage, cost, attempts, timings, target } = summary;
   const parts = [
     word(req.method ?? '-'),
     word(pathOf(req)),
@@ -62,6 +62,7 @@ function textLine(summary: StreamSummary, req: IncomingMessage): string {
     error && target && `at ${word(target)}`,
     model && word(model),
     usage && tokens(usage),
+    cost !== undefined && `cost ${Number(cost.toPrecision(3))}`,
     bytes.format(summary.bytes, { decimalPlaces: 1, unitSeparator: ' ' }),
     attempts.length > 1 && `${attempts.length} attempts${whom(attempts)}`,
     timings.firstToken !== undefined && `first token ${duration(timings.firstToken)}`,
@@ -89,7 +90,20 @@ function duration(milliseconds: number): string {
 }
 
 function jsonLine(summary: StreamSummary, req: IncomingMessage): string {
-  const { statusCode, outcome, error, provider, model, finishReason, usage, attempts, timings, target } = summary;
+  const {
+    statusCode,
+    outcome,
+    error,
+    provider,
+    requestModel,
+    model,
+    finishReason,
+    usage,
+    cost,
+    attempts,
+    timings,
+    target,
+  } = summary;
   const isError = statusCode !== undefined && statusCode >= 400;
   const line = JSON.stringify({
     'http.request.method': req.method,
@@ -101,6 +115,7 @@ function jsonLine(summary: StreamSummary, req: IncomingMessage): string {
     error_cause: causeCode(error),
     ...serverOf(target),
     'gen_ai.provider.name': provider,
+    'gen_ai.request.model': requestModel,
     'gen_ai.response.model': model,
     'gen_ai.response.finish_reasons': finishReason === undefined ? undefined : [finishReason],
     'gen_ai.usage.input_tokens': usage?.inputTokens,
@@ -108,6 +123,7 @@ function jsonLine(summary: StreamSummary, req: IncomingMessage): string {
     'gen_ai.usage.cache_read.input_tokens': usage?.cachedInputTokens,
     'gen_ai.usage.cache_creation.input_tokens': usage?.cacheCreationInputTokens,
     'gen_ai.usage.reasoning.output_tokens': usage?.reasoningTokens,
+    cost,
     usage_retrieved: usage?.retrieved,
     attempts: attempts.length,
     first_token_ms: timings.firstToken === undefined ? undefined : Math.round(timings.firstToken),

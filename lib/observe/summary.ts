@@ -1,4 +1,5 @@
 import type { Outcome, SseProxyError, SseProxyErrorCode } from '../errors.js';
+import type { Asked } from '../request/asked.js';
 import type { Reading } from '../types/provider.js';
 import type { AttemptSummary, StreamSummary, Usage } from '../types/summary.js';
 import type { Observer } from './observer.js';
@@ -22,6 +23,8 @@ export class Summary implements Omit<Observer, 'attempt'> {
   hasGap = false;
   /** Its figures belong to another exchange. */
   isRetrieved = false;
+  /** What the user's `cost` has made of the figures. */
+  cost: number | undefined;
   readonly #startedAt = performance.now();
   #sentAt = 0;
   #headersAt: number | undefined;
@@ -44,6 +47,18 @@ export class Summary implements Omit<Observer, 'attempt'> {
     this.#sentAt = this.#elapsed();
   }
 
+  /** What the last attempt has asked for, and whether it wants a stream. */
+  asked({ model, stream }: Asked): void {
+    const attempt = this.attempts.at(-1);
+    if (attempt === undefined) return;
+    if (model !== undefined) attempt.requestModel = model;
+    if (stream !== undefined) attempt.stream = stream;
+  }
+
+  get requestModel(): string | undefined {
+    return this.attempts.at(-1)?.requestModel;
+  }
+
   head(statusCode: number): void {
     this.#headersAt = this.#elapsed();
     this.#attempted({ statusCode }, this.#headersAt);
@@ -53,7 +68,7 @@ export class Summary implements Omit<Observer, 'attempt'> {
     this.#attempted({ error }, this.#elapsed());
   }
 
-  #attempted(result: Omit<AttemptSummary, 'target' | 'provider'>, now: number): void {
+  #attempted(result: Pick<AttemptSummary, 'statusCode' | 'error'>, now: number): void {
     const attempt = this.attempts.at(-1);
     if (attempt === undefined || attempt.error !== undefined) return;
     attempt.duration ??= now - this.#sentAt;
@@ -82,11 +97,13 @@ export class Summary implements Omit<Observer, 'attempt'> {
     const told = usageOf(this.reading, this.isWhole && !this.isBlind);
     const usage = this.hasGap || this.errors?.error !== undefined ? { ...told, complete: false } : told;
     const hasFigures = (usage.inputTokens ?? usage.outputTokens ?? usage.totalTokens) !== undefined;
-    return this.isRetrieved && hasFigures ? { ...usage, retrieved: true } : usage;
+    if (this.isRetrieved && hasFigures) return { ...usage, retrieved: true };
+    return this.cost === undefined ? usage : { ...usage, cost: this.cost };
   }
 
   report(outcome: Outcome, statusCode: number | undefined, error: SseProxyError | undefined): StreamSummary {
     const { model, finishReason } = this.reading ?? {};
+    const { requestModel, stream } = this.attempts.at(-1) ?? {};
     return {
       outcome,
       ...(statusCode !== undefined && { statusCode }),
@@ -96,6 +113,9 @@ export class Summary implements Omit<Observer, 'attempt'> {
       bytes: this.bytes,
       ...(this.events !== undefined && { events: this.events }),
       ...(this.reading !== undefined && { usage: this.usage() }),
+      ...(this.cost !== undefined && { cost: this.cost }),
+      ...(requestModel !== undefined && { requestModel }),
+      ...(stream !== undefined && { stream }),
       ...(model !== undefined && { model }),
       ...(finishReason !== undefined && { finishReason }),
       timings: {

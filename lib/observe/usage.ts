@@ -27,6 +27,7 @@ export function usageOf(reading: Partial<Reading> | undefined, isWhole: boolean)
   const cachedInputTokens = partOf(inputTokens, given.cachedInputTokens);
   const cacheCreationInputTokens = partOf(inputTokens, given.cacheCreationInputTokens);
   const reasoningTokens = partOf(outputTokens, given.reasoningTokens);
+  const serviceTier = reading?.serviceTier;
   const isKnown = (inputTokens ?? outputTokens ?? totalTokens) !== undefined;
   const hasEnded = isWhole || reading?.ended === true;
   return {
@@ -36,9 +37,26 @@ export function usageOf(reading: Partial<Reading> | undefined, isWhole: boolean)
     ...(cachedInputTokens !== undefined && { cachedInputTokens }),
     ...(cacheCreationInputTokens !== undefined && { cacheCreationInputTokens }),
     ...(reasoningTokens !== undefined && { reasoningTokens }),
+    ...modalitiesOf(given, inputTokens, outputTokens),
+    ...(typeof serviceTier === 'string' && isKnown && { serviceTier }),
     ...(isObject(given.reported) && { reported: given.reported }),
     complete: reading?.usageComplete === true && isKnown && hasEnded,
   };
+}
+
+/** Sound and images. */
+function modalitiesOf(
+  given: Partial<Record<keyof Usage, unknown>>,
+  inputTokens: number | undefined,
+  outputTokens: number | undefined,
+): Partial<Usage> {
+  const parts = {
+    audioInputTokens: partOf(inputTokens, given.audioInputTokens),
+    audioOutputTokens: partOf(outputTokens, given.audioOutputTokens),
+    imageInputTokens: partOf(inputTokens, given.imageInputTokens),
+    imageOutputTokens: partOf(outputTokens, given.imageOutputTokens),
+  };
+  return Object.fromEntries(Object.entries(parts).filter(([, count]) => count !== undefined));
 }
 
 function atLeast(least: number, total: number): number | undefined {

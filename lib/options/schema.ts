@@ -57,6 +57,7 @@ const OWN_OPTIONS = {
   commit: wordOr(aFunction, 'head', 'first-event'),
   onClientClose: wordOr(aSyncFunction, 'abort', 'continue'),
   truncation: oneOf('destroy', 'event'),
+  cost: aFunction,
   onUsage: aFunction,
   onFinish: check(
     'a function',
@@ -133,8 +134,9 @@ function checkOption(name: string, value: unknown): void {
 
 /** Options that are right by themselves, and not together. */
 function checkTogether(options: SseProxyOptions): void {
-  const { provider, onUsage, selfHandleResponse, ws } = options;
+  const { provider, cost, onUsage, selfHandleResponse, ws } = options;
   if (onUsage !== undefined && provider === undefined) throw new TypeError('`onUsage` needs a `provider`');
+  if (cost !== undefined && provider === undefined) throw new TypeError('`cost` needs a `provider`');
   if (ws && provider !== undefined) {
     throw new TypeError('`ws` cannot be combined with `provider`: its credentials are not put on WebSockets');
   }

@@ -33,44 +33,80 @@ interface Member {
   end: number;
 }
 
-/** The members of the object that a valid JSON text is; not those of the objects within it. */
+/**
+ * The texts of the values of some members of the object that a JSON text is. The text may be cut anywhere, and may be no JSON at all: then
+ * only what is whole counts.
+ */
+export function memberTexts(text: string, names: ReadonlySet<string>): Map<string, string> {
+  const found = new Map<string, string>();
+  if (text[endOfSpace(text, 0)] !== '{') return found;
+  for (const { key, start, end } of membersOf(text)) {
+    if (end < text.length && names.has(key)) found.set(key, text.slice(start, end));
+  }
+  return found;
+}
+
+/** The members of the object that a JSON text is, in their order; not those of the objects within it. Ends at what is no JSON. */
 function* membersOf(text: string): Generator<Member> {
   let at = text.indexOf('{') + 1;
   for (;;) {
-    const keyStart = text.indexOf('"', at);
-    if (keyStart < 0) return;
+    const keyStart = endOfSpace(text, at);
+    if (text[keyStart] !== '"') return;
     const keyEnd = endOfString(text, keyStart);
-    const start = endOfSpace(text, text.indexOf(':', keyEnd) + 1);
+    const colon = endOfSpace(text, keyEnd);
+    if (text[colon] !== ':') return;
+    const start = endOfSpace(text, colon + 1);
     const end = endOfValue(text, start);
-    yield { key: JSON.parse(text.slice(keyStart, keyEnd)) as string, start, end };
+    const key = keyOf(text.slice(keyStart, keyEnd));
+    if (key === undefined) return;
+    yield { key, start, end };
     at = endOfSpace(text, end);
     if (text[at] !== ',') return;
+    at += 1;
   }
 }
+
+/** Without a parser where nothing is escaped, as in nearly all keys. */
+function keyOf(quoted: string): string | undefined {
+  if (!quoted.includes('\\')) return quoted.slice(1, -1);
+  try {
+    return JSON.parse(quoted) as string;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Where a value may end, or nest, or be a string. */
+const STRUCTURE = /["{}[\],]/g;
 
 function endOfValue(text: string, start: number): number {
   let depth = 0;
-  let at = start;
-  for (; at < text.length; at += 1) {
-    const character = text[at] as string;
-    if (character === '"') at = endOfString(text, at) - 1;
-    else if ('{['.includes(character)) depth += 1;
-    else if (depth === 0 && (character === ',' || isSpace(character) || character === '}')) return at;
-    else if ('}]'.includes(character)) depth -= 1;
+  STRUCTURE.lastIndex = start;
+  for (let next = STRUCTURE.exec(text); next !== null; next = STRUCTURE.exec(text)) {
+    const { 0: character, index } = next;
+    if (character === '"') STRUCTURE.lastIndex = endOfString(text, index);
+    else if (character === '{' || character === '[') depth += 1;
+    else if (depth === 0) return trimmed(text, start, index);
+    else if (character !== ',') depth -= 1;
   }
+  return text.length;
+}
+
+/** The end without the space before it. */
+function trimmed(text: string, start: number, end: number): number {
+  let at = end;
+  while (at > start && isSpace(text[at - 1])) at -= 1;
   return at;
 }
 
-/** Behind its closing quote: the first one with an even number of backslashes before it. */
+/** Behind its closing quote: the first one with an even number of backslashes before it; the end of the text where there is none. */
 function endOfString(text: string, start: number): number {
-  let at = start;
-  let backslashes: number;
-  do {
-    at = text.indexOf('"', at + 1);
-    backslashes = 0;
+  for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
+    let backslashes = 0;
     while (text[at - 1 - backslashes] === '\\') backslashes += 1;
-  } while (backslashes % 2 === 1);
-  return at + 1;
+    if (backslashes % 2 === 0) return at + 1;
+  }
+  return text.length;
 }
 
 function endOfSpace(text: string, start: number): number {

@@ -40,10 +40,11 @@ export interface Config {
   readonly eventSize: number;
   /** `undefined` where the options leave it to the provider. */
   readonly truncation: 'destroy' | 'event' | undefined;
+  readonly cost: SseProxyOptions['cost'];
   readonly onUsage: SseProxyOptions['onUsage'];
   readonly onFinish: SseProxyOptions['onFinish'];
   readonly onError: 'respond' | 'next';
-  /** `true` if `onUsage` or `onFinish` is set: answers are parsed for usage. */
+  /** `true` if `onUsage`, `onFinish` or `cost` is set: answers are parsed for usage. */
   readonly reads: boolean;
   /** `true` if bodies are read or changed on their way, which a content coding would prevent. */
   readonly wantsIdentity: boolean;

@@ -6,6 +6,18 @@ import type { ResponseHead } from './http.js';
 import type { Provider } from './provider.js';
 import type { StreamSummary, Usage } from './summary.js';
 
+/** Of what the figures are that `cost` is given. What is not known is absent. */
+export interface CostContext {
+  /** The `name` of the provider that has answered. */
+  provider?: string;
+  /** The model that has answered, as the provider names it. */
+  model?: string;
+  /** The model that was asked for. */
+  requestModel?: string;
+  /** The tier of service, in the provider's word. */
+  serviceTier?: string;
+}
+
 /**
  * All options of http-proxy-middleware (they mean what they mean there), and those of this package. Two defaults differ from
  * http-proxy-middleware's: `changeOrigin` is `true`, and `agent` is a keep-alive pool of the proxy's own without a cap on sockets.
@@ -369,6 +381,19 @@ export interface SseProxyOptions<
    * without a provider
    */
   truncation?: 'destroy' | 'event';
+
+  /**
+   * Says what an exchange has cost, in whatever currency it counts: it is told as `cost` in the usage, in the summary and in the access log.
+   * Called once per exchange whose provider has reported figures, before `onUsage`; not for those of a stored answer that are only asked for
+   * again. Synchronous. `undefined` where it does not know. What it throws is logged, and what is no number of 0 or more. Needs a
+   * `provider`. Recipes: docs/count-the-tokens.md.
+   *
+   * @example
+   * ```ts
+   * cost: ({ inputTokens = 0, outputTokens = 0 }) => (inputTokens * 0.25 + outputTokens * 2) / 1_000_000,
+   * ```
+   */
+  cost?: (usage: Usage, context: CostContext) => number | undefined;
 
   /**
    * Called exactly once per exchange that reached the provider, after its end and before `onFinish`, with what the provider

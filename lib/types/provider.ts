@@ -141,7 +141,7 @@ export interface Reading {
   /** `false` for a JSON answer in one piece, which is read when all of it is there; `true` for a stream of events. */
   readonly streamed?: boolean;
   /** The figures so far. */
-  usage: Omit<Usage, 'complete'>;
+  usage: Omit<Usage, 'complete' | 'cost' | 'retrieved' | 'serviceTier'>;
   /** For `read` to remember what it needs, such as figures as the provider names them. */
   reported: Record<string, unknown>;
   /** The figures in `usage` are final, unless the answer breaks off before its end. */
@@ -152,6 +152,8 @@ export interface Reading {
   model?: string;
   /** Why the answer ended, in the provider's word. */
   finishReason?: string;
+  /** The tier of service that answers, in the provider's word. */
+  serviceTier?: string;
   /** The first content of the answer was read (the first token). */
   hasContent: boolean;
   /** The answer has ended by the rules of its dialect; what follows does not belong to it. */

@@ -14,6 +14,18 @@ export interface Usage {
   cacheCreationInputTokens?: number;
   /** Those of `outputTokens` that were spent on reasoning. */
   reasoningTokens?: number;
+  /** Those of `inputTokens` that stand for sound. */
+  audioInputTokens?: number;
+  /** Those of `outputTokens` that stand for sound. */
+  audioOutputTokens?: number;
+  /** Those of `inputTokens` that stand for images. */
+  imageInputTokens?: number;
+  /** Those of `outputTokens` that stand for images. */
+  imageOutputTokens?: number;
+  /** The tier of service that has answered, in the provider's word: it may have prices of its own. */
+  serviceTier?: string;
+  /** What `cost` has made of the figures, in whatever currency that counts. */
+  cost?: number;
   /** The provider's own object, as it came; nobody can change it. */
   reported?: Readonly<Record<string, unknown>>;
   /**
@@ -31,6 +43,10 @@ export interface AttemptSummary {
   target: string;
   /** The `name` of the provider that was asked; absent without one. */
   provider?: string;
+  /** The model that was asked for, by the request's body or its path; absent without a provider, and where nobody reads the account. */
+  requestModel?: string;
+  /** Whether a stream was asked for; absent where the request does not say. */
+  stream?: boolean;
   /** The upstream's status; absent where no response came. */
   statusCode?: number;
   /** Why it failed; absent where its response was used. */
@@ -60,6 +76,12 @@ export interface StreamSummary {
   events?: number;
   /** What the provider reported; absent without a `provider`. */
   usage?: Usage;
+  /** What the exchange has cost, by `cost`; the same as `usage.cost`. */
+  cost?: number;
+  /** The model that the last attempt has asked for. */
+  requestModel?: string;
+  /** Whether the last attempt has asked for a stream. */
+  stream?: boolean;
   /** The model that answered, as the provider names it. */
   model?: string;
   /** Why the answer ended, in the provider's word. */

@@ -1,12 +1,14 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { PassThrough, type Readable } from 'node:stream';
-import { STALE_LIMIT } from '../defaults.js';
+import { ASKED_LIMIT, STALE_LIMIT } from '../defaults.js';
+import { codingOf } from '../headers/content-coding.js';
 import { hasBody } from '../headers/framing.js';
+import { BodyBeginning } from '../request/body-beginning.js';
 import { BodyCapture } from '../request/body-capture.js';
 import { limitBody } from '../request/body-limit.js';
 import { takeWhole } from '../request/read-body.js';
 import { readAsBytes } from '../request/reader-encodings.js';
-import { knownSize, type RequestBody } from '../request/replayed-body.js';
+import { knownSize, ReplayedBody, type RequestBody } from '../request/replayed-body.js';
 
 /** A stream of the user's (`buffer`) that is sent instead of the request's body. */
 export interface OwnBody {
@@ -15,23 +17,36 @@ export interface OwnBody {
   readonly isShared: boolean;
 }
 
+export interface AttemptBodyOptions {
+  req: IncomingMessage;
+  /** What is sent. */
+  content: RequestBody;
+  /** How much of the body is kept, so that another attempt can be made; `undefined` where none would be. */
+  keptBytes: number | undefined;
+  /** The beginning of the body is kept until the head has come, to tell what was asked. */
+  keepsBeginning: boolean;
+}
+
 /** The request body of one attempt: what is sent, and what of it can be sent again. */
 export class AttemptBody {
   /** How much of the body is kept, so that another attempt can be made; `undefined` where none would be. */
   readonly keptBytes: number | undefined;
+  readonly #keepsBeginning: boolean;
   readonly #req: IncomingMessage;
   /** What is sent, unless there is an own body. */
   #content: RequestBody;
   #own: OwnBody | undefined;
   #capture: BodyCapture | undefined;
+  #beginning: BodyBeginning | undefined;
   /** See {@link hold}. */
   #held: PassThrough | undefined;
   #hasStarted = false;
 
-  constructor(req: IncomingMessage, content: RequestBody, keptBytes: number | undefined) {
+  constructor({ req, content, keptBytes, keepsBeginning }: AttemptBodyOptions) {
     this.#req = req;
     this.#content = content;
     this.keptBytes = keptBytes;
+    this.#keepsBeginning = keepsBeginning;
   }
 
   /** What is sent, unless the user has given a stream of their own. */
@@ -100,8 +115,19 @@ export class AttemptBody {
     if (!this.#isRequestStream) return;
     const kept = Math.max(this.keptBytes ?? 0, mayBeStale ? STALE_LIMIT : 0);
     if (kept > 0) this.#capture = new BodyCapture(req, kept);
+    if (this.#keepsBeginning) this.#beginning = new BodyBeginning(req, ASKED_LIMIT);
     if (knownSize(req, this.#content) > limit) onTooLarge();
     else if (limit < Number.POSITIVE_INFINITY) limitBody(req, limit, onTooLarge);
+  }
+
+  /** The beginning of what was sent, without a content coding; `undefined` where it is not known. */
+  get beginning(): Buffer | undefined {
+    if (this.#own !== undefined) return undefined;
+    const content = this.#content;
+    const isCoded = codingOf(this.#req.headers['content-encoding']) !== undefined;
+    if (!(content instanceof ReplayedBody)) return isCoded ? undefined : this.#beginning?.bytes;
+    const bytes = content.decoded?.bytes ?? (content.encoded && isCoded ? undefined : content.bytes);
+    return bytes?.subarray(0, ASKED_LIMIT);
   }
 
   /** The client, or a stream of the user's, has not delivered the whole body yet. */
@@ -141,6 +167,7 @@ export class AttemptBody {
   /** Lets go of the body, since there will be no other attempt. */
   forget(): void {
     this.#content = 'lost';
+    this.#beginning = undefined;
     this.#capture?.stop();
   }
 

@@ -71,6 +71,8 @@ export interface AttemptOptions {
   freshConnection: boolean;
   /** How much of the body to keep, so that another attempt can be made; `undefined` where none would be. */
   keptBytes: number | undefined;
+  /** The beginning of the body is kept until the head has come, to tell what was asked. */
+  keepsBeginning: boolean;
 }
 
 /** The part of the upstream request that the exchange decides on. */
@@ -130,10 +132,10 @@ export class Attempt {
   #started = false;
   #over = false;
 
-  constructor({ req, res, handlers, body, route, freshConnection, keptBytes }: AttemptOptions) {
+  constructor({ req, res, handlers, body, route, freshConnection, keptBytes, keepsBeginning }: AttemptOptions) {
     this.req = req;
     this.res = res;
-    this.body = new AttemptBody(req, body, keptBytes);
+    this.body = new AttemptBody({ req, content: body, keptBytes, keepsBeginning });
     this.route = route;
     this.freshConnection = freshConnection;
     this.#handlers = handlers;

@@ -14,7 +14,6 @@ const EXPLAINED = new Map([
   ],
   ['apikey', 'The key is `apiKey` of a provider, such as openai({ apiKey })'],
   ['api_key', 'The key is `apiKey` of a provider, such as openai({ apiKey })'],
-  ['fallback', 'Write `fallbacks: [...]`'],
 ]);
 
 /** How far a name may be from the one that was meant: one mistake in three letters, and no more than three. */
@@ -26,11 +25,10 @@ export function suggestionFor(name: string, known: readonly string[]): string {
   const other = known
     .map((candidate) => ({ candidate, away: distance(lower, candidate.toLowerCase()) }))
     .sort((a, b) => a.away - b.away)[0];
-  if (other !== undefined && (other.away === 0 || other.away <= reach(other.candidate))) {
-    return `. Did you mean \`${other.candidate}\`?`;
-  }
   const explained = EXPLAINED.get(lower);
-  return explained === undefined ? '' : `. ${explained}`;
+  // Another case of letters is a slip; a name that is known from elsewhere is none, whatever it looks like.
+  if (explained !== undefined && other?.away !== 0) return `. ${explained}`;
+  return other !== undefined && other.away <= reach(other.candidate) ? `. Did you mean \`${other.candidate}\`?` : '';
 }
 
 /** How many letters were added, left out, replaced, or swapped with the next (the optimal string alignment distance). */

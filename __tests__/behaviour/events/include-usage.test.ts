@@ -74,7 +74,8 @@ describe('includeUsage', () => {
     asked.send(parts.slice(2));
     asked.end();
     await stream.toEnd();
-    expect({ ...stream.said.usage, reported: {}, complete: true }).toEqual(figures);
+    const { serviceTier: _, ...counted } = figures;
+    expect({ ...stream.said.usage, reported: {}, complete: true }).toEqual(counted);
     expect(await usages.next()).toEqual(figures);
   });
 

@@ -139,7 +139,8 @@ const delta = (part: object, finish_reason: string | null = null): { choices: ob
   choices: [{ index: 0, delta: part, logprobs: null, finish_reason }],
 });
 
-const openaiModel: Told = { model: 'gpt-5-mini-2025-08-07' };
+const responsesModel: Told = { model: 'gpt-5-mini-2025-08-07' };
+const openaiModel: Told = { ...responsesModel, serviceTier: 'default' };
 
 const chatUsage = {
   prompt_tokens: 1117,
@@ -343,7 +344,7 @@ function responses(
 }
 
 const responseBegins: [{ type: string; [field: string]: unknown }, Told?][] = [
-  [{ type: 'response.created', response: response('in_progress') }, openaiModel],
+  [{ type: 'response.created', response: response('in_progress') }, responsesModel],
   [{ type: 'response.in_progress', response: response('in_progress') }],
   [{ type: 'response.output_item.added', output_index: 0, item: { ...item, status: 'in_progress', content: [] } }],
   [{ type: 'response.content_part.added', ...inItem, part: outputText('') }],
@@ -392,7 +393,7 @@ export const openaiResponsesWhole = whole(
   'a response in one piece',
   RESPONSES,
   response('completed', { output, usage: responsesUsage }),
-  { ...openaiModel, ...openaiUsage, finishReason: 'completed', hasContent: true },
+  { ...responsesModel, ...openaiUsage, finishReason: 'completed', hasContent: true },
 );
 
 export const OPENAI: readonly ProviderAnswer[] = [
@@ -427,7 +428,7 @@ const anthropicMessage = {
   stop_sequence: null,
 };
 
-const anthropicModel: Told = { model: 'claude-sonnet-4-5-20250929' };
+const anthropicModel: Told = { model: 'claude-sonnet-4-5-20250929', serviceTier: 'standard' };
 
 const messageStart = typed(
   {
@@ -913,9 +914,13 @@ export const OLLAMA: readonly ProviderAnswer[] = [
 ];
 
 /** What of a reading ends up with `onUsage`: of an answer that came to its end, or one that was cut. */
-export function usageFrom({ usage = {}, usageComplete = false, ended = false }: Told, isWhole = true): Usage {
+export function usageFrom(
+  { usage = {}, usageComplete = false, ended = false, serviceTier }: Told,
+  isWhole = true,
+): Usage {
   const { inputTokens, outputTokens } = usage;
   const sum = inputTokens !== undefined && outputTokens !== undefined && { totalTokens: inputTokens + outputTokens };
   const own = Object.keys(usage).length > 0 && { reported: expect.any(Object) as unknown as Record<string, unknown> };
-  return { ...sum, ...usage, ...own, complete: usageComplete && (isWhole || ended) };
+  const tier = Object.keys(usage).length > 0 && serviceTier !== undefined && { serviceTier };
+  return { ...sum, ...usage, ...tier, ...own, complete: usageComplete && (isWhole || ended) };
 }

@@ -103,6 +103,8 @@ function readUsage(usage: unknown, reading: Reading): void {
     if (value === null || (leavesOutInput && value === 0 && name.endsWith('input_tokens'))) continue;
     known[name] = value;
   }
+  const tier = word(known.service_tier);
+  if (tier !== undefined) reading.serviceTier = tier;
   reading.usage = figures(billed(known), known);
 }
 

@@ -12,6 +12,7 @@ interface ChatPayload {
   choices?: unknown;
   error?: unknown;
   x_groq?: unknown;
+  service_tier?: unknown;
   /** Of events that are no chunks, and of answers that are no completions. */
   type?: unknown;
   status?: unknown;
@@ -80,6 +81,8 @@ export function readChat(event: StreamEvent, reading: Reading): void {
   const choices: Choice[] = Array.isArray(payload.choices) ? payload.choices.filter(isChoice) : [];
   const model = word(payload.model);
   if (model !== undefined) reading.model = model;
+  const tier = word(payload.service_tier);
+  if (tier !== undefined) reading.serviceTier = tier;
   const id = word(payload.id);
   if (id !== undefined && isStored(payload)) reading.id = id;
   noteChoices(choices, reading, state);
@@ -173,6 +176,10 @@ function chatFigures(usage: object): Record<string, unknown> {
     cachedInputTokens: cached,
     cacheCreationInputTokens: member(ofInput, 'cache_write_tokens'),
     reasoningTokens: reasoning,
+    audioInputTokens: member(ofInput, 'audio_tokens'),
+    audioOutputTokens: member(ofOutput, 'audio_tokens'),
+    imageInputTokens: member(ofInput, 'image_tokens'),
+    imageOutputTokens: member(ofOutput, 'image_tokens'),
   };
 }
 

@@ -1,7 +1,7 @@
-import type { Usage } from '../../types/summary.js';
+import type { Reading } from '../../types/provider.js';
 
 /** What a dialect reports of tokens. */
-export type Figures = Omit<Usage, 'complete'>;
+export type Figures = Reading['usage'];
 
 export function member(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
@@ -22,9 +22,21 @@ export function sumOf(...values: unknown[]): number | undefined {
   return found.length === 0 ? undefined : found.reduce((sum, count) => sum + count, 0);
 }
 
+/** Google's tokens of one modality, in a list that names them under one name or another. */
+export function ofModality(list: unknown, modality: string): number | undefined {
+  if (!Array.isArray(list)) return undefined;
+  const ofIt = list.filter((item) => word(member(item, 'modality'))?.toLowerCase() === modality);
+  return sumOf(...ofIt.map((item) => member(item, 'tokenCount') ?? member(item, 'tokens')));
+}
+
+/** Of nearly all answers there is no sound and no image, and many report zeros for them. */
+const MODALITIES = /^(?:audio|image)/;
+
 /** Only what is a count: whatever else was not reported. */
 function counts(values: Record<string, unknown>): Figures {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => isCount(value))) as Figures;
+  const isFigure = ([name, value]: [string, unknown]): boolean =>
+    isCount(value) && (value > 0 || !MODALITIES.test(name));
+  return Object.fromEntries(Object.entries(values).filter(isFigure)) as Figures;
 }
 
 /**

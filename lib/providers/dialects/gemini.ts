@@ -6,7 +6,17 @@ import type { ResponseHead } from '../../types/http.js';
 import type { ProviderFailure, Reading } from '../../types/provider.js';
 import { isObject } from '../../util/checks.js';
 import type { Dialect } from './dialect.js';
-import { allFinished, figures, hasContent, hasFigures, member, noteFinished, sumOf, word } from './figures.js';
+import {
+  allFinished,
+  figures,
+  hasContent,
+  hasFigures,
+  member,
+  noteFinished,
+  ofModality,
+  sumOf,
+  word,
+} from './figures.js';
 
 /** Google's `generateContent` and `streamGenerateContent`, with and without `alt=sse`: of the Gemini API, and of Vertex AI. */
 export const geminiDialect: Dialect = {
@@ -88,6 +98,10 @@ function readUsage(usage: object, reading: Reading, state: GeminiState): void {
       totalTokens: of('totalTokenCount'),
       cachedInputTokens: of('cachedContentTokenCount'),
       reasoningTokens: of('thoughtsTokenCount'),
+      audioInputTokens: ofModality(of('promptTokensDetails'), 'audio'),
+      audioOutputTokens: ofModality(of('candidatesTokensDetails'), 'audio'),
+      imageInputTokens: ofModality(of('promptTokensDetails'), 'image'),
+      imageOutputTokens: ofModality(of('candidatesTokensDetails'), 'image'),
     },
     usage,
   );

@@ -4,7 +4,7 @@ import type { StreamEvent } from '../../types/hooks.js';
 import type { ProviderFailure, Reading } from '../../types/provider.js';
 import { isObject } from '../../util/checks.js';
 import type { Dialect } from './dialect.js';
-import { figures, hasContent, hasFigures, isCount, member, sumOf, word } from './figures.js';
+import { figures, hasContent, hasFigures, isCount, member, ofModality, sumOf, word } from './figures.js';
 import { geminiDialect } from './gemini.js';
 
 /** Google's Interactions: typed events, or an interaction in one piece. Its errors are told of by an event, and answered like Gemini's. */
@@ -87,6 +87,10 @@ function figuresOf(usage: object): Record<string, unknown> {
     totalTokens: total,
     cachedInputTokens: of('total_cached_tokens'),
     reasoningTokens: thought,
+    audioInputTokens: ofModality(of('input_tokens_by_modality'), 'audio'),
+    audioOutputTokens: ofModality(of('output_tokens_by_modality'), 'audio'),
+    imageInputTokens: ofModality(of('input_tokens_by_modality'), 'image'),
+    imageOutputTokens: ofModality(of('output_tokens_by_modality'), 'image'),
   };
 }
 

@@ -43,6 +43,8 @@ export function readResponse(response: unknown, reading: Reading, isLast: boolea
   const id = word(member(response, 'id'));
   if (id !== undefined) reading.id = id;
   if (model !== undefined) reading.model = model;
+  const tier = word(member(response, 'service_tier'));
+  if (tier !== undefined) reading.serviceTier = tier;
   if (Array.isArray(output) && output.some(isContent)) reading.hasContent = true;
   if (isObject(usage)) takeFigures(usage, reading);
   reading.usageComplete = (isLast || hasEnded) && hasFigures(reading.usage);
