@@ -3,11 +3,7 @@ import { Admission, type Doorkeeper } from '../admission/admission.js';
 import { confine } from '../admission/path-guard.js';
 import type { ClientResponse } from '../client/client-response.js';
 import { createClientResponse } from '../client/create-client-response.js';
-import { secretsIn, secretsOfProvider } from '../credentials/own-credentials.js';
-import { credentialsOf } from '../credentials/resolve-credentials.js';
 import type { KnownSecrets } from '../credentials/secrets.js';
-import { signedBy } from '../credentials/sign-request.js';
-import { upstreamPath } from '../credentials/upstream-path.js';
 import { outcomeOf, SseProxyError, type SseProxyErrorOptions } from '../errors.js';
 import { AttemptPlan } from '../failover/attempt-plan.js';
 import type { CircuitBreaker } from '../failover/circuit-breaker.js';
@@ -17,13 +13,11 @@ import { withheldFromClient } from '../headers/header-policy.js';
 import { isHttp2 } from '../headers/http2-translation.js';
 import { isJsonType } from '../headers/media-type.js';
 import { withholdFromClient } from '../headers/response-passes.js';
-import { viaEntry } from '../headers/via.js';
 import { costOf } from '../observe/cost.js';
 import type { FailureReport, FailureScene } from '../observe/failure-report.js';
 import type { UnsettledAnswers } from '../observe/unsettled-answers.js';
 import { askedOf } from '../request/asked.js';
 import { receivedBody } from '../request/parsed-body.js';
-import { editRequest, mayEdit, readEditable, wholeBody } from '../request/provider-edit.js';
 import { pauseFlowing } from '../request/read-body.js';
 import { shareBody } from '../request/reader-encodings.js';
 import type { RequestBody } from '../request/replayed-body.js';
@@ -31,20 +25,19 @@ import { Answer } from '../response/answer.js';
 import { errorBodyOf } from '../response/first-event-gate.js';
 import type { Config, Phase, Route } from '../types/config.js';
 import type { HeaderFields } from '../types/http.js';
-import type { Provider } from '../types/provider.js';
 import { Attempt, type AttemptHandlers, type Notify, type PreparedRequest } from '../upstream/attempt.js';
 import type { Upstream } from '../upstream/hpm/create-upstream.js';
 import type { UpstreamResponse } from '../upstream/upstream-response.js';
 import { responseHookFailed, runHook } from '../util/hooks.js';
 import { makeRoomForListeners } from '../util/listeners.js';
 import { askedPath } from '../util/request-target.js';
-import { then } from '../util/then.js';
 import { BaseExchange } from './base-exchange.js';
 import { readingOn } from './client-departure.js';
 import { Deadlines, TIMEOUT_CODES } from './deadlines.js';
 import { type Decision, decide } from './decide.js';
 import { FailureAnswer } from './failure-answer.js';
 import { sendOwnResponse } from './own-response.js';
+import { prepareRequest } from './prepare-request.js';
 import {
   ATTEMPTING,
   answerOf,
@@ -59,8 +52,6 @@ import {
 } from './state.js';
 
 type Next = (error?: unknown) => void;
-
-type PreparedBody = Pick<PreparedRequest, 'body' | 'edit'>;
 
 /** What the exchanges of one proxy share. */
 export interface Services extends Doorkeeper {
@@ -234,64 +225,17 @@ export class ProxyExchange extends BaseExchange {
   #prepare(attempt: Attempt, path: string, own: readonly string[]): PreparedRequest | Promise<PreparedRequest> {
     confine(path);
     this.path = path;
-    const set = this.#config.requestHeaders.headersFor(this);
-    const { provider } = attempt.route;
-    const secrets = this.#secretsIn(own, set, provider);
-    if (provider !== undefined) return this.#prepareFor(provider, attempt, { path, set, secrets });
-    attempt.protect(this.#services.secrets.of(undefined, secrets));
-    return then(this.#prepareBody(attempt), (body) => ({ path, set, ...body }));
-  }
-
-  /** Those that options put on a request, beside the credentials of its provider. */
-  #secretsIn(own: readonly string[], set: PreparedRequest['set'], provider: Provider | undefined): readonly string[] {
-    const inPolicy = this.#config.setsSecrets ? secretsIn(set) : [];
-    const inProvider = secretsOfProvider(provider);
-    return inPolicy.length + inProvider.length === 0 ? own : [...own, ...inPolicy, ...inProvider];
-  }
-
-  async #prepareFor(
-    provider: Provider,
-    attempt: Attempt,
-    { path, set, secrets: others }: Pick<PreparedRequest, 'path' | 'set'> & { secrets: readonly string[] },
-  ): Promise<PreparedRequest> {
-    const credentials = await credentialsOf(provider, this, attempt);
-    const { secrets } = this.#services;
-    attempt.protect(secrets.of(credentials, others));
-    try {
-      const sentPath = upstreamPath(provider, this, path);
-      if (sentPath !== path) confine(sentPath);
-      const body = await this.#prepareBody(attempt);
-      const prepared = { path: sentPath, set, credentials, ...body };
-      if (provider.sign === undefined) return prepared;
-      const signed = await this.#sign(provider, attempt, prepared);
-      attempt.protect(secrets.of(signed.credentials, others));
-      return signed;
-    } catch (error) {
-      attempt.secrets?.maskError(error);
-      throw error;
-    }
-  }
-
-  /** `undefined` for a body that is sent as it comes. */
-  #prepareBody({ route, body: { isOwn } }: Attempt): Promise<PreparedBody> | undefined {
-    const isAsItComes = isOwn || (!mayEdit(route) && route.provider?.sign === undefined);
-    return isAsItComes ? undefined : this.#editBody(route);
-  }
-
-  async #editBody(route: Route): Promise<PreparedBody> {
-    const maxSize = this.#config.requestBody;
-    this.#body = await readEditable(route, { req: this.req, body: this.#body, maxSize });
-    return editRequest(route, this, this.#body);
-  }
-
-  async #sign(provider: Provider, attempt: Attempt, prepared: PreparedRequest): Promise<PreparedRequest> {
-    const { path, set, credentials } = prepared;
-    const body = prepared.body === undefined ? undefined : wholeBody(this.req, prepared.body);
-    const policy = this.#config.requestHeaders;
-    const via = viaEntry(this.#config.via, this.req.httpVersion);
-    const context = { exchange: this, path, body, policy, credentials, set, via, waiter: attempt };
-    const signed = await signedBy(provider, context);
-    return { ...prepared, credentials: signed };
+    return prepareRequest({
+      config: this.#config,
+      secrets: this.#services.secrets,
+      exchange: this,
+      attempt,
+      own,
+      body: this.#body,
+      onRead: (body) => {
+        this.#body = body;
+      },
+    });
   }
 
   /** The exchange waits for an async hook; `undefined` when the hook has settled. */
