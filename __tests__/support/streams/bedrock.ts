@@ -128,8 +128,10 @@ const converseTools: FramedAnswer = {
         usage: { inputTokens: 3, outputTokens: 2, totalTokens: 5 },
         metrics: { latencyMs: 5 },
         trace: { promptRouter: { invokedModelId: 'arn:aws:bedrock:us-east-1::foundation-model/m' } },
+        serviceTier: { type: 'priority' },
       },
       {
+        serviceTier: 'priority',
         usage: { inputTokens: 3, outputTokens: 2, totalTokens: 5 },
         usageComplete: true,
         ended: true,
@@ -354,6 +356,7 @@ const converseMembers = {
   stopReason: 'end_turn',
   usage: converseUsage,
   metrics: { latencyMs: 551 },
+  serviceTier: { type: 'default' },
 };
 
 const converseTold: Told = {
@@ -361,6 +364,7 @@ const converseTold: Told = {
   usageComplete: true,
   hasContent: true,
   finishReason: 'end_turn',
+  serviceTier: 'default',
 };
 
 export const converseWhole = whole('a conversation in one piece', `${MODEL}/converse`, converseMembers, converseTold);

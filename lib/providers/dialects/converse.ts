@@ -22,7 +22,7 @@ export function readConverseMember(type: string, payload: unknown, reading: Read
       noteFinish(payload, reading);
       break;
     case 'metadata':
-      noteModel(payload, reading);
+      noteService(payload, reading);
       takeFigures(member(payload, 'usage'), reading);
       reading.usageComplete = hasFigures(reading.usage);
       reading.ended = true;
@@ -41,7 +41,7 @@ export function readConverse(payload: unknown, reading: Reading): boolean {
   if (message === undefined && !isCount(member(usage, 'inputTokens'))) return false;
   bring(member(message, 'content'), reading);
   noteFinish(payload, reading);
-  noteModel(payload, reading);
+  noteService(payload, reading);
   takeFigures(usage, reading);
   reading.usageComplete = hasFigures(reading.usage);
   return true;
@@ -56,8 +56,10 @@ function noteFinish(from: unknown, reading: Reading): void {
   if (reason !== undefined) reading.finishReason = reason;
 }
 
-/** Which model answers is only told where a router has chosen it. */
-function noteModel(from: unknown, reading: Reading): void {
+/** Which model answers is only told where a router has chosen it, and the tier of service in an object. */
+function noteService(from: unknown, reading: Reading): void {
+  const tier = word(member(member(from, 'serviceTier'), 'type'));
+  if (tier !== undefined) reading.serviceTier = tier;
   const model = word(member(member(member(from, 'trace'), 'promptRouter'), 'invokedModelId'));
   if (model !== undefined) reading.model = model;
 }
