@@ -1,3 +1,4 @@
+import { ndjson } from '../../../lib/formats/ndjson.js';
 import { data, type Part, type ProviderAnswer, stream, TEXT, type Told, typed, whole } from './dialects.js';
 
 /*
@@ -83,6 +84,24 @@ export const cohereWhole = whole(
   },
   { ...figures, hasContent: true, finishReason: 'COMPLETE' },
 );
+
+/** Version 1, as LangChain asks for it. What it counts is not read. */
+export const cohereChatV1: ProviderAnswer = {
+  name: 'a chat of version 1',
+  path: '/v1/chat',
+  contentType: 'application/stream+json',
+  format: ndjson,
+  parts: [
+    { is_finished: false, event_type: 'stream-start', generation_id: ID },
+    ...TEXT.map((part) => ({ is_finished: false, event_type: 'text-generation', text: part })),
+    {
+      is_finished: true,
+      event_type: 'stream-end',
+      response: { response_id: ID, text: TEXT.join(''), generation_id: ID, finish_reason: 'COMPLETE' },
+      finish_reason: 'COMPLETE',
+    },
+  ].map((payload) => ({ bytes: `${JSON.stringify(payload)}\n` })),
+};
 
 const cohereEmbeddings = whole(
   'embeddings',

@@ -16,7 +16,7 @@ describe('mistral()', () => {
       { data: { error: { message: 'No.', type: 'rate_limit_error' } }, status: 429 },
       { data: { error: { message: 'No.', type: 'a_new_error', code: null } }, status: 502 },
       { data: { error: { message: 'No.', code: 503 } }, status: 503 },
-      { data: { object: 'error', message: 'No.', type: 'rate_limited', code: '1300' }, status: 502 },
+      { data: { object: 'error', message: 'No.', type: 'rate_limited', code: '1300' }, status: 429 },
       { data: { object: 'error', message: 'No.', type: 'invalid_request_error', code: null }, status: 400 },
     ],
   });

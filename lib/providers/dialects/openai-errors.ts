@@ -71,6 +71,7 @@ const STATUSES = new Map<unknown, number>([
   ['not_found_error', 404],
   ['rate_limit_error', 429],
   ['rate_limit_exceeded', 429],
+  ['rate_limited', 429],
   ['requests', 429],
   ['tokens', 429],
   ['insufficient_quota', 429],
