@@ -138,6 +138,9 @@ export const MAX_DECODINGS = 4;
 /** Request bodies up to this size are kept, to be sent once more when a pooled connection turns out to be dead. */
 export const STALE_LIMIT = 256 * KB;
 
+/** `commit: 'first-content'`: how many events are looked past, and for how long, from the first on (milliseconds). */
+export const LOOK_PAST = { events: 100, time: 10_000 } as const;
+
 /** How much of a JSON request body is looked through for what it asks for (`summary.requestModel`). */
 export const ASKED_LIMIT = 64 * KB;
 

@@ -1,32 +1,48 @@
 import type { IncomingMessage } from 'node:http';
+import { SseProxyError } from '../errors.js';
 import type { EventFormat, ParsedEvent } from '../formats/format.js';
 import { createDecoder, isDecodable } from '../headers/content-coding.js';
 import { readBytes } from '../request/reader-encodings.js';
 import { EventReader } from './event-reader.js';
 
+/** How far events are looked past, in search of the first that counts. */
+export interface LookPast {
+  /** Whether an event is no answer yet. What it throws rejects. */
+  isPassed(event: ParsedEvent): boolean;
+  /** How many events. */
+  events: number;
+  /** For how long, from the first of them on. Milliseconds. */
+  time: number;
+}
+
 /**
  * Waits for the first event of a response, and puts every byte that it read for that back.
  *
  * Resolves with the event; with `'none'` if the response ends without one; with `'unknown'` if there is none in the first `limit`
- * bytes, or if the bytes cannot be read. It does not resolve if the response breaks off, which the attempt reports.
+ * bytes, if the bytes cannot be read, or if all that came within the bounds was looked past. It does not resolve if the response breaks
+ * off, which the attempt reports.
  */
 export function firstEvent(
   source: IncomingMessage,
   format: EventFormat,
   coding: string | undefined,
   limit: number,
+  lookPast?: LookPast,
 ): Promise<ParsedEvent | 'none' | 'unknown'> {
   if (coding !== undefined && !isDecodable(coding)) return Promise.resolve('unknown');
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const reader = new EventReader(format, limit);
     const decoder = coding === undefined ? undefined : createDecoder(coding);
     const chunks: Buffer[] = [];
     let size = 0;
     let decodedSize = 0;
     let isSettled = false;
+    let passed = 0;
+    let timer: NodeJS.Timeout | undefined;
 
     const stop = (): void => {
       isSettled = true;
+      clearTimeout(timer);
       source.removeListener('readable', onReadable).removeListener('close', stop);
       decoder?.removeAllListeners('data').destroy();
     };
@@ -36,19 +52,31 @@ export function firstEvent(
       if (chunks.length > 0) source.unshift(Buffer.concat(chunks));
       resolve(result);
     };
+    const pass = ({ events, time }: LookPast): void => {
+      passed += 1;
+      timer ??= setTimeout(() => settle('unknown'), time);
+      if (passed >= events) settle('unknown');
+    };
     const read = (bytes: Buffer): void => {
       try {
         for (const { event } of reader.read(bytes)) {
           if (event === undefined) continue;
-          settle(event);
-          return;
+          if (lookPast?.isPassed(event)) pass(lookPast);
+          else settle(event);
+          if (isSettled) return;
         }
-      } catch {
-        settle('unknown');
+      } catch (cause) {
+        if (cause instanceof SseProxyError) {
+          stop();
+          reject(cause);
+        } else settle('unknown');
       }
     };
     /** The end, or the limit, is reached. */
-    const end = (): void => settle(size > limit ? 'unknown' : (reader.end().event ?? 'none'));
+    const end = (): void => {
+      const nothing = passed > 0 ? 'unknown' : 'none';
+      settle(size > limit ? 'unknown' : (reader.end().event ?? nothing));
+    };
     const onReadable = (): void => {
       const { readableLength } = source;
       if (readableLength > 0) {

@@ -54,7 +54,7 @@ const OWN_OPTIONS = {
   timeouts: anObject,
   retry: booleanOrObject,
   fallbacks: targetsOrFunction,
-  commit: wordOr(aFunction, 'head', 'first-event'),
+  commit: wordOr(aFunction, 'head', 'first-event', 'first-content'),
   onClientClose: wordOr(aSyncFunction, 'abort', 'continue'),
   truncation: oneOf('destroy', 'event'),
   cost: aFunction,
@@ -136,6 +136,9 @@ function checkOption(name: string, value: unknown): void {
 function checkTogether(options: SseProxyOptions): void {
   const { provider, cost, onUsage, selfHandleResponse, ws } = options;
   if (onUsage !== undefined && provider === undefined) throw new TypeError('`onUsage` needs a `provider`');
+  if (options.commit === 'first-content' && provider === undefined) {
+    throw new TypeError("`commit: 'first-content'` needs a `provider`, which knows what content is");
+  }
   if (cost !== undefined && provider === undefined) throw new TypeError('`cost` needs a `provider`');
   if (ws && provider !== undefined) {
     throw new TypeError('`ws` cannot be combined with `provider`: its credentials are not put on WebSockets');

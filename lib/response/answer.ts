@@ -23,7 +23,7 @@ import type { Provider, RequestEdit } from '../types/provider.js';
 import { oncePerStream } from '../util/error-log.js';
 import { type BodyPlan, planBody } from './body-plan.js';
 import { EventHold } from './event-hold.js';
-import { failureOf } from './first-event-gate.js';
+import { failureOf, lookPastFor } from './first-event-gate.js';
 import { createInjection, type Injection } from './injection.js';
 import { BodyMasking, maskHead } from './masking.js';
 import { Pipeline } from './pipeline.js';
@@ -142,7 +142,8 @@ export class Answer {
     const { config, exchange, observers, provider } = this.#context;
     if (this.plan === undefined) return undefined;
     this.#shareAgain = readAlone(this.#source);
-    const event = await firstEvent(this.#source, this.plan.format, this.#coding, config.eventSize);
+    const lookPast = config.commit === 'first-content' ? lookPastFor(this.#context) : undefined;
+    const event = await firstEvent(this.#source, this.plan.format, this.#coding, config.eventSize, lookPast);
     return failureOf(event, { config, exchange, provider, waiter: observers });
   }
 

@@ -1,4 +1,7 @@
+import { LOOK_PAST } from '../defaults.js';
 import { knownStatus } from '../events/error-event.js';
+import type { LookPast } from '../events/first-event.js';
+import { UsageMeter } from '../events/usage-meter.js';
 import type { EventFailure } from '../failover/failure.js';
 import type { ParsedEvent } from '../formats/format.js';
 import type { Config } from '../types/config.js';
@@ -32,14 +35,36 @@ export async function failureOf(
     typeof commit === 'function' ? await awaitHook('commit', () => commit(event, exchange), waiter, 502) : undefined;
   // `commit` leaves it to the provider.
   if (verdict !== undefined) return verdict ? undefined : eventFailure(502, event);
-  const given = callHook(
-    'errorStatus',
-    () => provider?.errorStatus?.(event, exchange),
-    (status: unknown) => status,
-    502,
-  );
-  const statusCode = knownStatus(given, config.logError);
+  const statusCode = knownStatus(statusOf(event, exchange, provider), config.logError);
   return statusCode === undefined ? undefined : eventFailure(statusCode, event);
+}
+
+function statusOf(event: ParsedEvent, exchange: Exchange, provider: Provider | undefined): unknown {
+  const ask = (): unknown => provider?.errorStatus?.(event, exchange);
+  return callHook('errorStatus', ask, (status) => status, 502);
+}
+
+/**
+ * Looks past events that are no answer yet, as the provider reads them: pings, heads, roles without a word. The first that is content, or
+ * an error, or ends the answer, is not looked past. `undefined` without a provider, which alone could tell.
+ */
+export function lookPastFor({
+  config,
+  exchange,
+  provider,
+}: Pick<GateContext, 'config' | 'exchange' | 'provider'>): LookPast | undefined {
+  if (provider === undefined) return undefined;
+  // The account is read again later, with all the bytes.
+  const meter = new UsageMeter({ streamed: true, provider, exchange, logError: config.logError });
+  const { reading } = meter;
+  return {
+    ...LOOK_PAST,
+    isPassed(event) {
+      meter.read(event.copy());
+      if (reading.hasContent || reading.ended) return false;
+      return [undefined, null, false].includes(statusOf(event, exchange, provider) as undefined);
+    },
+  };
 }
 
 /**

@@ -316,7 +316,8 @@ export interface SseProxyOptions<
   /**
    * When the head of an event stream is sent: `'head'` is as soon as the upstream's head arrives. With `'first-event'` it waits for
    * the first event, so that a 200 that begins with an error event (as its provider knows it) is retried, falls back, or becomes a real
-   * error status. A function decides that of the first event: `false`, or anything falsy but `undefined`, is a failed attempt;
+   * error status. With `'first-content'` it looks past events that are no answer yet, as the provider reads them (pings, heads, roles), to
+   * the first that is content or an error: past no more than 100 events, and for no longer than 10 s; it needs a `provider`. A function decides that of the first event: `false`, or anything falsy but `undefined`, is a failed attempt;
    * `undefined` leaves it to the provider. A promise is waited for no longer than `timeouts.headers`.
    *
    * @default 'head'
@@ -324,6 +325,7 @@ export interface SseProxyOptions<
   commit?:
     | 'head'
     | 'first-event'
+    | 'first-content'
     | ((event: StreamEvent, exchange: Exchange<TReq, TRes>) => boolean | Promise<boolean>);
 
   /**

@@ -1,7 +1,14 @@
 import type { ServerResponse } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
-import type { Exchange, SseProxyError, SseProxyOptions, StreamEvent, Usage } from '../../../lib/index.js';
+import {
+  createSseProxy,
+  type Exchange,
+  type SseProxyError,
+  type SseProxyOptions,
+  type StreamEvent,
+  type Usage,
+} from '../../../lib/index.js';
 import { anthropic, ollama, openai } from '../../../lib/providers/index.js';
 import {
   openRequest,
@@ -315,6 +322,68 @@ describe('a stream that begins with an error', () => {
       expect([response.statusCode, JSON.parse(await readText(response))]).toEqual([429, { error }]);
     },
   );
+
+  const chunk = (delta: object): string =>
+    `data: ${JSON.stringify({ model: 'm', choices: [{ index: 0, delta }] })}\n\n`;
+  const OPENAI_ERROR =
+    'data: {"error":{"message":"Slow down","type":"rate_limit_error","code":"rate_limit_exceeded"}}\n\n';
+  const ANTHROPIC_START =
+    'event: message_start\ndata: {"type":"message_start","message":{"model":"m","content":[]}}\n\n';
+  const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
+  const CREATED = 'event: response.created\ndata: {"type":"response.created","response":{"status":"in_progress"}}\n\n';
+
+  it.each<[string, string, string, number]>([
+    [
+      'a comment and a role',
+      '/v1/chat/completions',
+      `: OPENROUTER PROCESSING\n\n${chunk({ role: 'assistant', content: '' })}${OPENAI_ERROR}`,
+      429,
+    ],
+    ['message_start and a ping', '/v1/messages', `${ANTHROPIC_START}${PING}${OVERLOADED_EVENT}`, 529],
+    [
+      'response.created',
+      '/v1/responses',
+      `${CREATED}event: error\ndata: {"type":"error","code":"server_error","message":"No."}\n\n`,
+      500,
+    ],
+  ])('commit on the first content: looks past %s to an error', async (_name, path, body, status) => {
+    const { url, seen } = await answering(body);
+    const provider = openai({ target: url, apiKey: SERVERS_KEY });
+    const proxy = await proxyApp({ provider, commit: 'first-content', retry: { minTimeout: 1, maxRetries: 1 } });
+    const response = await post(proxy.url + path);
+    expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
+    expect(response.statusCode).toBe(status);
+    await readText(response);
+    expect(seen).toHaveLength(2);
+    await proxy.summary();
+    // With the other name, the first event is what counts.
+    const first = await proxyApp({ provider, commit: 'first-event' });
+    expect(await readText(await post(first.url + path))).toBe(body);
+  });
+
+  it('commit on the first content: leaves every byte as it is, where there is content, an end, or neither', async () => {
+    const role = chunk({ role: 'assistant', content: '' });
+    const many = role.repeat(150);
+    for (const body of [
+      role + chunk({ content: 'Hi' }) + OPENAI_ERROR,
+      `${role}data: [DONE]\n\n`,
+      role,
+      many + OPENAI_ERROR,
+    ]) {
+      const { url } = await answering(body);
+      const provider = openai({ target: url, apiKey: SERVERS_KEY });
+      const proxy = await proxyApp({ provider, commit: 'first-content' });
+      const response = await post(`${proxy.url}/v1/chat/completions`);
+      expect([response.statusCode, await readText(response)]).toEqual([200, body]);
+      expect((await proxy.summary()).events).toBe(body.split('data: ').length - 1);
+    }
+  });
+
+  it('commit on the first content: needs a provider', () => {
+    expect(() => createSseProxy({ target: 'http://127.0.0.1:1', commit: 'first-content' })).toThrow(
+      'needs a `provider`',
+    );
+  });
 
   it('commit on the first event: a stream that begins with an error may be a line of NDJSON', async () => {
     const { url } = await upstream((_req, res) => {
