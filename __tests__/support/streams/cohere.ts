@@ -40,7 +40,7 @@ export const cohereChat = stream('a chat', CHAT, [
   ends({ finish_reason: 'COMPLETE', usage }, { ...figures, finishReason: 'COMPLETE' }),
 ]);
 
-export const cohereTools = stream('a chat that calls a tool', CHAT, [
+const cohereTools = stream('a chat that calls a tool', CHAT, [
   begins,
   typed({ type: 'tool-plan-delta', delta: { message: { tool_plan: 'I will look.' } } }, { hasContent: true }),
   typed({
@@ -53,7 +53,7 @@ export const cohereTools = stream('a chat that calls a tool', CHAT, [
   ends({ finish_reason: 'TOOL_CALL', usage }, { ...figures, finishReason: 'TOOL_CALL' }),
 ]);
 
-export const cohereFailed = stream('a chat that fails on its way', CHAT, [
+const cohereFailed = stream('a chat that fails on its way', CHAT, [
   begins,
   text(TEXT[0], { hasContent: true }),
   ends(
@@ -62,7 +62,7 @@ export const cohereFailed = stream('a chat that fails on its way', CHAT, [
   ),
 ]);
 
-export const cohereWithoutTypes = stream('a chat whose events have no `event`', CHAT, [
+const cohereWithoutTypes = stream('a chat whose events have no `event`', CHAT, [
   data({ type: 'content-delta', index: 0, delta: { message: { content: { text: TEXT[0] } } } }, { hasContent: true }),
   data(
     {
@@ -73,7 +73,7 @@ export const cohereWithoutTypes = stream('a chat whose events have no `event`', 
   ),
 ]);
 
-export const cohereWhole = whole(
+const cohereWhole = whole(
   'a chat in one piece',
   CHAT,
   {

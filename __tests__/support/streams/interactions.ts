@@ -87,13 +87,13 @@ const earlier = stream('an interaction of an earlier revision', PATH, [
   ),
 ]);
 
-export const interactionFailed = stream('an interaction that fails on its way', PATH, [
+const interactionFailed = stream('an interaction that fails on its way', PATH, [
   created,
   delta(TEXT[0], { hasContent: true }),
   event({ event_type: 'error', error: { code: 'resource_exhausted', message: 'Slow down.' } }),
 ]);
 
-export const interactionWhole = whole(
+const interactionWhole = whole(
   'an interaction in one piece',
   PATH,
   interaction({
