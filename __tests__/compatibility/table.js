@@ -26,10 +26,10 @@ const END = '<!-- /compatibility -->';
 
 /** What has a column of its own. */
 const COLUMNS = { 'one by one': STREAMS, abort: ABORTS, errors: ERRORS, heartbeats: HEARTBEATS };
-const KINDS = { client: 'Clients', front: 'In front', host: 'Hosts' };
+const KINDS = { client: 'Clients', provider: 'Providers', front: 'In front', host: 'Hosts' };
 
 /** What `compatible()` in `support/programs/compatibility.ts` makes: a kind, a name, and a version where there is one. */
-const TITLE = /^(client|front|host): (.+?)(?: (\d+(?:\.\d+)+))?$/;
+const TITLE = /^(client|provider|front|host): (.+?)(?: (\d+(?:\.\d+)+))?$/;
 
 /**
  * @param {{ testResults: { assertionResults: Test[] }[] }[]} results As Jest has them with `--json`

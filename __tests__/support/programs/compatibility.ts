@@ -5,8 +5,8 @@ export { ABORTS, ERRORS, HEARTBEATS, STREAMS } from '../../compatibility/titles.
 /** A heartbeat on the wire. */
 export const PING = ': ping\n\n';
 
-/** What the package is compatible with: who calls it, what stands in front of it, and where it runs. */
-export type Kind = 'client' | 'front' | 'host';
+/** What the package is compatible with: who calls it, whom it asks, what stands in front of it, and where it runs. */
+export type Kind = 'client' | 'provider' | 'front' | 'host';
 
 /**
  * The title of a `describe` block that is a row of the README's table of compatibility.
