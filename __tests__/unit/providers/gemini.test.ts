@@ -47,6 +47,8 @@ describe('gemini()', () => {
     expect(provider.formatOf?.(head, exchangeFor(path))).toBe(expected ? 'json-array' : undefined);
     const sse = { ...head, headers: { 'content-type': 'text/event-stream' } };
     expect(provider.formatOf?.(sse, exchangeFor(path))).toBeUndefined();
+    const error = { ...head, statusCode: 429 };
+    expect(provider.formatOf?.(error, exchangeFor(path))).toBeUndefined();
   });
 
   it.each([

@@ -29,10 +29,10 @@ export const geminiDialect: Dialect = {
   heartbeat: () => ({ data: '{}' }),
 };
 
-/** Without `alt=sse` the response is a JSON array, which is streamed element by element. */
-function formatOf({ headers }: Readonly<ResponseHead>, { path }: Exchange): 'json-array' | undefined {
+/** Without `alt=sse` the response is a JSON array, which is streamed element by element. An error is in one piece. */
+function formatOf({ statusCode, headers }: Readonly<ResponseHead>, { path }: Exchange): 'json-array' | undefined {
   const isArray = isJsonType(first(headers['content-type'])) && /^[^?]*:streamGenerateContent(\?|$)/.test(path);
-  return isArray ? 'json-array' : undefined;
+  return isArray && !isErrorStatus(statusCode) ? 'json-array' : undefined;
 }
 
 function errorStatus(event: StreamEvent): number | undefined {
