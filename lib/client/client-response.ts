@@ -289,6 +289,8 @@ export abstract class ClientResponse {
 
   /** Leaves the response to others. The callback gets the size of each part of its body that they send. */
   handOver(onBytes: (size: number) => void): void {
+    // What they set is for their answer, and for none of the proxy's own.
+    this.#app ??= this.res.getHeaders() as HeaderFields;
     countWrites(this.res, { isOpen: () => !this.gone, takesBody: () => this.takesBody }, onBytes);
   }
 

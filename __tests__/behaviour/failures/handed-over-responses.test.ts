@@ -1,11 +1,12 @@
 /** `selfHandleResponse`: responses that are the user's to send, where their upstream dies or their client leaves. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { gzipSync } from 'node:zlib';
+import { createGunzip, gzipSync } from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
 import { responseInterceptor, type SseProxyOptions } from '../../../lib/index.js';
 import { proxyIn, VERSIONS } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream, upstream } from '../../support/servers/upstreams.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
+import { Queue } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 
@@ -38,6 +39,129 @@ describe('selfHandleResponse with responseInterceptor', () => {
     const answer = await ask();
     expect([answer.status, (await answer.ended()).text]).toEqual([200, '<whole>']);
     expect((await summary()).outcome).toBe('completed');
+  });
+});
+
+const refused = async (): Promise<string> => {
+  throw new Error('refused by the interceptor');
+};
+
+type ProxyRes = (response: IncomingMessage, req: IncomingMessage, res: ServerResponse) => void;
+
+/** What goes wrong in whoever is to answer, before the head was sent. */
+const FAILING: [name: string, coding: string | undefined, answer: ProxyRes][] = [
+  ['is a responseInterceptor that rejects', undefined, responseInterceptor(refused)],
+  ['is a responseInterceptor that rejects, of a body in gzip', 'gzip', responseInterceptor(refused)],
+  [
+    'is a responseInterceptor that returns nothing',
+    undefined,
+    responseInterceptor((async () => undefined) as unknown as typeof refused),
+  ],
+  [
+    'throws at the end of the body',
+    undefined,
+    (response) =>
+      void response.resume().on('end', () => {
+        throw new Error('refused at the end');
+      }),
+  ],
+  [
+    'rejects in the middle of the body',
+    undefined,
+    (response) =>
+      void response.on('data', async () => {
+        throw new Error('refused in the middle');
+      }),
+  ],
+];
+
+describe.each(VERSIONS)('selfHandleResponse that fails, for a client of %s', (version) => {
+  it.each(FAILING)(
+    'selfHandleResponse: the exchange fails, and not the process, where the listener %s',
+    async (_name, coding, proxyRes) => {
+      const { url } = await upstream((_req, res) => {
+        res.writeHead(200, {
+          'content-type': 'text/plain',
+          'cache-control': 'max-age=60',
+          ...(coding && { 'content-encoding': coding }),
+        });
+        res.end(coding === undefined ? 'whole' : gzipSync('whole'));
+      });
+      const logged = new Queue<string>();
+      const logger = { info() {}, warn() {}, error: (line: string) => logged.push(line) };
+      const { ask, summary, proxy } = await proxyIn(version, {
+        target: url,
+        selfHandleResponse: true,
+        logger,
+        on: { proxyRes },
+      });
+      const answer = await ask();
+      const { text } = await answer.ended();
+      expect([answer.status, answer.headers.etag]).toEqual([502, undefined]);
+      expect(JSON.parse(text)).toMatchObject({ error: { code: 'HOOK_FAILED' } });
+      expect(await summary()).toMatchObject({ outcome: 'failed', statusCode: 502, error: { hook: 'on.proxyRes' } });
+      expect(await logged.next()).toContain('on.proxyRes failed');
+      expect(proxy.active).toBe(0);
+    },
+  );
+
+  it('selfHandleResponse: an answer that the listener has begun is cut where it throws', async () => {
+    const { url, requests } = await manualUpstream();
+    const { ask, summary } = await proxyIn(version, {
+      target: url,
+      selfHandleResponse: true,
+      on: {
+        proxyRes: (response, _req, res) => {
+          response.on('data', (chunk: Buffer) => {
+            if (chunk.includes('bad')) throw new Error('refused');
+            res.write(chunk);
+          });
+        },
+      },
+    });
+    const asked = ask();
+    const { res } = await requests.next();
+    eventStream(res).write('data: a\n\n');
+    const answer = await asked;
+    await answer.until('data: a\n\n');
+    res.write('data: bad\n\n');
+    expect(await answer.ended()).toMatchObject({ cut: true, text: 'data: a\n\n' });
+    expect((await summary()).error).toMatchObject({ code: 'HOOK_FAILED', hook: 'on.proxyRes' });
+  });
+
+  it.each<[string, ProxyRes]>([
+    ['responseInterceptor', INTERCEPTOR],
+    ['a listener that listens for no error', (response, _req, res) => void response.pipe(createGunzip()).pipe(res)],
+  ])('selfHandleResponse: a body that is not in its Content-Encoding is no answer: %s', async (_name, proxyRes) => {
+    const { url } = await upstream((_req, res) => {
+      res.writeHead(200, { 'content-encoding': 'gzip' }).end('this is not gzip');
+    });
+    const { ask, summary, proxy } = await proxyIn(version, { target: url, selfHandleResponse: true, on: { proxyRes } });
+    const answer = await ask();
+    expect([answer.status, (await answer.ended()).text]).toEqual([502, expect.stringContaining('UPSTREAM_TRUNCATED')]);
+    expect(await summary()).toMatchObject({ outcome: 'upstream-truncated', statusCode: 502 });
+    expect(proxy.active).toBe(0);
+  });
+
+  it('selfHandleResponse: a decoder that reads beside the answer may fail', async () => {
+    const { url } = await upstream((_req, res) => {
+      res.writeHead(200, { 'content-encoding': 'gzip' }).end('this is not gzip');
+    });
+    const failures = new Queue<Error>();
+    const { ask, summary } = await proxyIn(version, {
+      target: url,
+      selfHandleResponse: true,
+      on: {
+        proxyRes: (response, _req, res) => {
+          response.pipe(createGunzip()).on('error', (error) => failures.push(error));
+          response.pipe(res);
+        },
+      },
+    });
+    const answer = await ask();
+    expect([answer.status, (await answer.ended()).text]).toEqual([200, 'this is not gzip']);
+    expect((await summary()).outcome).toBe('completed');
+    expect((await failures.next()).message).toContain('header');
   });
 });
 

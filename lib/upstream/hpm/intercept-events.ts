@@ -9,6 +9,7 @@ import type { Config } from '../../types/config.js';
 import { runHook } from '../../util/hooks.js';
 import type { Attempt } from '../attempt.js';
 import { attemptOf, share } from './attempt-of.js';
+import { guardHandedOver } from './handed-over-body.js';
 import { UpgradeSocket } from './upgrade-socket.js';
 
 export type ProxyServer = Parameters<Plugin>[0];
@@ -48,9 +49,11 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
     if (event === 'proxyRes') {
       attempt.onResponse(args[0] as IncomingMessage);
       if (attempt.response.isHandedOver) {
-        // In front of the listeners of whoever answers with it: what breaks off is not to be answered as if it were whole.
-        (args[0] as IncomingMessage).once('error', (error) => {
-          attempt.fail(error, () => callErrorListeners(attempt, [error, ...args.slice(1)]));
+        guardHandedOver(args[0] as IncomingMessage, {
+          failed: (cause) =>
+            attempt.fail(new SseProxyError('HOOK_FAILED', { cause, statusCode: 502, hook: 'on.proxyRes' })),
+          // What breaks off is not to be answered as if it were whole.
+          broken: (cause) => attempt.fail(cause, () => callErrorListeners(attempt, [cause, ...args.slice(1)])),
         });
       } else if (isShared()) {
         share(args[0] as IncomingMessage, attempt);
