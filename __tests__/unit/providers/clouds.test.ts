@@ -101,7 +101,40 @@ describe('vertex()', () => {
   });
 });
 
+const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
+
 describe('a token that expires', () => {
+  it('bearer token: a token without an expiry is for the request that has asked for it, and no other', async () => {
+    const { credentials } = tokenFrom(async ({ path }) => `of ${path}`);
+    const asked = ['a', 'b', 'c'].map((path) => credentials(exchangeFor(path)));
+    expect(await Promise.all(asked)).toEqual([bearer('of a'), bearer('of b'), bearer('of c')]);
+  });
+
+  it('bearer token: a request that is refused a token has no other refused', async () => {
+    const { credentials } = tokenFrom(async ({ path }) => {
+      if (path === 'a') throw new Error('a is refused');
+      return `of ${path}`;
+    });
+    const [refused, given] = await Promise.allSettled(['a', 'b'].map((path) => credentials(exchangeFor(path))));
+    expect(refused?.status).toBe('rejected');
+    expect(given).toEqual({ status: 'fulfilled', value: bearer('of b') });
+  });
+
+  it('bearer token: a source that does not settle once is asked again', async () => {
+    let time = 0;
+    let asked = 0;
+    const { credentials } = tokenFrom(
+      () => {
+        asked += 1;
+        return asked === 1 ? new Promise<never>(() => {}) : { token: 't2', expiresOnTimestamp: 3_600_000 };
+      },
+      () => time,
+    );
+    void credentials(exchange);
+    time = 10_000;
+    expect(await credentials(exchange)).toEqual(bearer('t2'));
+  });
+
   it('bearer token: is kept until shortly before it expires, and asked for once at a time', async () => {
     let time = 0;
     let asked = 0;

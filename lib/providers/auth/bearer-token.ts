@@ -20,23 +20,56 @@ export type TokenSource = (
 /** A token that is about to expire would be refused on its way. Milliseconds. */
 const MARGIN = 60_000;
 
-/** The `credentials` of a provider whose requests carry a token that expires. Requests at one time ask for it once. */
+/** How long others wait for a token that one request has asked for, before the next asks anew. Milliseconds. */
+const PATIENCE = 10_000;
+
+/**
+ * The `credentials` of a provider whose requests carry a token that expires. Requests at one time ask for it once. A token without an expiry
+ * may be that of one user: it is for the request that has asked for it, and no other.
+ */
 export function tokenFrom(source: TokenSource, now = Date.now): Required<Pick<Provider, 'credentials'>> {
+  /** The last token with an expiry. */
   let kept: AccessToken | undefined;
-  let asked: Promise<AccessToken> | undefined;
+  /** The tokens of the source have no expiry. */
+  let isPerRequest = false;
+  let pending: { token: Promise<AccessToken>; since: number } | undefined;
+
+  async function ask(exchange: Exchange): Promise<AccessToken> {
+    const token = tokenOf(await source(exchange));
+    isPerRequest = token.expiresOnTimestamp === undefined;
+    if (!isPerRequest) kept = token;
+    return token;
+  }
+
+  /** What another request asks for; `undefined` where this one has to ask for itself. */
+  async function shared(token: Promise<AccessToken>): Promise<AccessToken | undefined> {
+    try {
+      const given = await token;
+      return given.expiresOnTimestamp === undefined ? undefined : given;
+    } catch (cause) {
+      // Whether the source has refused everybody is known of one that gives tokens for everybody.
+      if (kept !== undefined) throw cause;
+      return undefined;
+    }
+  }
+
+  function askForAll(exchange: Exchange): Promise<AccessToken> {
+    const asked = { token: ask(exchange), since: now() };
+    pending = asked;
+    const done = (): void => {
+      if (pending === asked) pending = undefined;
+    };
+    asked.token.then(done, done);
+    return asked.token;
+  }
 
   return {
     async credentials(exchange) {
       const isFresh = kept?.expiresOnTimestamp !== undefined && kept.expiresOnTimestamp - MARGIN > now();
       if (kept !== undefined && isFresh) return bearer(kept.token);
-      asked ??= Promise.resolve(exchange)
-        .then(source)
-        .then(tokenOf)
-        .finally(() => {
-          asked = undefined;
-        });
-      kept = await asked;
-      return bearer(kept.token);
+      const isShared = !isPerRequest && pending !== undefined && now() - pending.since < PATIENCE;
+      const token = isShared && pending !== undefined ? await shared(pending.token) : await askForAll(exchange);
+      return bearer((token ?? (await ask(exchange))).token);
     },
   };
 }
