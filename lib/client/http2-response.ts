@@ -195,6 +195,8 @@ export class Http2Response extends ClientResponse {
     stream.setTimeout(LINGER, stuck);
     const timer = setTimeout(stuck, STREAM_LINGER);
     stream.once('close', () => clearTimeout(timer));
+    // What has its end behind it cannot be cut any more.
+    if (stream.writableEnded) return;
     // The callback of an empty write runs when all that was written before it has left.
     stream.write('', () => this.#reset());
   }

@@ -454,6 +454,11 @@ export class ProxyExchange extends BaseExchange {
   }
 
   #onTimeout(phase: Phase): void {
+    // Over HTTP/2 a client that has the whole response may go on to send.
+    if (this.#client.finished) {
+      this.#end();
+      return;
+    }
     if (phase === 'headers' && this.#attempt?.waitsForBody === true) {
       this.#onSlowUpload(this.#attempt);
       return;
@@ -610,13 +615,16 @@ export class ProxyExchange extends BaseExchange {
   /** The proxy is drained. */
   protected override onDrain(): boolean {
     const state = this.#state;
-    if (state.name === 'continuing') this.#end();
+    // Over HTTP/2 a client that has the whole response may go on to send.
+    if (state.name === 'continuing' || this.#client.finished) this.#end();
     else if (state.name === 'failing') state.response.drain();
-    else this.#fail(new SseProxyError('DRAINED'));
+    // All of the response was written: the client has the moment that it is given to take it.
+    else if (state.name !== 'finishing') this.#fail(new SseProxyError('DRAINED'));
     return this.#hasEnded;
   }
 
   protected override endNow(): void {
+    if (this.#state.name === 'finishing') this.#fail(new SseProxyError('DRAINED'));
     this.#client.destroy();
     this.#end();
   }

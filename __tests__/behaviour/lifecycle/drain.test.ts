@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import http2 from 'node:http2';
 import { describe, expect, it, jest } from '@jest/globals';
 import { responseInterceptor } from 'http-proxy-middleware';
 import type { SseProxyOptions } from '../../../lib/index.js';
@@ -14,11 +15,13 @@ import {
 } from '../../support/clients/http.js';
 import { answersIn, rawClient } from '../../support/clients/raw.js';
 import { runModule } from '../../support/programs/run.js';
+import { certificate } from '../../support/servers/certificate.js';
 import { connections } from '../../support/servers/listen.js';
 import { SERVERS_KEY } from '../../support/servers/provider.js';
-import { type ProxyUnderTest, proxyApp } from '../../support/servers/proxies.js';
+import { listenHttp2, type ProxyUnderTest, proxyApp, recordedProxy } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream, upstream } from '../../support/servers/upstreams.js';
 import { bytesOf, openaiChat, toldBy, usageFrom } from '../../support/streams/dialects.js';
+import { onCleanUp } from '../../support/watch/clean-up.js';
 import { stopTheClock } from '../../support/watch/clock.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 import { signal, turns, until } from '../../support/watch/wait.js';
@@ -454,6 +457,46 @@ describe('an exchange that waits while the proxy is drained', () => {
     await proxy.proxy.drain({ grace: SHORT });
     await upstreamClosed;
     expect(proxy.summaries).toMatchObject([{ outcome: 'client-closed' }]);
+  });
+});
+
+describe('drain() and answers over HTTP/2 that were written to their end', () => {
+  /** A proxy that a client asks, which goes on to send its upload, or takes no more than this many bytes of an answer that it does not read. */
+  async function asked(answer: string, initialWindowSize = 65_535, options: SseProxyOptions = {}) {
+    const { url } = await upstream((_req, res) => res.end(answer));
+    const { proxy, summaries } = recordedProxy({ target: url, ...options });
+    const port = await listenHttp2((req, res) => void proxy(req, res));
+    const { cert } = await certificate();
+    const session = http2.connect(`https://localhost:${port}`, { ca: cert, settings: { initialWindowSize } });
+    onCleanUp(() => session.destroy());
+    const stream = session.request({ ':method': 'POST', ':path': '/' }, { endStream: false });
+    stream.write('more is to come');
+    await once(stream, 'response');
+    return { proxy, summaries, stream };
+  }
+
+  it('drain(): an answer that the client has is completed, although its upload goes on', async () => {
+    const { proxy, summaries, stream } = await asked('whole');
+    await once(stream.resume(), 'end');
+    await proxy.drain({ grace: 0 });
+    expect(await summaries.next()).toMatchObject({ outcome: 'completed', bytes: 5 });
+  });
+
+  it('timeouts.total: an answer that the client has is completed, although its upload goes on', async () => {
+    const { summaries, stream } = await asked('whole', undefined, { timeouts: { total: 300 } });
+    await once(stream.resume(), 'end');
+    expect(await summaries.next()).toMatchObject({ outcome: 'completed', bytes: 5 });
+  });
+
+  it('drain(): a client is given the moment that it takes to read an answer that was written to its end', async () => {
+    const { proxy, summaries, stream } = await asked('a'.repeat(1_000), 10);
+    stream.end();
+    await turns();
+    const drained = proxy.drain({ grace: 0 });
+    await turns();
+    expect(await readText(stream as unknown as IncomingMessage)).toHaveLength(1_000);
+    await drained;
+    expect(await summaries.next()).toMatchObject({ outcome: 'completed', bytes: 1_000 });
   });
 });
 
