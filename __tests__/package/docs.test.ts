@@ -4,6 +4,8 @@ import { EventEmitter, once } from 'node:events';
 import type { OutgoingHttpHeaders } from 'node:http';
 import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
+import { calcPrice } from '@pydantic/genai-prices';
+import { costFromUsage } from 'tokenlens';
 import { accessLog } from '../../lib/index.js';
 import * as providers from '../../lib/providers/index.js';
 import { openRequest, readAll, reader, request, responseTo } from '../support/clients/http.js';
@@ -200,6 +202,16 @@ const RUNS: [titles: string[], run: (...codes: string[]) => Promise<void> | void
       const app = await mounted(code);
       await streams(app);
       // 12 tokens in, 345 out.
+      expect(await app.printed.next()).toContain(' 12+345 tokens cost 0.000693 ');
+    },
+  ],
+  [
+    ['docs/count-the-tokens.md, What it cost: js 2', 'docs/count-the-tokens.md, What it cost: js 3'],
+    async (code) => {
+      const imports = { '@pydantic/genai-prices': { calcPrice }, tokenlens: { costFromUsage } };
+      const app = await mounted(code, { imports });
+      await streams(app);
+      // 12 tokens in at 0.25 dollars per million, 345 out at 2.
       expect(await app.printed.next()).toContain(' 12+345 tokens cost 0.000693 ');
     },
   ],

@@ -450,6 +450,18 @@ describe("usage: the provider's own object", () => {
     for (const value of Object.values(reported ?? {})) expect(Object.isFrozen(value)).toBe(true);
   });
 
+  const nested = (depth: number): unknown => (depth === 0 ? 1 : { a: nested(depth - 1) });
+  it.each<[string, unknown]>([
+    ['members', Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`m${i}`, i]))],
+    ['items', Array.from({ length: 2_000 }, (_, i) => i)],
+    ['text', 'x'.repeat(2_000)],
+    ['depth', nested(20)],
+  ])("usage, the provider's own object: is left out where it has too much: %s", (_what, extra) => {
+    const told = usageOf(readingOf('openai', [{ choices: [], usage: { ...usage, extra } }]), true);
+    expect(told).toMatchObject({ inputTokens: 9 });
+    expect(told).not.toHaveProperty('reported');
+  });
+
   it("usage, the provider's own object: is not the one that hooks are handed", () => {
     const event = new ParsedEvent(JSON.stringify({ choices: [], usage }));
     const reading = readingOf('openai', []);

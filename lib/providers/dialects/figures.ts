@@ -70,20 +70,29 @@ export function allFinished(finished: ReadonlyMap<unknown, boolean> | undefined)
   return finished !== undefined && finished.size > 0 && [...finished.values()].every(Boolean);
 }
 
-/** No provider's usage is nested as deep; what is deeper is an attack on those who walk through it. */
+/** No provider's usage is nested as deep, or has as many members; what has is an attack on those who walk through it. */
 const MAX_DEPTH = 16;
+const MAX_MEMBERS = 1_000;
+const MAX_TEXT = 1_024;
 
 /**
  * A copy of a JSON value that nobody can change. A copy, since the parsed event is handed to hooks as well, which may change what
- * they get. `undefined` for what is nested too deep.
+ * they get. `undefined` for what is too large: a summary may be kept for long.
  */
-function frozenCopy(value: unknown, depth = 0): unknown {
-  if (typeof value !== 'object' || value === null) return value;
-  if (depth > MAX_DEPTH) return undefined;
-  if (Array.isArray(value)) return Object.freeze(value.map((item) => frozenCopy(item, depth + 1)));
-  return Object.freeze(
-    Object.fromEntries(Object.entries(value).map(([name, item]) => [name, frozenCopy(item, depth + 1)])),
-  );
+function frozenCopy(value: unknown): unknown {
+  let members = 0;
+  let isTooLarge = false;
+  const copy = (item: unknown, depth: number): unknown => {
+    members += 1;
+    if (depth > MAX_DEPTH || members > MAX_MEMBERS || (typeof item === 'string' && item.length > MAX_TEXT))
+      isTooLarge = true;
+    if (isTooLarge) return undefined;
+    if (typeof item !== 'object' || item === null) return item;
+    if (Array.isArray(item)) return Object.freeze(item.map((each) => copy(each, depth + 1)));
+    return Object.freeze(Object.fromEntries(Object.entries(item).map(([name, each]) => [name, copy(each, depth + 1)])));
+  };
+  const whole = copy(value, 0);
+  return isTooLarge ? undefined : whole;
 }
 
 /** What describes a piece of an answer, and is none itself. */
