@@ -1,16 +1,27 @@
 import type { IncomingMessage } from 'node:http';
-import type { Transform } from 'node:stream';
+import { PassThrough, type Transform } from 'node:stream';
 import zlib from 'node:zlib';
 import Negotiator from 'negotiator';
 import { ZSTD_WINDOW_LOG } from '../defaults.js';
 import { combined } from './header-values.js';
-import { InflateDecoder } from './inflate-decoder.js';
+import { SniffingDecoder } from './sniffing-decoder.js';
+
+/** RFC 1950 2.2: the compression method, in the low half of the first byte of a zlib stream. */
+const DEFLATE_METHOD = 8;
+
+/**
+ * The content coding `deflate` is the zlib format (RFC 9110 8.4.1.2). Some senders leave out its wrapper: the first byte tells, as it does
+ * for Node's `fetch` and for browsers.
+ */
+function inflateFor(firstByte: number): Transform {
+  return (firstByte & 0x0f) === DEFLATE_METHOD ? zlib.createInflate() : zlib.createInflateRaw();
+}
 
 /** Decoders by content coding (RFC 9110 8.4.1). */
 const DECODERS = new Map<string, () => Transform>([
   ['gzip', () => zlib.createGunzip()],
   ['x-gzip', () => zlib.createGunzip()],
-  ['deflate', () => new InflateDecoder()],
+  ['deflate', () => new SniffingDecoder(inflateFor)],
   ['br', () => zlib.createBrotliDecompress()],
 ]);
 const ZSTD = { params: { [zlib.constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG } };
@@ -61,12 +72,39 @@ export function isAccepted(req: IncomingMessage, coding: string): boolean {
  * @throws {TypeError} for a coding that is not decodable
  */
 export function createDecoder(coding: string): Transform {
+  return readyToEnd(creatorOf(coding)());
+}
+
+function creatorOf(coding: string): () => Transform {
   const create = DECODERS.get(coding);
   if (create === undefined) throw new TypeError(`Unknown content coding ${coding}`);
-  const decoder = create();
+  return create;
+}
+
+function readyToEnd(decoder: Transform): Transform {
   endAfterWrites(decoder);
   // Bytes behind the end of the encoded data would never be reported as consumed.
   return decoder.once('end', () => decoder.destroy());
+}
+
+/** The first byte of bodies in codings that begin with a number of their own (RFC 1952 2.3.1, RFC 8878 3.1.1). */
+const FIRST_BYTES = new Map([
+  ['gzip', 0x1f],
+  ['x-gzip', 0x1f],
+  ['zstd', 0x28],
+]);
+
+/**
+ * The same, for whoever decodes a body that nobody has asked to have decoded: where its first byte tells that it is not in that coding,
+ * whatever its head says, it passes as it came.
+ *
+ * @throws {TypeError} for a coding that is not decodable
+ */
+export function createLenientDecoder(coding: string): Transform {
+  const create = creatorOf(coding);
+  const expected = FIRST_BYTES.get(coding);
+  if (expected === undefined) return createDecoder(coding);
+  return readyToEnd(new SniffingDecoder((first) => (first === expected ? create() : new PassThrough())));
 }
 
 const NO_BYTES = Buffer.alloc(0);

@@ -21,6 +21,8 @@ export interface BodyPlan {
   isUnknown: boolean;
   /** The content coding that is decoded on the way to the client. */
   decode: string | undefined;
+  /** It is decoded for an edit of the proxy's own only: without that, the client would get the coded bytes. */
+  decodesForItself: boolean;
   /** The content coding that is decoded for the tap only: the client gets the coded bytes. */
   decodeAside: string | undefined;
   /** The provider reads its usage. */
@@ -79,7 +81,8 @@ export function planBody({ config, req, headers, streamFormat, hasExtras, provid
   // Where it cannot be done it is left undone. In a format without an encoder, an event cannot be taken from its neighbours.
   const removes = hasEvents && hasExtras && format.encode !== undefined && (coding === undefined || known);
   const transforms = edits || removes;
-  const onTheWay = known && eventStream && (transforms || beats || !isAccepted(req, coding));
+  const isAskedFor = known && eventStream && (edits || beats || !isAccepted(req, coding));
+  const onTheWay = isAskedFor || (known && removes);
   const isPlain = coding === undefined || onTheWay;
   // A body of known length, or in a content coding, has no room for anything that the proxy inserts.
   const hasRoom = isPlain && (transforms || onTheWay || headers['content-length'] === undefined);
@@ -88,6 +91,7 @@ export function planBody({ config, req, headers, streamFormat, hasExtras, provid
     format,
     isUnknown,
     decode: onTheWay ? coding : undefined,
+    decodesForItself: onTheWay && !isAskedFor,
     decodeAside: isPlain ? undefined : coding,
     reads,
     observes,

@@ -7,7 +7,7 @@ import { EventTransformer } from '../events/event-transformer.js';
 import { OwnEdits } from '../events/own-edits.js';
 import { endsAnswer, UsageMeter } from '../events/usage-meter.js';
 import type { ParsedEvent } from '../formats/format.js';
-import { createDecoder, isDecodable } from '../headers/content-coding.js';
+import { createDecoder, createLenientDecoder, isDecodable } from '../headers/content-coding.js';
 import type { ExchangeObservers } from '../observe/exchange-observers.js';
 import type { Config } from '../types/config.js';
 import type { Exchange, TransformResult } from '../types/hooks.js';
@@ -74,7 +74,8 @@ export class Pipeline {
     if (plan.edits) this.#transformer = this.#createTransformer();
     // What comes in is read in front of the edits, and what is sent is observed behind them.
     else if (plan.observes || (plan.reads && !plan.removes)) this.#tap = this.#createTap();
-    const decoder = plan.decode === undefined ? undefined : createDecoder(plan.decode);
+    const create = plan.decodesForItself ? createLenientDecoder : createDecoder;
+    const decoder = plan.decode === undefined ? undefined : create(plan.decode);
     this.stages = [decoder, this.#ownEdits, this.#transformer].filter((stage) => stage !== undefined);
   }
 

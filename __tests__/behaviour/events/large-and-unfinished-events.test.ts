@@ -289,6 +289,27 @@ describe('includeUsage where it cannot be', () => {
     ]);
   });
 
+  it.each(['gzip', 'x-gzip'])(
+    'includeUsage: edits a stream that is not in its content coding, as its head says: %s',
+    async (coding) => {
+      const body = [chunk({ content: 'a' }), chunk({}, 'stop'), usageChunk, 'data: [DONE]\n\n'].join('');
+      const head = { ...SSE, 'content-encoding': coding };
+      const { bytes, figures, summary } = await told(asking, CHAT, head, body, {}, { 'accept-encoding': coding });
+      expect(bytes.toString()).toBe(body.replace(usageChunk, ''));
+      expect(figures).toEqual(FIGURES);
+      expect(summary.outcome).toBe('completed');
+    },
+  );
+
+  it('includeUsage: a stream in gzip is decoded for a client that accepts it, also with bytes behind its end', async () => {
+    const body = [chunk({ content: 'a' }), chunk({}, 'stop'), usageChunk, 'data: [DONE]\n\n'].join('');
+    const coded = Buffer.concat([zlib.gzipSync(body), Buffer.alloc(100)]);
+    const head = { ...SSE, 'content-encoding': 'gzip' };
+    const { bytes, figures, summary } = await told(asking, CHAT, head, coded, {}, { 'accept-encoding': 'gzip' });
+    expect(bytes.toString()).toBe(body.replace(usageChunk, ''));
+    expect([figures, summary.outcome]).toEqual([FIGURES, 'completed']);
+  });
+
   it('includeUsage: passes an event as soon as it is whole', async () => {
     const { url, requests } = await manualUpstream();
     const proxy = await proxyApp({
