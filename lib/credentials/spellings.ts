@@ -15,14 +15,30 @@ export type Spelled = readonly (readonly string[])[];
 export function spell(value: string): Spelled {
   return [...value].map((character) => {
     if (PLAIN.test(character)) return [character];
-    const code = character.charCodeAt(0);
-    const lower = code.toString(16).padStart(2, '0');
-    const spellings = [lower, lower.toUpperCase()].flatMap((hex) => [`\\u00${hex}`, `%${hex}`, `&#x${hex};`]);
+    const code = character.codePointAt(0) as number;
+    const utf8 = Buffer.from(character);
+    const units = Array.from({ length: character.length }, (_, i) => hexOf(character.charCodeAt(i), 4));
+    const escapes = [`\\u${units.join('\\u')}`, inPercent(utf8), ...(code < 0x100 ? [`%${hexOf(code, 2)}`] : [])];
+    const spellings = [...escapes, `&#x${hexOf(code, 2)};`].flatMap((text) => [text, inUpperCase(text)]);
     if (AFTER_BACKSLASH.includes(character)) spellings.push(`\\${character}`);
     const entity = ENTITIES[character];
     if (entity !== undefined) spellings.push(`&${entity};`);
-    return [...new Set([character, `&#${code};`, ...spellings])];
+    // Bodies are searched byte by byte.
+    return [...new Set([character, utf8.toString('latin1'), `&#${code};`, ...spellings])];
   });
+}
+
+function hexOf(code: number, digits: number): string {
+  return code.toString(16).padStart(digits, '0');
+}
+
+function inPercent(bytes: Buffer): string {
+  return [...bytes].map((byte) => `%${hexOf(byte, 2)}`).join('');
+}
+
+/** An escape with its hexadecimal digits in upper case. */
+function inUpperCase(text: string): string {
+  return text.replace(/(?<=\\u|%|&#x)[\da-f]+/g, (digits) => digits.toUpperCase());
 }
 
 /** The most characters that a secret may have. */
@@ -46,7 +62,8 @@ export function isBegun(spelled: Spelled, text: string, start: number): boolean 
       }
     }
     if (next.length === 0) return false;
-    places = next;
+    // Two spellings of one character may begin alike.
+    places = next.length > 1 ? [...new Set(next)] : next;
   }
   return false;
 }

@@ -80,5 +80,5 @@ function shown(thrown: unknown): string {
 
 /** What makes an error another one: its message, and where it was thrown. How it was called may differ from request to request. */
 function gistOf(text: string): string {
-  return /^.*?\n\s+at [^\n]*/s.exec(text)?.[0] ?? text;
+  return /^.*?\n[\t ]+at [^\n]*/s.exec(text)?.[0] ?? text;
 }

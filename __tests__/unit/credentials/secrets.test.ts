@@ -105,6 +105,37 @@ describe.each(SPELLINGS)('a key that is repeated in the spelling of %s', (_what,
   });
 });
 
+const FOREIGN = 'pässwörd-€-\u{1f511}';
+const unitsOf = (value: string, write: (code: string) => string): string =>
+  Array.from({ length: value.length }, (_, i) => value.charAt(i))
+    .map((unit) => (unit < '\x80' ? unit : write(unit.charCodeAt(0).toString(16).padStart(4, '0'))))
+    .join('');
+
+describe.each<[what: string, spelled: string]>([
+  ['as it is', FOREIGN],
+  ['in JSON with escapes', unitsOf(FOREIGN, (code) => `\\u${code}`)],
+  ['in JSON with escapes in upper case', unitsOf(FOREIGN, (code) => `\\u${code.toUpperCase()}`)],
+  ['in a URL', encodeURIComponent(FOREIGN)],
+  ['in a URL in lower case', encodeURIComponent(FOREIGN).toLowerCase()],
+  ['in HTML', FOREIGN.replace(/[^\x20-\x7f]/gu, (character) => `&#x${character.codePointAt(0)?.toString(16)};`)],
+])('a password with letters beyond ASCII, %s', (_what, spelled) => {
+  const secrets = secretsOf(FOREIGN);
+
+  it('secret masking: a password with letters beyond ASCII is masked in a text', () => {
+    expect(secrets.mask(`<${spelled}>`)).toBe(`<${hidden(spelled)}>`);
+  });
+
+  it('secret masking: a password with letters beyond ASCII is masked in a body in UTF-8, wherever that is split', async () => {
+    const bytes = Buffer.from(`<${spelled}>`);
+    for (let i = 0; i <= bytes.length; i += 1) {
+      const masker = secrets.createMasker();
+      masker.write(bytes.subarray(0, i));
+      masker.end(bytes.subarray(i));
+      expect((await readAll(masker)).toString()).toBe(`<${'*'.repeat(bytes.length - 2)}>`);
+    }
+  });
+});
+
 describe('a text', () => {
   it.each(TEXTS)('secret masking: a text has stars in the place of a key in %s', (_what, text, expected) => {
     expect(SECRETS.mask(text)).toBe(expected);
