@@ -38,6 +38,7 @@ export class AttemptBody {
   #own: OwnBody | undefined;
   #capture: BodyCapture | undefined;
   #beginning: BodyBeginning | undefined;
+  #stopLimit: (() => void) | undefined;
   /** See {@link hold}. */
   #held: PassThrough | undefined;
   #hasStarted = false;
@@ -117,7 +118,7 @@ export class AttemptBody {
     if (kept > 0) this.#capture = new BodyCapture(req, kept);
     if (this.#keepsBeginning) this.#beginning = new BodyBeginning(req, ASKED_LIMIT);
     if (knownSize(req, this.#content) > limit) onTooLarge();
-    else if (limit < Number.POSITIVE_INFINITY) limitBody(req, limit, onTooLarge);
+    else if (limit < Number.POSITIVE_INFINITY) this.#stopLimit = limitBody(req, limit, onTooLarge);
   }
 
   /** The beginning of what was sent, without a content coding; `undefined` where it is not known. */
@@ -167,6 +168,7 @@ export class AttemptBody {
   /** Lets go of the body, since there will be no other attempt. */
   forget(): void {
     this.#content = 'lost';
+    this.#beginning?.stop();
     this.#beginning = undefined;
     this.#capture?.stop();
   }
@@ -174,6 +176,8 @@ export class AttemptBody {
   /** The attempt is over. The rest of an upload has to go on flowing. */
   abort(request: ClientRequest | undefined): void {
     this.#capture?.stop();
+    this.#beginning?.stop();
+    this.#stopLimit?.();
     this.#held?.destroy();
     // By hand, since httpxy's pipe stops the flow when it notices.
     this.#unpipe(request);

@@ -47,6 +47,32 @@ const status =
 const reset: Reply = (_res, req) => req.socket.resetAndDestroy();
 const fine: Reply = (res) => res.end('fine');
 
+it('retries: leave no listeners on an upload that is under way, of which Node would warn', async () => {
+  let asked = 0;
+  const listeners: number[] = [];
+  const { url } = await upstream((req) => {
+    asked += 1;
+    req.socket.resetAndDestroy();
+  });
+  const proxy = await proxyApp({
+    provider: openai({ target: url, apiKey: SERVERS_KEY }),
+    onUsage() {},
+    onFinish: (_summary, { req }) => void listeners.push(req.listenerCount('data')),
+    limits: { requestBody: 1_000 },
+    retry: { ...AT_ONCE, maxTimeout: 1, maxRetries: 20 },
+  });
+  const client = openRequest(`${proxy.url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+  });
+  client.write('{"model":"m"');
+  const response = await responseTo(client);
+  expect([response.statusCode, asked]).toEqual([502, 21]);
+  expect((await proxy.summary()).attempts).toHaveLength(21);
+  expect(listeners).toEqual([0]);
+  client.destroy();
+});
+
 describe('a status', () => {
   it.each([429, 500, 502, 503, 504, 529])(
     'retries: status %d is tried again, and the client sees nothing of it',
