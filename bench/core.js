@@ -15,7 +15,7 @@ const ROUNDS = 5;
 const EVENTS = 1_000_000 / ROUNDS;
 const WARM_UP = 50_000;
 
-const DATA = `data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}\n\n`;
+const DATA = `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"gpt-5-mini","choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}\n\n`;
 const EVENT = Buffer.from(`${DATA.length.toString(16)}\r\n${DATA}\r\n`);
 const HEAD = Buffer.from('HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n');
 const REQUEST = Buffer.from('GET /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\r\n');

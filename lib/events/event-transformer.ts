@@ -136,6 +136,12 @@ export class EventTransformer extends Transform {
   }
 
   #put(upstreams: EventBlock, event: ParsedEvent, result: TransformResult): void {
+    // Nearly all events stay as they are.
+    if ((result === undefined || result === event) && upstreams.event.equals(event)) {
+      this.#keep(upstreams);
+      this.#crIsGone = false;
+      return;
+    }
     const list = result === null ? [] : [result ?? event].flat();
     for (const [i, fields] of list.entries()) {
       if (typeof fields !== 'object' || fields === null || Array.isArray(fields) || isPromiseLike(fields)) {
@@ -146,8 +152,7 @@ export class EventTransformer extends Transform {
       }
       // The last line of NDJSON may lack its line end, and needs one if something follows.
       if (upstreams.event.equals(fields) && (i === list.length - 1 || !this.#isText || endsLine(upstreams.bytes))) {
-        this.#output.push(upstreams.bytes);
-        if (this.#hooks.collectsSent) this.#outputEvents.push(upstreams.event);
+        this.#keep(upstreams);
         continue;
       }
       const block = this.#encode(fields);
@@ -157,6 +162,11 @@ export class EventTransformer extends Transform {
       this.#outputEvents.push(new ParsedEvent(data, event, id, retry, comment));
     }
     this.#crIsGone = this.#isText && upstreams.bytes.at(-1) === CR && this.#output.at(-1) !== upstreams.bytes;
+  }
+
+  #keep({ bytes, event }: EventBlock): void {
+    this.#output.push(bytes);
+    if (this.#hooks.collectsSent) this.#outputEvents.push(event);
   }
 
   /** Pushes the output of one tick as one chunk, so that it is one write. */

@@ -62,6 +62,8 @@ export class Relay {
   #markFilter: ByteOrderMarkFilter | undefined;
   #isDetached = false;
   #onCut: (() => void) | undefined;
+  /** Nothing may go behind what the client is told of the cut. */
+  #isCut = false;
   #linger: NodeJS.Timeout | undefined;
 
   constructor(options: RelayOptions) {
@@ -174,6 +176,7 @@ export class Relay {
   }
 
   #onCoalesced(coalesced: Coalesced): void {
+    if (this.#isCut) return;
     if (this.#backlog.length > 0 || this.#isFull) this.#backlog.push(coalesced);
     else this.#send(coalesced);
   }
@@ -265,6 +268,8 @@ export class Relay {
   }
 
   #onEnd(): void {
+    // Of a body that was cut, the end may still be told.
+    if (this.#isCut) return;
     clearTimeout(this.#linger);
     for (const bytes of this.#markFilter?.rest() ?? []) this.#push(bytes);
     const onCut = this.#onCut;
@@ -279,6 +284,7 @@ export class Relay {
       return;
     }
     for (const coalesced of this.#backlog.splice(0)) this.#send(coalesced);
+    this.#isCut = true;
     onCut();
   }
 

@@ -1,7 +1,9 @@
 /** `truncation: 'event'`: what the client has of a stream that breaks off is whole events, one error event, and the cut. */
+import net from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import type { SseProxyOptions } from '../../../lib/index.js';
 import { openai } from '../../../lib/providers/index.js';
+import { listen } from '../../support/servers/listen.js';
 import { proxyApp, proxyIn, VERSIONS } from '../../support/servers/proxies.js';
 import { eventStream, manualUpstream, upstream } from '../../support/servers/upstreams.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
@@ -58,6 +60,25 @@ describe.each(VERSIONS)('to a client of %s', (version) => {
       expect([event + event, (event + event).slice(0, -1)]).toContain(whole);
     }
   });
+
+  it.each([0, 5])(
+    'nothing comes behind the error event where only the end of the connection would end the body: %d ms',
+    async (delay) => {
+      const server = net.createServer((socket) => {
+        socket.once('data', () => {
+          socket.write('HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\nd', () => {
+            setTimeout(() => socket.resetAndDestroy(), delay);
+          });
+        });
+        socket.on('error', () => {});
+      });
+      const target = `http://127.0.0.1:${await listen(server)}`;
+      const { ask, summary } = await proxyIn(version, { target, truncation: 'event' });
+      const { text, cut } = await (await ask()).ended();
+      expect([text.replace(/data: .*\n/, 'data\n'), cut]).toEqual(['event: error\ndata\n\n', true]);
+      expect(await summary()).toMatchObject({ outcome: 'upstream-truncated', bytes: Buffer.byteLength(text) });
+    },
+  );
 
   it('a line of NDJSON', async () => {
     const target = await dying(['{"a":1}\n{"b":', '2}\n{"c"'], 'application/x-ndjson');
