@@ -1,5 +1,6 @@
 /** `selfHandleResponse`: responses that are the user's to send, where their upstream dies or their client leaves. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { PassThrough, Transform } from 'node:stream';
 import { createGunzip, gzipSync } from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
 import { responseInterceptor, type SseProxyOptions } from '../../../lib/index.js';
@@ -46,6 +47,9 @@ const refused = async (): Promise<string> => {
   throw new Error('refused by the interceptor');
 };
 
+const failingTransform = (): Transform =>
+  new Transform({ transform: (_chunk, _encoding, done) => done(new Error('refused by the transform')) });
+
 type ProxyRes = (response: IncomingMessage, req: IncomingMessage, res: ServerResponse) => void;
 
 /** What goes wrong in whoever is to answer, before the head was sent. */
@@ -64,6 +68,16 @@ const FAILING: [name: string, coding: string | undefined, answer: ProxyRes][] = 
       void response.resume().on('end', () => {
         throw new Error('refused at the end');
       }),
+  ],
+  [
+    'pipes the body through a transform that fails',
+    undefined,
+    (response, _req, res) => void response.pipe(failingTransform()).pipe(res),
+  ],
+  [
+    'pipes the body through a transform that fails behind a decoder',
+    'gzip',
+    (response, _req, res) => void response.pipe(createGunzip()).pipe(failingTransform()).pipe(res),
   ],
   [
     'rejects in the middle of the body',
@@ -141,6 +155,31 @@ describe.each(VERSIONS)('selfHandleResponse that fails, for a client of %s', (ve
     expect([answer.status, (await answer.ended()).text]).toEqual([502, expect.stringContaining('UPSTREAM_TRUNCATED')]);
     expect(await summary()).toMatchObject({ outcome: 'upstream-truncated', statusCode: 502 });
     expect(proxy.active).toBe(0);
+  });
+
+  it('selfHandleResponse: a stream that outlives the body, and one whose failure is listened for, are left alone', async () => {
+    const { url } = await upstream((_req, res) => res.end('whole'));
+    const failures = new Queue<Error>();
+    const log = new PassThrough();
+    const { emit } = log;
+    const { ask, summary } = await proxyIn(version, {
+      target: url,
+      selfHandleResponse: true,
+      on: {
+        proxyRes: (response, _req, res) => {
+          response.pipe(log, { end: false });
+          response.pipe(failingTransform()).on('error', (error) => {
+            failures.push(error);
+            res.end('answered all the same');
+          });
+        },
+      },
+    });
+    const answer = await ask();
+    expect([answer.status, (await answer.ended()).text]).toEqual([200, 'answered all the same']);
+    expect((await failures.next()).message).toBe('refused by the transform');
+    expect((await summary()).outcome).toBe('completed');
+    expect(log.emit).toBe(emit);
   });
 
   it('selfHandleResponse: a decoder that reads beside the answer may fail', async () => {

@@ -49,7 +49,7 @@ export function interceptEvents(server: ProxyServer, config: Config, bookkeepers
     if (event === 'proxyRes') {
       attempt.onResponse(args[0] as IncomingMessage);
       if (attempt.response.isHandedOver) {
-        guardHandedOver(args[0] as IncomingMessage, {
+        guardHandedOver(args[0] as IncomingMessage, attempt.res, {
           failed: (cause) =>
             attempt.fail(new SseProxyError('HOOK_FAILED', { cause, statusCode: 502, hook: 'on.proxyRes' })),
           // What breaks off is not to be answered as if it were whole.
