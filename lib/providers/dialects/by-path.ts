@@ -27,9 +27,15 @@ const DIALECTS: readonly (readonly [path: RegExp, dialect: Dialect])[] = [
  * that is a variant of the one that is known.
  */
 export function speaking(own: Dialect): Omit<Provider, 'name' | 'target'> {
+  let latestPath: string | undefined;
+  let latest = own;
+  /** Asked for each event, and nearly all are of one path: looking at it would be most of the cost of reading an event. */
   const of = ({ path }: Exchange): Dialect => {
+    if (path === latestPath) return latest;
     const known = dialectOf(path) ?? own;
-    return known === own.variantOf ? own : known;
+    latestPath = path;
+    latest = known === own.variantOf ? own : known;
+    return latest;
   };
   return {
     read: (event, reading, exchange) => of(exchange).read(event, reading, exchange),

@@ -12,6 +12,11 @@ export const openaiDialect: Dialect = { read, errorEvent, errorBody, errorBodyOf
 /** An answer says of itself what it is. */
 function read(event: StreamEvent, reading: Reading): void {
   if (isMoreOfTheSame(event, reading)) return;
+  // No JSON: the exception would cost more than all the rest of the chunk.
+  if (event.data === '[DONE]') {
+    readChat(event, reading);
+    return;
+  }
   const payload = event.json();
   const type = member(payload, 'type');
   if (typeof type === 'string' && type.startsWith('response.')) readResponsesEvent(type, payload, reading);
