@@ -1,9 +1,11 @@
+import { EventEmitter } from 'node:events';
 import { ClientRequest, type IncomingMessage } from 'node:http';
 import { StringDecoder } from 'node:string_decoder';
 import { isDecoderEmpty } from '../fast-path/node-internals.js';
 import { replaceMethod } from '../fast-path/replace-method.js';
+import { runHook } from '../util/hooks.js';
 
-type Listener = (...args: unknown[]) => void;
+type Listener = (...args: unknown[]) => unknown;
 
 const READERS = Symbol('readers');
 
@@ -13,7 +15,7 @@ type SharedMessage = IncomingMessage & { [READERS]?: BodyReaders };
  * Lets the proxy read a message in bytes, and hooks and middleware beside it in whatever encoding they have asked for, or are going to
  * ask for. For messages that others have got hold of.
  *
- * @param failed is told what one of their listeners throws, which would end the process
+ * @param failed is told what one of their listeners throws or rejects with, which would end the process
  */
 export function shareBody(message: IncomingMessage, failed: (cause: unknown) => void): void {
   (message as SharedMessage)[READERS] ??= new BodyReaders(message, failed);
@@ -76,6 +78,8 @@ class BodyReaders {
     this.#failed = failed;
     this.#read = message.read;
     const { emit, pipe, readableEncoding } = message;
+    // Others may have replaced it, to observe what is emitted.
+    const isPlain = emit === EventEmitter.prototype.emit;
     if (readableEncoding) this.#undo(readableEncoding);
     replaceMethod(message, 'setEncoding', (encoding) => {
       this.#decode(encoding);
@@ -91,11 +95,14 @@ class BodyReaders {
       try {
         if (event === 'data' && this.#isSplit) return this.#hand(args[0] as Buffer | string);
         if (event === 'end') this.#flush();
-        return Reflect.apply(emit, message, [event, ...args]);
+        if (event === 'error' || !isPlain) return Reflect.apply(emit, message, [event, ...args]);
       } catch (cause) {
         this.#failed(cause);
         return true;
       }
+      const listeners = message.rawListeners(event);
+      for (const listener of listeners) this.#callOne(listener as Listener, args);
+      return listeners.length > 0;
     });
   }
 
@@ -171,12 +178,16 @@ class BodyReaders {
   #call(chunkFor: (isOwn: boolean) => Buffer | string): void {
     for (const listener of this.#message.rawListeners('data')) {
       const chunk = chunkFor(this.#own.has(listener));
-      if (chunk.length === 0) continue;
-      try {
-        (listener as Listener).call(this.#message, chunk);
-      } catch (cause) {
-        this.#failed(cause);
-      }
+      if (chunk.length > 0) this.#callOne(listener as Listener, [chunk]);
     }
+  }
+
+  /** A listener may also be async. */
+  #callOne(listener: Listener, args: readonly unknown[]): void {
+    void runHook(
+      'a listener',
+      () => Reflect.apply(listener, this.#message, args),
+      (_message, cause) => this.#failed(cause),
+    );
   }
 }

@@ -576,8 +576,52 @@ describe('a listener of a response that throws', () => {
     },
   );
 
+  it.each<[string, (response: IncomingMessage) => void]>([
+    ['at data', (response) => response.on('data', failLater)],
+    ['at data, in text', (response) => response.setEncoding('utf8').on('data', failLater)],
+  ])(
+    'setEncoding: an async listener that rejects ends the response, and not the process: %s',
+    async (_name, listen) => {
+      const { url } = await upstream((_req, res) => {
+        // It does not end.
+        eventStream(res).write('data: 1\n\n');
+      });
+      const { logger, errors } = logbook();
+      const proxy = await proxyApp({ target: url, logger, on: { proxyRes: (response) => void listen(response) } });
+      const response = await request(proxy.url);
+      response.on('error', () => {}).resume();
+      await new Promise((resolve) => response.once('close', resolve));
+      expect(await proxy.summary()).toMatchObject({ error: { code: 'HOOK_FAILED', hook: 'a listener of a body' } });
+      expect(errors).toEqual([expect.stringContaining('a listener of a body failed: Error: of a listener')]);
+    },
+  );
+
+  it('setEncoding: an async listener that rejects when the response has ended is told of, and does not end the process', async () => {
+    const { url } = await upstream((_req, res) => res.end(TEXT));
+    const { logger, errors } = logbook();
+    const done = signal();
+    const on: SseProxyOptions['on'] = {
+      proxyRes: (response) => {
+        response.on('end', async () => {
+          await done.promise;
+          throw new Error('of a listener');
+        });
+      },
+    };
+    const proxy = await proxyApp({ target: url, logger, on });
+    expect((await exchange(proxy.url)).body).toBe(String(TEXT));
+    expect(await proxy.summary()).toMatchObject({ outcome: 'completed' });
+    done.resolve();
+    await turns();
+    expect(errors).toEqual([expect.stringContaining('a listener of a body failed: Error: of a listener')]);
+  });
+
   function fail(): void {
     throw new Error('of a listener');
+  }
+
+  async function failLater(): Promise<void> {
+    fail();
   }
 });
 
