@@ -120,6 +120,20 @@ const json = (
   parts: (account) => [{ text: JSON.stringify(payload(account)), figures: expected(account), isEnd: true }],
 });
 
+/** Only the total has what was cached. */
+const cachedBeside = (name: string, cachedOf: (account: Account) => number): Shape =>
+  chatOf(
+    name,
+    'compatible',
+    (a) => {
+      const usage = { ...bareUsage(a), prompt_tokens: a.input - cachedOf(a) };
+      return chunk([choice({}, 'stop')], {
+        usage: { ...usage, prompt_tokens_details: { cached_tokens: cachedOf(a) } },
+      });
+    },
+    (a) => ({ ...plain(a), cachedInputTokens: cachedOf(a) }),
+  );
+
 const CHATS: readonly Shape[] = [
   chatOf('a chunk without choices', 'openai', (a) => finish + chunk([], { usage: openaiUsage(a) }), all),
   chatOf('choices that are null', 'compatible', (a) => finish + chunk(null, { usage: openaiUsage(a) }), all),
@@ -162,6 +176,8 @@ const CHATS: readonly Shape[] = [
       }),
     all,
   ),
+  cachedBeside('many cached tokens beside the prompt', (a) => a.cached),
+  cachedBeside('few cached tokens beside the prompt', (a) => a.written),
   chat('the figures so far in every chunk', 'compatible', (account) => {
     const soFar = { ...account, output: 1, reasoning: 0 };
     return [

@@ -104,6 +104,26 @@ const interactionWhole = whole(
   { ...model, ...figures, hasContent: true, finishReason: 'completed' },
 );
 
+/** The total has the thoughts in it beside the output, and the prompts of tools within the input; and the other way round. */
+const thoughtsApart = whole(
+  'an interaction whose thoughts alone are counted apart',
+  PATH,
+  interaction({ status: 'completed', usage: { ...usage, total_tokens: 150 } }),
+  { ...model, ...figures, usage: { ...figures.usage, inputTokens: 100, totalTokens: 150 }, finishReason: 'completed' },
+);
+
+const toolsApart = whole(
+  'an interaction whose prompts of tools alone are counted apart',
+  PATH,
+  interaction({ status: 'completed', usage: { ...usage, total_output_tokens: 40, total_tokens: 145 } }),
+  {
+    ...model,
+    ...figures,
+    usage: { ...figures.usage, inputTokens: 105, outputTokens: 40, totalTokens: 145 },
+    finishReason: 'completed',
+  },
+);
+
 const interactionPending = whole(
   'an interaction that goes on in the background',
   PATH,
@@ -117,5 +137,7 @@ export const INTERACTIONS: readonly ProviderAnswer[] = [
   earlier,
   interactionFailed,
   interactionWhole,
+  thoughtsApart,
+  toolsApart,
   interactionPending,
 ];

@@ -196,8 +196,7 @@ type Parts = Record<'prompt' | 'completion' | 'total' | 'reasoning' | 'cached', 
 function addedUp({ prompt, completion, total, reasoning = 0, cached = 0 }: Parts): Record<string, number | undefined> {
   const reported = { inputTokens: prompt, outputTokens: completion };
   if (prompt === undefined || completion === undefined || total === undefined) return reported;
-  const inputs = cached > prompt ? [prompt, prompt + cached] : [prompt];
-  for (const inputTokens of inputs) {
+  for (const inputTokens of [prompt, prompt + cached]) {
     for (const outputTokens of [completion, completion + reasoning]) {
       if (inputTokens + outputTokens === total) return { inputTokens, outputTokens };
     }

@@ -70,7 +70,10 @@ function takeFigures(usage: object, reading: Reading): void {
   if (hasFigures(found) || !hasFigures(reading.usage)) reading.usage = found;
 }
 
-/** Thoughts and the prompts of tools are counted apart from the output and the input where the total says so. */
+/**
+ * Thoughts and the prompts of tools are counted apart from the output and the input, unless the total says that it has them (or one of
+ * them) in the others.
+ */
 function figuresOf(usage: object): Record<string, unknown> {
   const of = (name: string): unknown => member(usage, name);
   const [input, output, thought, tools] = [
@@ -80,10 +83,18 @@ function figuresOf(usage: object): Record<string, unknown> {
     of('total_tool_use_tokens'),
   ];
   const total = of('total_tokens');
-  const isApart = !isCount(total) || sumOf(input, output) !== total;
+  const inputWithTools = isCount(input) ? sumOf(input, tools) : input;
+  const outputWithThoughts = isCount(output) ? sumOf(output, thought) : output;
+  const ways = [
+    [input, output],
+    [input, outputWithThoughts],
+    [inputWithTools, output],
+  ];
+  const apart = [inputWithTools, outputWithThoughts];
+  const [inputTokens, outputTokens] = ways.find((way) => isCount(total) && sumOf(...way) === total) ?? apart;
   return {
-    inputTokens: isApart && isCount(input) ? sumOf(input, tools) : input,
-    outputTokens: isApart && isCount(output) ? sumOf(output, thought) : output,
+    inputTokens,
+    outputTokens,
     totalTokens: total,
     cachedInputTokens: of('total_cached_tokens'),
     reasoningTokens: thought,
