@@ -1,3 +1,6 @@
+// A warning fails the test that causes it, and AWS's SDK warns of each version of Node that it is going to leave behind.
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
+
 /** @type {import('jest').Config} */
 export default {
   displayName: 'main',

@@ -1,5 +1,3 @@
-import type { OutgoingHttpHeaders } from 'node:http';
-
 /*
  * Answers in the shapes that providers publish, made of figures that are known: what is to be told of them is known by construction,
  * and by no code of the package.
@@ -370,10 +368,6 @@ export const UNFINISHED: readonly Shape[] = [
   ]),
 ];
 
-/** How an answer ends: whole, with a clean end before its last part, or with a cut before it. */
-export const ENDS = ['whole', 'cut'] as const;
-export type End = (typeof ENDS)[number];
-
 /** What is to be told of the first `count` parts of an answer. */
 export function expectedOf(parts: readonly AccountPart[], count: number): Expected & { complete: boolean } {
   const sent = parts.slice(0, count);
@@ -384,8 +378,3 @@ export function expectedOf(parts: readonly AccountPart[], count: number): Expect
 /** Where an answer may be cut. JSON in one piece has no parts, and Gemini's array has its last byte only. */
 export const cutsOf = (parts: readonly AccountPart[]): number[] =>
   parts.map((_part, i) => i).filter((count) => count > 0);
-
-export const headOf = ({ contentType }: Shape, coding: string | undefined): OutgoingHttpHeaders => ({
-  'content-type': contentType,
-  ...(coding !== undefined && { 'content-encoding': coding }),
-});
