@@ -89,7 +89,10 @@ class BodyReaders {
     replaceMethod(message, 'pipe', (destination, options) => {
       const start = (): typeof destination => pipe.call(message, destination, options) as typeof destination;
       // httpxy pipes the request.
-      return (destination as unknown) instanceof ClientRequest ? this.asOwn(start) : start();
+      if ((destination as unknown) instanceof ClientRequest) return this.asOwn(start);
+      // One that outlives the message has a listener of its own.
+      if (options?.end !== false) this.#guard(destination);
+      return start();
     });
     replaceMethod(message, 'emit', (event: string | symbol, ...args: unknown[]) => {
       try {
@@ -180,6 +183,14 @@ class BodyReaders {
       const chunk = chunkFor(this.#own.has(listener));
       if (chunk.length > 0) this.#callOne(listener as Listener, [chunk]);
     }
+  }
+
+  /** A stream of others' that the message is piped into, such as a file: an error that nobody listens to would end the process. */
+  #guard(destination: NodeJS.WritableStream): void {
+    if (destination === process.stdout || destination === process.stderr) return;
+    destination.on('error', (cause: unknown) => {
+      if (destination.listenerCount('error') === 1) this.#failed(cause);
+    });
   }
 
   /** A listener may also be async. */

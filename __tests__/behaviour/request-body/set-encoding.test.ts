@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import http2 from 'node:http2';
-import { PassThrough } from 'node:stream';
+import { PassThrough, Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import zlib from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
@@ -615,6 +615,26 @@ describe('a listener of a response that throws', () => {
     await turns();
     expect(errors).toEqual([expect.stringContaining('a listener of a body failed: Error: of a listener')]);
   });
+
+  it.each<[string, NonNullable<SseProxyOptions['on']>]>([
+    ['the response', { proxyRes: (response) => void response.pipe(fullDisk()) }],
+    ['the request', { proxyReq: (_request, req) => void req.pipe(fullDisk()) }],
+  ])('setEncoding: a stream that a hook pipes %s into, and that fails, does not end the process', async (_what, on) => {
+    const { url } = await upstream((req, res) => {
+      eventStream(res).write('data: 1\n\n');
+      req.resume();
+    });
+    const { logger, errors } = logbook();
+    const proxy = await proxyApp({ target: url, logger, on });
+    const client = openRequest(proxy.url, { method: 'POST' }).end('a body');
+    client.on('response', (response) => response.on('error', () => {}).resume());
+    client.on('error', () => {});
+    expect(await proxy.summary()).toMatchObject({ error: { code: 'HOOK_FAILED', hook: 'a listener of a body' } });
+    expect(errors).toEqual([expect.stringContaining('a listener of a body failed: Error: the disk is full')]);
+  });
+
+  const fullDisk = (): Writable =>
+    new Writable({ write: (_chunk, _encoding, done) => done(new Error('the disk is full')) });
 
   function fail(): void {
     throw new Error('of a listener');
