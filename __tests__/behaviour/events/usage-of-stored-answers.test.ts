@@ -28,6 +28,10 @@ const none = { complete: false };
 const completion = { id: 'chatcmpl-1', object: 'chat.completion', choices: [], usage: reported };
 const batch = (status: string, usage: object | null): object => ({ id: 'batch_1', object: 'batch', status, usage });
 
+const INTERACTIONS = '/v1beta/interactions';
+const interactionUsage = { total_input_tokens: 9, total_output_tokens: 3, total_tokens: 12 };
+const interaction = (status: string, usage?: object): object => ({ id: 'v1_a', object: 'interaction', status, usage });
+
 type Asked = [method: 'GET' | 'POST', path: string, answer: object | string];
 
 /** What is told of these answers, in order, and the lines of the access log. */
@@ -111,6 +115,24 @@ describe('usage of stored answers: each exchange is told of, and each answer is 
         ['GET', STORED, completed],
       ],
       [none, figures, retrieved],
+    ],
+    [
+      'a response in the background that fails',
+      [
+        ['POST', RESPONSES, queued],
+        ['GET', STORED, response('failed', reported)],
+        ['GET', STORED, response('failed', reported)],
+      ],
+      [none, figures, retrieved],
+    ],
+    [
+      'an interaction in the background that fails',
+      [
+        ['POST', INTERACTIONS, interaction('in_progress')],
+        ['GET', `${INTERACTIONS}/v1_a`, interaction('failed', interactionUsage)],
+        ['GET', `${INTERACTIONS}/v1_a`, interaction('failed', interactionUsage)],
+      ],
+      [none, { ...figures, reported: interactionUsage }, { ...retrieved, reported: interactionUsage }],
     ],
     [
       'a stored completion',

@@ -383,7 +383,7 @@ const readGemini: Reader = (payloads, form) => {
   return said;
 };
 
-const readInteractions: Reader = (payloads) => {
+const readInteractions: Reader = (payloads, form) => {
   const said: Said = { figures: {} };
   for (const payload of payloads) {
     if (payload === DONE) break;
@@ -395,7 +395,7 @@ const readInteractions: Reader = (payloads) => {
     take(said, interaction.usage, ofInteractionUsage);
     if (interaction.status === 'in_progress') continue;
     said.ended = said.finished = true;
-    said.failed ||= interaction.status === 'failed';
+    said.failed ||= interaction.status === 'failed' && form !== 'json';
     said.finishReason = interaction.status;
   }
   return said;

@@ -61,7 +61,9 @@ function readInteraction(interaction: unknown, reading: Reading, isLast: boolean
   if (isObject(usage)) takeFigures(usage, reading);
   const hasEnded = isLast || (status !== undefined && LAST_STATUSES.has(status));
   if (hasEnded && status !== undefined) reading.finishReason = status;
-  reading.usageComplete = hasEnded && status !== 'failed' && hasFigures(reading.usage);
+  // A stream that ends with a failure has no answer; one that is asked for later, in one piece, has its final figures.
+  const isFailure = isLast && status === 'failed';
+  reading.usageComplete = hasEnded && !isFailure && hasFigures(reading.usage);
   if (isLast) reading.ended = true;
 }
 
