@@ -144,6 +144,9 @@ export const LOOK_PAST = { events: 100, time: 10_000 } as const;
 /** How much of a JSON request body is looked through for what it asks for (`summary.requestModel`). */
 export const ASKED_LIMIT = 64 * KB;
 
+/** No name of a model is longer, in characters. */
+export const LONGEST_MODEL = 256;
+
 /** How long a pooled connection may be idle before it may be dead: servers close theirs after seconds. */
 export const STALE_AFTER = 1_000;
 

@@ -1,3 +1,4 @@
+import { LONGEST_MODEL } from '../defaults.js';
 import { memberTexts } from './json-members.js';
 
 /** What a request asks for, as far as it says so. */
@@ -16,7 +17,7 @@ const IN_PATH = /\/(?:models?|deployments)\/([^/:?]+)(?::((?:stream)?[a-z]+)|\/(
 /** What a path says: of a model and its method. */
 function askedByPath(path: string): Asked {
   const [, model, method = '', operation = ''] = IN_PATH.exec(path.split('?', 1)[0] ?? '') ?? [];
-  if (model === undefined) return {};
+  if (model === undefined || model.length > LONGEST_MODEL) return {};
   const isStream = /^stream/i.test(method) || /-stream$/.test(operation);
   const saysHow = /^(?:stream)?(?:generateContent|rawPredict)$/i.test(method) || /^(?:converse|invoke)/.test(operation);
   return { model: decoded(model), ...(saysHow && { stream: isStream }) };
@@ -39,16 +40,18 @@ export function askedOf(path: string, body: string | undefined): Asked {
   const asked = askedByPath(path);
   if (body === undefined) return asked;
   const found = memberTexts(body, MEMBERS);
-  const model = found.get('model');
+  const model = nameIn(found.get('model'));
   const stream = found.get('stream');
   return {
     ...asked,
-    ...(model?.startsWith('"') && { model: parsed(model) ?? asked.model ?? '' }),
+    ...(model !== undefined && { model }),
     ...((stream === 'true' || stream === 'false') && { stream: stream === 'true' }),
   };
 }
 
-function parsed(text: string): string | undefined {
+/** The name in a JSON string. What is longer than any name of a model is none: it would go into every log. */
+function nameIn(text: string | undefined): string | undefined {
+  if (!text?.startsWith('"') || text.length > LONGEST_MODEL) return undefined;
   try {
     return JSON.parse(text) as string;
   } catch {

@@ -15,6 +15,8 @@ describe('what a request asks for', () => {
     [CHAT, '{"model":"a\\"b\\u0041"}', { model: 'a"bA' }],
     [CHAT, '{"mod\\u0065l":"x"}', { model: 'x' }],
     [CHAT, '{"model":"first","model":"last"}', { model: 'last' }],
+    [CHAT, JSON.stringify({ model: 'm'.repeat(300), stream: true }), { stream: true }],
+    [`/v1beta/models/${'m'.repeat(300)}:generateContent`, undefined, {}],
     [CHAT, '{"model":7,"stream":"true"}', {}],
     [CHAT, '{"model":"gpt-5","messages":[{"content":"cut', { model: 'gpt-5' }],
     [CHAT, '{"messages":[],"model":"cu', {}],
