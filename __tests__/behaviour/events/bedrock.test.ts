@@ -33,9 +33,6 @@ import { onCleanUp } from '../../support/watch/clean-up.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 import { Queue } from '../../support/watch/wait.js';
 
-// On Node 20 AWS's SDK warns that it is going to drop it.
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
-
 closeAndWatchEachTest();
 
 const KEY = 'bedrock-api-key-of-the-server';
