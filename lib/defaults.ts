@@ -141,6 +141,15 @@ export const STALE_LIMIT = 256 * KB;
 /** `commit: 'first-content'`: how many events are looked past, and for how long, from the first on (milliseconds). */
 export const LOOK_PAST = { events: 100, time: 10_000 } as const;
 
+/** How long a write that has failed waits for the first byte of what its peer may have said. Milliseconds; the end of the connection comes before. */
+export const EARLY_ANSWER_TIME = 1_000;
+
+/** A token that is about to expire would be refused on its way. Milliseconds. */
+export const TOKEN_MARGIN = 60_000;
+
+/** How long others wait for a token that one request has asked for, before the next asks anew. Milliseconds. */
+export const TOKEN_PATIENCE = 10_000;
+
 /** How much of a JSON request body is looked through for what it asks for (`summary.requestModel`). */
 export const ASKED_LIMIT = 64 * KB;
 

@@ -1,8 +1,6 @@
 import type { Socket } from 'node:net';
+import { EARLY_ANSWER_TIME } from '../defaults.js';
 import { replaceMethod } from './replace-method.js';
-
-/** How long a failed write waits for the first byte of what its peer may have said. Milliseconds; the end of the connection comes before. */
-const ANSWER_TIME = 1_000;
 
 type Callback = (error?: Error | null) => void;
 
@@ -47,7 +45,7 @@ function failLate(socket: Socket, error: Error, callback: Callback): void {
   const timer = setTimeout(() => {
     // Once an answer has begun, its own deadlines hold.
     if (socket.bytesRead === bytesRead) fail();
-  }, ANSWER_TIME);
+  }, EARLY_ANSWER_TIME);
   // In front of Node's own, which takes an end for the clean end of a body without a length.
   socket.prependListener('end', fail).once('close', fail);
 }

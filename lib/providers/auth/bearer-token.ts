@@ -1,4 +1,5 @@
 import { validateHeaderValue } from 'node:http';
+import { TOKEN_MARGIN, TOKEN_PATIENCE } from '../../defaults.js';
 import { SseProxyError } from '../../errors.js';
 import type { Exchange } from '../../types/hooks.js';
 import type { Provider } from '../../types/provider.js';
@@ -16,12 +17,6 @@ export interface AccessToken {
 export type TokenSource = (
   exchange: Exchange,
 ) => string | AccessToken | undefined | Promise<string | AccessToken | undefined>;
-
-/** A token that is about to expire would be refused on its way. Milliseconds. */
-const MARGIN = 60_000;
-
-/** How long others wait for a token that one request has asked for, before the next asks anew. Milliseconds. */
-const PATIENCE = 10_000;
 
 /**
  * The `credentials` of a provider whose requests carry a token that expires. Requests at one time ask for it once. A token without an expiry
@@ -65,9 +60,9 @@ export function tokenFrom(source: TokenSource, now = Date.now): Required<Pick<Pr
 
   return {
     async credentials(exchange) {
-      const isFresh = kept?.expiresOnTimestamp !== undefined && kept.expiresOnTimestamp - MARGIN > now();
+      const isFresh = kept?.expiresOnTimestamp !== undefined && kept.expiresOnTimestamp - TOKEN_MARGIN > now();
       if (kept !== undefined && isFresh) return bearer(kept.token);
-      const isShared = !isPerRequest && pending !== undefined && now() - pending.since < PATIENCE;
+      const isShared = !isPerRequest && pending !== undefined && now() - pending.since < TOKEN_PATIENCE;
       const token = isShared && pending !== undefined ? await shared(pending.token) : await askForAll(exchange);
       return bearer((token ?? (await ask(exchange))).token);
     },
