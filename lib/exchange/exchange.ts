@@ -341,6 +341,7 @@ export class ProxyExchange extends BaseExchange {
     this.#enter(state, { name: 'relaying', answer });
     try {
       answer.commit();
+      attempt.response.forget();
       this.#forgetBody();
       answer.relay();
       // A response without a body is complete with its head.

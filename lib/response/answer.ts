@@ -57,6 +57,8 @@ export interface UpstreamAnswer {
   source: IncomingMessage;
 }
 
+const SENT: ResponseHead = Object.freeze({ statusCode: 0, statusMessage: '', headers: Object.freeze({}) });
+
 /** An upstream's response on its way to becoming the client's: its head first, and then its body. */
 export class Answer {
   readonly statusCode: number;
@@ -64,9 +66,9 @@ export class Answer {
   /** What is done with the body; `undefined` if it is passed on untouched. */
   readonly plan: BodyPlan | undefined;
   readonly #context: AnswerContext;
-  readonly #nameOf: (key: string) => string;
+  #nameOf: (key: string) => string;
   readonly #source: IncomingMessage;
-  readonly #head: ResponseHead;
+  #head: ResponseHead;
   /** Masks the credentials in a body that may repeat them. */
   readonly #masking: BodyMasking | undefined;
   #pipeline: Pipeline | undefined;
@@ -173,6 +175,9 @@ export class Answer {
     });
     rewriteHead(config.rewriteHeaders, this.#head, exchange);
     client.commit(this.#head, { eventStream: this.eventStream, nameOf: this.#nameOf });
+    // Nobody asks for it any more, and a stream may be long.
+    this.#head = SENT;
+    this.#nameOf = String;
   }
 
   /** Keeps what the upstream says about retrying, although its body is lost. */

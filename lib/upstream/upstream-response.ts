@@ -116,6 +116,11 @@ export class UpstreamResponse extends EventEmitter {
     return this.#fields.get(key)?.[0] ?? key;
   }
 
+  /** Lets go of the headers: they have been sent. */
+  forget(): void {
+    this.#fields.clear();
+  }
+
   end(): this {
     if (this.destroyed) return this;
     this.writableFinished = true;
