@@ -45,7 +45,7 @@ const BY_CODE: Partial<Record<SseProxyErrorCode, string>> = {
   UPSTREAM_TIMEOUT: 'Where it needs longer, raise `timeouts.headers` or `timeouts.idle`.',
   TARGET_MISSING: 'Have `router` give a target for every request, or give a `target` to fall back on.',
   REQUEST_BODY_CONSUMED: 'Mount the proxy in front of what reads the body.',
-  CREDENTIALS_MISSING: 'Look why the `apiKey` function of the provider gave none.',
+  CREDENTIALS_MISSING: 'Look why the function that the provider was given, `apiKey` or `token`, gave none.',
   EVENTS_UNREADABLE: 'Have the upstream send `identity`: `transformEvent` cannot read its stream.',
   EVENT_TOO_LARGE: 'Raise `limits.eventSize` where such events are meant.',
 };

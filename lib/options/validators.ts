@@ -19,13 +19,24 @@ import {
  * What the values of options may be, in words and as a test. `util/checks.ts` has those that are also used elsewhere.
  */
 
+/** How to say what a bare number in the place of an object was to mean. */
+const numberMeans = (option: string, member: string): NonNullable<Check['hint']> => {
+  return (value) => (typeof value === 'number' ? `. Write \`${option}: { ${member}: ${value} }\`` : '');
+};
+
 export const anything = check('anything', () => true);
 export const aNumber = check('a number', (value) => typeof value === 'number');
 export const anObject = check('an object', isObject);
-export const booleanOrObject = check(
-  'a boolean or an object',
-  (value) => typeof value === 'boolean' || isObject(value),
-);
+/** @param member the one that is meant where a bare number is given */
+export const booleanOrObject = (option: string, member: string): Check =>
+  check(
+    'a boolean or an object',
+    (value) => typeof value === 'boolean' || isObject(value),
+    numberMeans(option, member),
+  );
+/** An object. @param member the one that is meant where a bare number is given */
+export const objectWith = (option: string, member: string): Check =>
+  check('an object', isObject, numberMeans(option, member));
 export const aStringOrNull = check('a string', (value) => typeof value === 'string' || value === null);
 export const aLine = check(
   'a string without line breaks',

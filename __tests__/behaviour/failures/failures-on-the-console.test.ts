@@ -362,7 +362,7 @@ describe('a mistake at request time says what to do, on the console', () => {
     [
       'an apiKey function without a key',
       (target) => ({ provider: openai({ apiKey: () => undefined as never, target }) }),
-      /CREDENTIALS_MISSING.*Look why the `apiKey` function/,
+      /CREDENTIALS_MISSING.*Look why the function that the provider was given, `apiKey` or `token`, gave none/,
     ],
     [
       'timeouts that are too short',

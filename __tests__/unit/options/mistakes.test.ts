@@ -69,6 +69,22 @@ const MISTAKES: readonly [wrote: string, run: () => unknown, sees: string][] = [
     '`onFinish` must be a function, got a function. Call it: `onFinish: accessLog()`',
   ],
   ["accessLog('json')", () => untyped(accessLog)('json'), "accessLog needs an object of options, got 'json'"],
+  // --- a number where an object is meant
+  [
+    'retry: 3',
+    () => proxy({ target, retry: 3 }),
+    '`retry` must be a boolean or an object, got 3. Write `retry: { maxRetries: 3 }`',
+  ],
+  [
+    'heartbeat: 15_000',
+    () => proxy({ target, heartbeat: 15_000 }),
+    '`heartbeat` must be a boolean or an object, got 15000. Write `heartbeat: { interval: 15000 }`',
+  ],
+  [
+    'limits: { queue: 5 }',
+    () => proxy({ target, limits: { concurrency: 3, queue: 5 } }),
+    '`limits.queue` must be an object, got 5. Write `queue: { size: 5 }`',
+  ],
   // --- names
   ['createSseProxy({ baseURL })', () => proxy({ baseURL: target }), `Unknown option \`baseURL\`. ${baseURL}`],
   ['createSseProxy({ url })', () => proxy({ url: target }), 'Unknown option `url`. The address is `target`'],
@@ -212,7 +228,7 @@ const MISTAKES: readonly [wrote: string, run: () => unknown, sees: string][] = [
   [
     'openaiCompatible without a key',
     () => openaiCompatible({ name: 'vllm', target, apiKey: undefined }),
-    `openaiCompatible() needs \`apiKey\`: ${missing}. Is its environment variable set?`,
+    `openaiCompatible() needs \`apiKey\`: ${missing}`,
   ],
   [
     'openaiCompatible({ apiKey })',

@@ -66,10 +66,10 @@ export function keyIn(
     };
   }
   if (typeof apiKey !== 'string' || apiKey === '') {
-    const question =
-      variable === undefined ? 'Is its environment variable set?' : `Is the environment variable ${variable} set?`;
+    // A provider of no vendor has no variable that could be named.
+    const question = variable === undefined ? '' : `. Is the environment variable ${variable} set?`;
     throw new TypeError(
-      `${name}() needs \`apiKey\`: a string, a function that returns one, or false for the caller's own. ${question}`,
+      `${name}() needs \`apiKey\`: a string, a function that returns one, or false for the caller's own${question}`,
     );
   }
   const fields = checked(name, field(apiKey));
