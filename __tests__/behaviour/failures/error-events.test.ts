@@ -195,7 +195,7 @@ describe('an error event inside a 200', () => {
         expect(summary.attempts).toHaveLength(1);
         expect(summary.attempts[0]).not.toHaveProperty('error');
         expect(usages).toHaveLength(1);
-        expect(lines).toEqual([expect.stringContaining(' 200 upstream-error UPSTREAM_ERROR_EVENT ')]);
+        expect(lines).toEqual([expect.stringContaining(` 200 upstream-error UPSTREAM_ERROR_EVENT ${code ?? 'at'} `)]);
       }
     },
   );
