@@ -70,7 +70,7 @@ export interface StreamSummary {
    * was tried.
    */
   provider?: string;
-  /** Bytes of the body written to the client, before any compression in front of the proxy. */
+  /** Bytes of the body written to the client, before any compression in front of the proxy; those of a response of the proxy's own do not count. */
   bytes: number;
   /** Events of the upstream's response; absent where no option had them read. */
   events?: number;
