@@ -450,3 +450,42 @@ describe.each([
     expect(seen).toHaveLength(2);
   });
 });
+
+describe('a dead connection in front of a failure', () => {
+  const BODY = JSON.stringify({ model: 'asked', stream: true });
+
+  it.each<[string, Record<string, string>]>([
+    ['of known length', {}],
+    ['chunked', { 'transfer-encoding': 'chunked' }],
+  ])(
+    'pooled connection: one that is dead takes no attempt from the plan: a body %s goes on to the fallback',
+    async (_name, headers) => {
+      const first = await staleUpstream(
+        CLOSE,
+        ({ n }) => n > 1,
+        (req, res) => {
+          if (req.url === '/warm-up') res.end('fine');
+          else res.writeHead(503).end();
+        },
+      );
+      const second = await staleUpstream(
+        CLOSE,
+        () => false,
+        (_req, res) => res.end('from the fallback'),
+      );
+      for (const fallback of [{ target: second.url }, { target: second.url, model: 'other' }]) {
+        const proxy = await proxyApp({ target: first.url, fallbacks: [fallback] });
+        await warmUp(proxy);
+        const response = await request(proxy.url, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', ...headers },
+          body: BODY,
+        });
+        expect(await readText(response)).toBe('from the fallback');
+        const { attempts } = await proxy.summary();
+        expect(attempts.map(({ statusCode, error }) => statusCode ?? error)).toEqual(['UPSTREAM_CLOSED', 503, 200]);
+        expect(second.seen.at(-1)?.body).toBe(BODY.replace('asked', 'model' in fallback ? 'other' : 'asked'));
+      }
+    },
+  );
+});
