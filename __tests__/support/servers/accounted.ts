@@ -149,7 +149,9 @@ export async function accountsOf(exchanges: readonly AccountedExchange[]): Promi
     await send(rest);
     res.end();
   };
-  const { url } = await upstream((req, res) => void req.resume().once('end', () => void answer(req, res)));
+  const { server, url } = await upstream((req, res) => void req.resume().once('end', () => void answer(req, res)));
+  // On a busy machine a pooled connection may be idle for long: one that had closed would be an attempt more.
+  server.keepAliveTimeout = 120_000;
 
   const proxies = new Map<string, Promise<ProxyUnderTest>>();
   const proxyFor = ({ vendor, way, end, eventSize }: AccountedExchange): Promise<ProxyUnderTest> => {
