@@ -32,7 +32,7 @@ export async function readEditable(
   const isReadable = coding === undefined || isDecodable(coding);
   const isEditable = mayEdit(route) && isJsonType(req.headers['content-type']) && isReadable;
   if (!isEditable && route.provider?.sign === undefined) return body;
-  const mayBeRead = body === 'stream' && hasBody(req) && !req.readableDidRead;
+  const mayBeRead = body === 'stream' && hasBody(req) && !req.readableEnded;
   const read = mayBeRead ? await readBody(req, maxSize) : undefined;
   const known = read ?? body;
   if (

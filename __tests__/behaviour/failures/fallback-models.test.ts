@@ -4,13 +4,15 @@ import { describe, expect, it } from '@jest/globals';
 import express from 'express';
 import type { FallbackTarget, SseProxyOptions } from '../../../lib/index.js';
 import { anthropic, gemini, openai, openaiCompatible, type Provider } from '../../../lib/providers/index.js';
-import { exchange, readAll, readText } from '../../support/clients/http.js';
+import { exchange, openRequest, readAll, readText, responseTo } from '../../support/clients/http.js';
+import { closedPort } from '../../support/servers/listen.js';
 import { post } from '../../support/servers/provider.js';
 import { proxyApp } from '../../support/servers/proxies.js';
 import { answeringTarget, badTarget, goodTarget, type Target } from '../../support/servers/targets.js';
 import { bytesOf, openaiChat, usageChunk } from '../../support/streams/dialects.js';
 import { closeAndWatchEachTest } from '../../support/watch/process.js';
 import { expectOneSummary } from '../../support/watch/summary.js';
+import { signal } from '../../support/watch/wait.js';
 
 closeAndWatchEachTest();
 
@@ -250,5 +252,28 @@ describe('editBody of a fallback', () => {
       error: { code: 'HOOK_FAILED', hook: 'editBody' },
     });
     expect(summary.error?.cause).toMatchObject(expected);
+  });
+});
+
+describe('an upload that is under way when its target fails', () => {
+  it.each([300, 300_000])('fallbacks: is asked for their model all the same: %d bytes', async (size) => {
+    const last = await goodTarget();
+    const hasFailed = signal();
+    const proxy = await proxyApp({
+      target: `http://127.0.0.1:${await closedPort()}`,
+      fallbacks: () => {
+        hasFailed.resolve();
+        return { target: last.url, model: 'other' };
+      },
+    });
+    const body = JSON.stringify({ model: 'asked', messages: ['x'.repeat(size)] });
+    const headers = { 'content-type': 'application/json', 'content-length': String(body.length) };
+    const req = openRequest(proxy.url, { method: 'POST', headers });
+    const response = responseTo(req);
+    req.write(body.slice(0, 100));
+    await hasFailed.promise;
+    req.end(body.slice(100));
+    expect((await response).statusCode).toBe(200);
+    expect(last.seen.map((seen) => seen.body)).toEqual([body.replace('asked', 'other')]);
   });
 });
