@@ -113,10 +113,7 @@ export class EventReader implements IterableIterator<Block, undefined> {
     if (bytes.length === 0) return { bytes, event: undefined, part: undefined };
     if (endsWithStream) return this.#block(bytes);
     if (ending === undefined || this.#onUnread === undefined) return { bytes, event: undefined, part: undefined };
-    this.#parsed = bytes;
-    const event = this.#parse(Buffer.concat([bytes, ending]));
-    this.#parsed = EMPTY;
-    return { bytes, event, part: 'unfinished' };
+    return { bytes, event: this.#eventIn(Buffer.concat([bytes, ending]), bytes), part: 'unfinished' };
   }
 
   /** After a failure: the bytes that were read, and were not given as those of a block. */
@@ -128,10 +125,15 @@ export class EventReader implements IterableIterator<Block, undefined> {
   }
 
   #block(bytes: Buffer): Block {
+    return { bytes, event: this.#eventIn(bytes, bytes), part: undefined };
+  }
+
+  /** @param bytes those of the stream, which are released where the parser fails */
+  #eventIn(block: Buffer, bytes: Buffer): ParsedEvent | undefined {
     this.#parsed = bytes;
-    const event = this.#parse(bytes);
+    const event = this.#parse(block);
     this.#parsed = EMPTY;
-    return { bytes, event, part: undefined };
+    return event;
   }
 
   /** The bytes that are held, followed by these. */
@@ -181,9 +183,7 @@ export class EventReader implements IterableIterator<Block, undefined> {
   #endLarge(bytes: Buffer): Block {
     const abridged = this.#large?.abridger?.end();
     this.#large = undefined;
-    this.#parsed = bytes;
-    const event = abridged && this.#parse(abridged);
-    this.#parsed = EMPTY;
+    const event = abridged && this.#eventIn(abridged, bytes);
     // Only of JSON it is known that it can be told from what an event was without its middle.
     const isRead = event?.json() !== undefined;
     if (!isRead) this.#onUnread?.();

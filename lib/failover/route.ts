@@ -7,7 +7,7 @@ import {
   aProvider,
   aSyncFunction,
   aTarget,
-  check,
+  aText,
   checkNested,
   headerObject,
   isObject,
@@ -18,7 +18,7 @@ const FALLBACK = {
   target: aTarget,
   provider: aProvider,
   pathRewrite: aFunction,
-  model: check('a string that is not empty', (value) => typeof value === 'string' && value !== ''),
+  model: aText,
   editBody: aSyncFunction,
   headers: headerObject,
 };

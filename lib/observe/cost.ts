@@ -2,6 +2,7 @@ import type { Config } from '../types/config.js';
 import { quote } from '../util/checks.js';
 import { tryHook } from '../util/hooks.js';
 import type { Summary } from './summary.js';
+import { hasFigures } from './usage.js';
 
 /**
  * What the figures of an exchange cost, by the user's `cost`; `undefined` where there are none, where they belong to another exchange, and
@@ -9,8 +10,7 @@ import type { Summary } from './summary.js';
  */
 export function costOf({ cost, logError }: Pick<Config, 'cost' | 'logError'>, summary: Summary): number | undefined {
   const usage = summary.usage();
-  const hasFigures = (usage.inputTokens ?? usage.outputTokens ?? usage.totalTokens) !== undefined;
-  if (cost === undefined || !hasFigures || usage.retrieved) return undefined;
+  if (cost === undefined || !hasFigures(usage) || usage.retrieved) return undefined;
   const { provider, requestModel, reading } = summary;
   const context = {
     ...(provider !== undefined && { provider }),

@@ -3,7 +3,7 @@ import type { Asked } from '../request/asked.js';
 import type { Reading } from '../types/provider.js';
 import type { AttemptSummary, StreamSummary, Usage } from '../types/summary.js';
 import type { Observer } from './observer.js';
-import { usageOf } from './usage.js';
+import { hasFigures, usageOf } from './usage.js';
 
 /** Collects the summary of one exchange. It is the one observer that every exchange has. */
 export class Summary implements Omit<Observer, 'attempt'> {
@@ -96,8 +96,7 @@ export class Summary implements Omit<Observer, 'attempt'> {
   usage(): Usage {
     const told = usageOf(this.reading, this.isWhole && !this.isBlind);
     const usage = this.hasGap || this.errors?.error !== undefined ? { ...told, complete: false } : told;
-    const hasFigures = (usage.inputTokens ?? usage.outputTokens ?? usage.totalTokens) !== undefined;
-    if (this.isRetrieved && hasFigures) return { ...usage, retrieved: true };
+    if (this.isRetrieved && hasFigures(usage)) return { ...usage, retrieved: true };
     return this.cost === undefined ? usage : { ...usage, cost: this.cost };
   }
 

@@ -1,4 +1,5 @@
 import { UNSETTLED_ANSWERS } from '../defaults.js';
+import { pathOf } from '../util/request-target.js';
 
 /** One answer, as an exchange has seen it. */
 export interface SeenAnswer {
@@ -39,8 +40,9 @@ export class UnsettledAnswers {
 
 /** A request for a stored response, completion, run or batch names it: `GET /v1/responses/resp_1`, `POST .../resp_1/cancel`. */
 function namesId(path: string, id: string): boolean {
-  const [name = ''] = path.split('?', 1);
-  return name.split('/').some((segment) => segment === id || decoded(segment) === id);
+  return pathOf(path)
+    .split('/')
+    .some((segment) => segment === id || decoded(segment) === id);
 }
 
 function decoded(segment: string): string | undefined {

@@ -4,6 +4,13 @@ import { isObject } from '../util/checks.js';
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
 
+type Totals = { [Name in 'inputTokens' | 'outputTokens' | 'totalTokens']?: number | undefined };
+
+/** Whether it tells how many tokens there were at all. */
+export function hasFigures({ inputTokens, outputTokens, totalTokens }: Totals): boolean {
+  return (inputTokens ?? outputTokens ?? totalTokens) !== undefined;
+}
+
 /** A part of a figure cannot be more than the figure: which of both is wrong nobody knows, so that the part is left out. */
 function partOf(whole: number | undefined, part: unknown): number | undefined {
   return isCount(part) && (whole === undefined || part <= whole) ? part : undefined;
@@ -28,7 +35,7 @@ export function usageOf(reading: Partial<Reading> | undefined, isWhole: boolean)
   const cacheCreationInputTokens = partOf(inputTokens, given.cacheCreationInputTokens);
   const reasoningTokens = partOf(outputTokens, given.reasoningTokens);
   const serviceTier = reading?.serviceTier;
-  const isKnown = (inputTokens ?? outputTokens ?? totalTokens) !== undefined;
+  const isKnown = hasFigures({ inputTokens, outputTokens, totalTokens });
   const hasEnded = isWhole || reading?.ended === true;
   return {
     ...(totalTokens !== undefined && { totalTokens }),

@@ -1,6 +1,7 @@
 import type { Provider } from '../types/provider.js';
+import { aText } from '../util/checks.js';
 import { keyIn, type ProviderOptions } from './auth/api-key.js';
-import { aHeaderText, checkProviderOptions } from './auth/check-options.js';
+import { checkProviderOptions } from './auth/check-options.js';
 import { anthropicDialect } from './dialects/anthropic.js';
 import { speaking } from './dialects/by-path.js';
 
@@ -16,7 +17,7 @@ export interface AnthropicOptions extends ProviderOptions {
  * @throws {TypeError} without a key, or for one that cannot be in a header field
  */
 export function anthropic(options: AnthropicOptions = {}): Provider {
-  checkProviderOptions('anthropic', options, { version: aHeaderText });
+  checkProviderOptions('anthropic', options, { version: aText });
   const { target = 'https://api.anthropic.com', apiKey, version = '2023-06-01' } = options;
   return {
     ...speaking(anthropicDialect),

@@ -1,6 +1,6 @@
 import type { Provider } from '../types/provider.js';
 import { aBoolean } from '../util/checks.js';
-import { type ApiKey, bearer, keyIn } from './auth/api-key.js';
+import { type ApiKey, optionalKeyIn } from './auth/api-key.js';
 import { checkProviderOptions } from './auth/check-options.js';
 import { openaiMembers } from './openai.js';
 
@@ -17,8 +17,7 @@ export interface LocalOptions {
 function local(call: string, { name, target }: Pick<Provider, 'name' | 'target'>, options: LocalOptions): Provider {
   checkProviderOptions(call, options, { includeUsage: aBoolean });
   const { includeUsage, apiKey } = options;
-  const key = apiKey === undefined ? { credentials: () => ({}) } : keyIn(call, bearer, apiKey);
-  return { ...openaiMembers(includeUsage), ...key, name, target: options.target ?? target };
+  return { ...openaiMembers(includeUsage), ...optionalKeyIn(call, apiKey), name, target: options.target ?? target };
 }
 
 /**

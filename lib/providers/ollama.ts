@@ -1,5 +1,5 @@
 import type { Provider } from '../types/provider.js';
-import { type ApiKey, bearer, keyIn } from './auth/api-key.js';
+import { type ApiKey, optionalKeyIn } from './auth/api-key.js';
 import { checkProviderOptions } from './auth/check-options.js';
 import { speaking } from './dialects/by-path.js';
 import { ollamaDialect } from './dialects/ollama.js';
@@ -22,7 +22,7 @@ export function ollama(options: OllamaOptions = {}): Provider {
   const { target = 'http://127.0.0.1:11434', apiKey } = options;
   return {
     ...speaking(ollamaDialect),
-    ...(apiKey === undefined ? { credentials: () => ({}) } : keyIn('ollama', bearer, apiKey)),
+    ...optionalKeyIn('ollama', apiKey),
     name: 'ollama',
     target,
   };

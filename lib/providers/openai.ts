@@ -1,8 +1,8 @@
 import type { Exchange, StreamEvent } from '../types/hooks.js';
 import type { Provider, RequestEdit } from '../types/provider.js';
-import { aBoolean, aString, check, isObject } from '../util/checks.js';
+import { aBoolean, aString, aText, check, isObject } from '../util/checks.js';
 import { type ApiKey, bearer, keyIn, type ProviderOptions } from './auth/api-key.js';
-import { aHeaderText, checkProviderOptions } from './auth/check-options.js';
+import { checkProviderOptions } from './auth/check-options.js';
 import { speaking } from './dialects/by-path.js';
 import { member } from './dialects/figures.js';
 import { openaiDialect } from './dialects/openai.js';
@@ -46,7 +46,7 @@ export interface OpenAIOptions extends ProviderOptions {
  * @throws {TypeError} without a key, or for one that cannot be in a header field
  */
 export function openai(options: OpenAIOptions = {}): Provider {
-  checkProviderOptions('openai', options, { includeUsage: aBoolean, organization: aHeaderText, project: aHeaderText });
+  checkProviderOptions('openai', options, { includeUsage: aBoolean, organization: aText, project: aText });
   const { target = 'https://api.openai.com', apiKey, includeUsage, organization, project } = options;
   const account = {
     ...(organization !== undefined && { 'openai-organization': organization }),

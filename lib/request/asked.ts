@@ -1,4 +1,5 @@
 import { LONGEST_MODEL } from '../defaults.js';
+import { pathOf } from '../util/request-target.js';
 import { memberTexts } from './json-members.js';
 
 /** What a request asks for, as far as it says so. */
@@ -16,7 +17,7 @@ const IN_PATH = /\/(?:models?|deployments)\/([^/:?]+)(?::((?:stream)?[a-z]+)|\/(
 
 /** What a path says: of a model and its method. */
 function askedByPath(path: string): Asked {
-  const [, model, method = '', operation = ''] = IN_PATH.exec(path.split('?', 1)[0] ?? '') ?? [];
+  const [, model, method = '', operation = ''] = IN_PATH.exec(pathOf(path)) ?? [];
   if (model === undefined || model.length > LONGEST_MODEL) return {};
   const isStream = /^stream/i.test(method) || /-stream$/.test(operation);
   const saysHow = /^(?:stream)?(?:generateContent|rawPredict)$/i.test(method) || /^(?:converse|invoke)/.test(operation);

@@ -43,8 +43,6 @@ export class Pipeline {
   readonly #ownEdits: OwnEdits | undefined;
   readonly #transformer: EventTransformer | undefined;
   readonly #tap: EventTap | undefined;
-  /** It was logged that an event is too large: that is told once per stream. */
-  #isLargeTold = false;
   /** Events that came in in front of the edits: the provider reads them after their bytes have been sent. */
   #received: DeferredQueue<ParsedEvent> | undefined;
   /** Events that the client was sent: `onEvent` gets them after their bytes have been sent. */
@@ -215,8 +213,6 @@ export class Pipeline {
   }
 
   #tellLarge(): void {
-    if (this.#isLargeTold) return;
-    this.#isLargeTold = true;
     const { eventSize, logError } = this.#options.config;
     logError(`an event is not observed: it has more than ${eventSize} bytes (\`limits.eventSize\`)`);
   }

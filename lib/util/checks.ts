@@ -29,6 +29,7 @@ export const isObject = (value: unknown): value is Record<string, unknown> => {
 
 export const aBoolean = check('a boolean', (value) => typeof value === 'boolean');
 export const aString = check('a string', (value) => typeof value === 'string');
+export const aText = check('a string that is not empty', (value) => typeof value === 'string' && value !== '');
 export const aFunction = check('a function', (value) => typeof value === 'function');
 /** A function whose result is used at once: what an async one resolves with would come too late. */
 export const aSyncFunction = check(

@@ -76,6 +76,11 @@ export function keyIn(
   return { credentials: () => fields };
 }
 
+/** The same for a server that asks for no key unless it was set up to: without one, no credentials travel. */
+export function optionalKeyIn(name: string, given: ApiKey | undefined): Pick<Provider, 'credentials'> {
+  return given === undefined ? { credentials: () => ({}) } : keyIn(name, bearer, given);
+}
+
 function checked(name: string, fields: Record<string, string>): Record<string, string> {
   try {
     for (const [header, value] of Object.entries(fields)) validateHeaderValue(header, value);

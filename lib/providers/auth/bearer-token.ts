@@ -60,10 +60,10 @@ export function tokenFrom(source: TokenSource, now = Date.now): Required<Pick<Pr
 
   return {
     async credentials(exchange) {
-      const isFresh = kept?.expiresOnTimestamp !== undefined && kept.expiresOnTimestamp - TOKEN_MARGIN > now();
-      if (kept !== undefined && isFresh) return bearer(kept.token);
-      const isShared = !isPerRequest && pending !== undefined && now() - pending.since < TOKEN_PATIENCE;
-      const token = isShared && pending !== undefined ? await shared(pending.token) : await askForAll(exchange);
+      const expiry = kept?.expiresOnTimestamp ?? 0;
+      if (kept !== undefined && expiry - TOKEN_MARGIN > now()) return bearer(kept.token);
+      const isPending = pending !== undefined && now() - pending.since < TOKEN_PATIENCE;
+      const token = pending && isPending && !isPerRequest ? await shared(pending.token) : await askForAll(exchange);
       return bearer((token ?? (await ask(exchange))).token);
     },
   };

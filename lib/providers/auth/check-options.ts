@@ -1,8 +1,6 @@
 import { aTarget, type Check, check, isObject, quote } from '../../util/checks.js';
 import { suggestionFor } from '../../util/suggestions.js';
 
-export const aHeaderText = check('a string that is not empty', (value) => typeof value === 'string' && value !== '');
-
 /** `apiKey` is checked where it is used, with a message of its own. */
 const COMMON: Record<string, Check> = { target: aTarget, apiKey: check('anything', () => true) };
 

@@ -2,7 +2,7 @@ import type { StreamEvent } from '../../types/hooks.js';
 import type { ProviderFailure, Reading } from '../../types/provider.js';
 import { isObject } from '../../util/checks.js';
 import type { Dialect } from './dialect.js';
-import { figures, hasContent, hasFigures, isCount, member, sumOf, word } from './figures.js';
+import { figures, hasFigures, isCount, member, noteContent, sumOf, word } from './figures.js';
 
 /** Anthropic's Messages. */
 export const anthropicDialect: Dialect = {
@@ -52,10 +52,10 @@ function read(event: StreamEvent, reading: Reading): void {
       readMessage(member(payload, 'message'), reading);
       break;
     case 'content_block_start':
-      if (hasContent(member(payload, 'content_block'))) reading.hasContent = true;
+      noteContent(member(payload, 'content_block'), reading);
       break;
     case 'content_block_delta':
-      if (hasContent(member(payload, 'delta'))) reading.hasContent = true;
+      noteContent(member(payload, 'delta'), reading);
       break;
     case 'message_delta':
       readFinish(member(payload, 'delta'), reading);
@@ -74,7 +74,7 @@ function read(event: StreamEvent, reading: Reading): void {
     case 'message':
       readMessage(payload, reading);
       readFinish(payload, reading);
-      if (hasContent(member(payload, 'content'))) reading.hasContent = true;
+      noteContent(member(payload, 'content'), reading);
       reading.usageComplete = hasFigures(reading.usage);
       break;
   }

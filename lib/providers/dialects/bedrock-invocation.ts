@@ -5,7 +5,7 @@ import type { Reading } from '../../types/provider.js';
 import { isObject } from '../../util/checks.js';
 import { anthropicDialect } from './anthropic.js';
 import { readConverseMember, withCached } from './converse.js';
-import { figures, hasContent, hasFigures, member, sumOf, word } from './figures.js';
+import { figures, hasFigures, member, noteContent, sumOf, word } from './figures.js';
 import { openaiDialect } from './openai.js';
 
 /** Where the last chunk of any model has what Bedrock has counted. */
@@ -74,7 +74,7 @@ function readOther(payload: Record<string, unknown>, reading: Reading): void {
   // Amazon's own models stream the events of Converse, each in a member of its name.
   for (const [name, value] of Object.entries(payload)) readConverseMember(name, value, reading);
   const pieces = TEXTS.map((name) => payload[name]);
-  if (!reading.hasContent && hasContent(pieces)) reading.hasContent = true;
+  noteContent(pieces, reading);
   const [first] = [payload.results, payload.outputs, payload.generations].filter(Array.isArray).flat();
   const reason = [payload, first].flatMap((from) => REASONS.map((name) => word(member(from, name))));
   const found = reason.find((each) => each !== undefined);

@@ -1,5 +1,6 @@
 import type { Exchange } from '../../types/hooks.js';
 import type { Provider } from '../../types/provider.js';
+import { pathOf } from '../../util/request-target.js';
 import { ACCOUNT_HEADERS } from '../auth/account-headers.js';
 import { anthropicDialect } from './anthropic.js';
 import { cohereDialect } from './cohere.js';
@@ -51,7 +52,6 @@ export function speaking(own: Dialect): Omit<Provider, 'name' | 'target'> {
 }
 
 function dialectOf(path: string): Dialect | undefined {
-  const end = path.indexOf('?');
-  const name = (end < 0 ? path : path.slice(0, end)).replace(/\/$/, '');
+  const name = pathOf(path).replace(/\/$/, '');
   return DIALECTS.find(([pattern]) => pattern.test(name))?.[1];
 }

@@ -1,7 +1,17 @@
 import type { StreamEvent } from '../../types/hooks.js';
 import type { Reading } from '../../types/provider.js';
 import { isObject } from '../../util/checks.js';
-import { allFinished, figures, hasContent, hasFigures, isCount, member, noteFinished, word } from './figures.js';
+import {
+  allFinished,
+  figures,
+  hasContent,
+  hasFigures,
+  isCount,
+  keepFigures,
+  member,
+  noteFinished,
+  word,
+} from './figures.js';
 
 /** What OpenAI's Chat Completions and their many relatives answer with: a chunk of a stream, or the whole. */
 interface ChatPayload {
@@ -149,10 +159,8 @@ function areFinal({ usage, ended }: Reading, { finished, isStale, isLast, hasFai
   return ended || isLast === true || allFinished(finished);
 }
 
-/** An object without any, such as one that has the costs only, does not replace those that are known. */
 export function takeFigures(usage: object, reading: Reading): void {
-  const found = figures(chatFigures(usage), usage);
-  if (hasFigures(found) || !hasFigures(reading.usage)) reading.usage = found;
+  keepFigures(figures(chatFigures(usage), usage), reading);
 }
 
 /** OpenAI's usage object, under the names of Chat Completions or of Responses, and under those of its relatives. */

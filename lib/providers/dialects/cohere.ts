@@ -2,7 +2,7 @@ import type { StreamEvent } from '../../types/hooks.js';
 import type { ProviderFailure, Reading } from '../../types/provider.js';
 import { isObject } from '../../util/checks.js';
 import type { Dialect } from './dialect.js';
-import { figures, hasContent, hasFigures, isCount, member, word } from './figures.js';
+import { figures, hasFigures, isCount, member, noteContent, word } from './figures.js';
 
 /** Cohere's API, version 2: chat, which streams typed events, and what else answers with `billed_units`. */
 export const cohereDialect: Dialect = {
@@ -19,14 +19,12 @@ function read(event: StreamEvent, reading: Reading): void {
   const delta = member(payload, 'delta');
   if (typeof type !== 'string') readWhole(payload, reading);
   else if (type === 'message-end') readEnd(delta, reading);
-  else if (!reading.hasContent && hasContent(member(delta, 'message'))) reading.hasContent = true;
+  else noteContent(member(delta, 'message'), reading);
 }
 
 /** An answer in one piece: of chat, or of embeddings and rankings, whose figures are in `meta`. */
 function readWhole(payload: unknown, reading: Reading): void {
-  if (hasContent([member(payload, 'message'), member(payload, 'embeddings'), member(payload, 'results')])) {
-    reading.hasContent = true;
-  }
+  noteContent([member(payload, 'message'), member(payload, 'embeddings'), member(payload, 'results')], reading);
   noteFinish(member(payload, 'finish_reason'), reading);
   takeUsage(member(payload, 'usage') ?? member(payload, 'meta'), reading);
   reading.usageComplete = hasFigures(reading.usage);

@@ -1,7 +1,7 @@
 import type { StreamEvent } from '../../types/hooks.js';
 import type { Reading } from '../../types/provider.js';
 import { isObject } from '../../util/checks.js';
-import { figures, hasContent, hasFigures, isCount, member, sumOf, word } from './figures.js';
+import { figures, hasFigures, isCount, member, noteContent, sumOf, word } from './figures.js';
 
 /** Reads an event of ConverseStream, by its type. The figures come with the last one. */
 export function readConverseEvent(type: string, event: StreamEvent, reading: Reading): void {
@@ -13,10 +13,10 @@ export function readConverseEvent(type: string, event: StreamEvent, reading: Rea
 export function readConverseMember(type: string, payload: unknown, reading: Reading): void {
   switch (type) {
     case 'contentBlockStart':
-      bring(member(payload, 'start'), reading);
+      noteContent(member(payload, 'start'), reading);
       break;
     case 'contentBlockDelta':
-      bring(member(payload, 'delta'), reading);
+      noteContent(member(payload, 'delta'), reading);
       break;
     case 'messageStop':
       noteFinish(payload, reading);
@@ -39,16 +39,12 @@ export function readConverse(payload: unknown, reading: Reading): boolean {
   const usage = member(payload, 'usage');
   const message = member(member(payload, 'output'), 'message');
   if (message === undefined && !isCount(member(usage, 'inputTokens'))) return false;
-  bring(member(message, 'content'), reading);
+  noteContent(member(message, 'content'), reading);
   noteFinish(payload, reading);
   noteService(payload, reading);
   takeFigures(usage, reading);
   reading.usageComplete = hasFigures(reading.usage);
   return true;
-}
-
-function bring(piece: unknown, reading: Reading): void {
-  if (!reading.hasContent && hasContent(piece)) reading.hasContent = true;
 }
 
 function noteFinish(from: unknown, reading: Reading): void {

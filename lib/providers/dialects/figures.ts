@@ -55,6 +55,11 @@ export function hasFigures({ inputTokens, outputTokens, totalTokens }: Figures):
   return (inputTokens ?? outputTokens ?? totalTokens) !== undefined;
 }
 
+/** Figures replace those that are known. An object without any, such as one that has the costs only, does not. */
+export function keepFigures(found: Figures, reading: Reading): void {
+  if (hasFigures(found) || !hasFigures(reading.usage)) reading.usage = found;
+}
+
 /** Notes of a choice whether it has finished; what has stays so. */
 export function noteFinished(
   finished: Map<unknown, boolean> | undefined,
@@ -120,4 +125,9 @@ export function hasContent(value: unknown, depth = 0): boolean {
   if (typeof value !== 'object' || value === null || depth > MAX_DEPTH) return false;
   if (Array.isArray(value)) return value.some((item) => hasContent(item, depth + 1));
   return Object.entries(value).some(([name, item]) => !DESCRIPTIONS.has(name) && hasContent(item, depth + 1));
+}
+
+/** Notes whether there is a piece of the answer. Once one is known, no other is looked for. */
+export function noteContent(piece: unknown, reading: Reading): void {
+  if (!reading.hasContent && hasContent(piece)) reading.hasContent = true;
 }

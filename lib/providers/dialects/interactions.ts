@@ -4,7 +4,7 @@ import type { StreamEvent } from '../../types/hooks.js';
 import type { ProviderFailure, Reading } from '../../types/provider.js';
 import { isObject } from '../../util/checks.js';
 import type { Dialect } from './dialect.js';
-import { figures, hasContent, hasFigures, isCount, member, ofModality, sumOf, word } from './figures.js';
+import { figures, hasFigures, isCount, keepFigures, member, noteContent, ofModality, sumOf, word } from './figures.js';
 import { geminiDialect } from './gemini.js';
 
 /** Google's Interactions: typed events, or an interaction in one piece. Its errors are told of by an event, and answered like Gemini's. */
@@ -37,16 +37,12 @@ function read(event: StreamEvent, reading: Reading): void {
   }
   if (type === 'error') reading.usageComplete = false;
   if (type === 'step.start' || type === 'content.start')
-    bring(member(payload, 'step') ?? member(payload, 'content'), reading);
-  if (type === 'step.delta' || type === 'content.delta') bring(member(payload, 'delta'), reading);
+    noteContent(member(payload, 'step') ?? member(payload, 'content'), reading);
+  if (type === 'step.delta' || type === 'content.delta') noteContent(member(payload, 'delta'), reading);
   const soFar = member(member(payload, 'metadata'), 'total_usage');
-  if (isObject(soFar)) takeFigures(soFar, reading);
+  if (isObject(soFar)) keepFigures(figures(figuresOf(soFar), soFar), reading);
   const interaction = member(payload, 'interaction');
   if (interaction !== undefined) readInteraction(interaction, reading, LAST_EVENTS.has(type));
-}
-
-function bring(piece: unknown, reading: Reading): void {
-  if (!reading.hasContent && hasContent(piece)) reading.hasContent = true;
 }
 
 /** @param isLast whether there will be no other, whatever its status says, or does not say */
@@ -57,19 +53,14 @@ function readInteraction(interaction: unknown, reading: Reading, isLast: boolean
   const usage = member(interaction, 'usage');
   if (id !== undefined) reading.id = id;
   if (model !== undefined) reading.model = model;
-  bring([member(interaction, 'steps'), member(interaction, 'outputs')], reading);
-  if (isObject(usage)) takeFigures(usage, reading);
+  noteContent([member(interaction, 'steps'), member(interaction, 'outputs')], reading);
+  if (isObject(usage)) keepFigures(figures(figuresOf(usage), usage), reading);
   const hasEnded = isLast || (status !== undefined && LAST_STATUSES.has(status));
   if (hasEnded && status !== undefined) reading.finishReason = status;
   // A stream that ends with a failure has no answer; one that is asked for later, in one piece, has its final figures.
   const isFailure = isLast && status === 'failed';
   reading.usageComplete = hasEnded && !isFailure && hasFigures(reading.usage);
   if (isLast) reading.ended = true;
-}
-
-function takeFigures(usage: object, reading: Reading): void {
-  const found = figures(figuresOf(usage), usage);
-  if (hasFigures(found) || !hasFigures(reading.usage)) reading.usage = found;
 }
 
 /**

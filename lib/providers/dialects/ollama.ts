@@ -2,7 +2,7 @@ import type { StreamEvent } from '../../types/hooks.js';
 import type { ProviderFailure, Reading } from '../../types/provider.js';
 import { isMoreOfTheSame, readChat } from './chat.js';
 import type { Dialect } from './dialect.js';
-import { figures, hasContent, hasFigures, isCount, member, word } from './figures.js';
+import { figures, hasFigures, isCount, member, noteContent, word } from './figures.js';
 import { errorStatus } from './openai-errors.js';
 
 /** Ollama's own API, which streams NDJSON. */
@@ -26,7 +26,7 @@ function read(event: StreamEvent, reading: Reading): void {
   if (model !== undefined) reading.model = model;
   const { content, thinking, tool_calls } = (member(payload, 'message') ?? {}) as Record<string, unknown>;
   const pieces = [member(payload, 'response'), member(payload, 'thinking'), content, thinking, tool_calls];
-  if (hasContent(pieces)) reading.hasContent = true;
+  noteContent(pieces, reading);
   if (done === false) return;
   reading.ended = true;
   const reason = word(member(payload, 'done_reason'));
